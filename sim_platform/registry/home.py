@@ -1,0 +1,344 @@
+"""A deployment's configuration: `sources.yaml`, `models.yaml` and `behaviors/*.yaml` of the home folder.
+
+Belongs here: what may be configured, its defaults, and errors that name file, key, value and allowed values. Does not: doing anything with it.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.messages import JsonScalar
+
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Predicate = dict[str, JsonScalar | list[JsonScalar]]
+
+
+def holds(predicate: Mapping[str, JsonScalar | Sequence[JsonScalar]], metadata: Mapping[str, JsonScalar]) -> bool:
+    """Whether every key of `predicate` has its value (or one of its values) in `metadata`; an absent key counts as null, the empty predicate holds."""
+    return all(metadata.get(key) in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in predicate.items())
+
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ConversationsSource(Strict):
+    """JSONL (also .gz, .zst) or Parquet, one conversation a row."""
+
+    reader: Literal["conversations"]
+    path: str
+
+
+class TableSource(Strict):
+    """CSV or Parquet of prompt-response rows. Columns are named by what they hold; several `id` columns are joined by a slash."""
+
+    reader: Literal["table"]
+    path: str
+    id: str | list[str]
+    prompt: str
+    response: str
+    model: str
+    timestamp: str
+    user: str | None = None  # without it, every row is a user of its own
+    timestamp_format: str | None = None  # strptime format of UTC times; default ISO 8601
+    model_versions: dict[str, Version] = {}  # value in the file -> version in models.yaml
+    metadata: dict[str, str] = {}  # metadata key -> column
+    labels: dict[str, str] = {}  # label name -> column
+    constants: dict[str, JsonScalar] = {}  # metadata with one value for the whole file
+
+
+Source = Annotated[ConversationsSource | TableSource, Field(discriminator="reader")]
+
+
+class Consent(Strict):
+    """Either a ledger with a scope, or the explicit policy `all` with its reason, which every report prints."""
+
+    ledger: str | None = None
+    scope: str | None = None
+    all: str | None = Field(default=None, min_length=10)
+
+    @model_validator(mode="after")
+    def one_policy(self) -> Self:
+        if (self.all is None) == (self.ledger is None) or (self.ledger is None) != (self.scope is None):
+            raise ValueError('give either {ledger: FILE, scope: NAME} or {all: "<why this is allowed>"}')
+        return self
+
+
+class Sources(Strict):
+    sources: list[Source] = Field(min_length=1)
+    consent: Consent
+    exclude: dict[str, Predicate] = {}
+
+
+class Deployed(Strict):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    from_: date = Field(alias="from")
+    until: date | None = None
+
+
+class Price(Strict):
+    input_per_mtok: float = Field(ge=0)
+    output_per_mtok: float = Field(ge=0)
+
+
+class Settings(Strict):
+    """Sampling settings that are sent with each request; what is not set is not sent."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    seed: int | None = None
+    stop: list[str] | None = None
+    reasoning_effort: str | None = None
+
+
+class Plan(Strict):
+    """How the release's sample is drawn and which arms are replayed."""
+
+    sample_size: int = Field(default=1000, ge=1)
+    strata: list[str] = []
+    floor: int = Field(default=50, ge=1)
+    cut: Literal["last_user_turn", "uniform_user_turn"] = "last_user_turn"
+    arms: list[Literal["candidate", "control", "recorded"]] = ["candidate", "control", "recorded"]
+    salt: str = "r1"
+    completions_per_prefix: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def candidate_is_there(self) -> Self:
+        if "candidate" not in self.arms:
+            raise ValueError("arms must include candidate")
+        return self
+
+
+class ModelVersion(Strict):
+    """One version of the served model."""
+
+    version: Version
+    provider: Literal["openai", "local", "recorded"]
+    replaces: Version | None = None
+    deployed: Deployed | None = None
+    base_url: str | None = None
+    model: str | None = None  # name on the wire (openai) or installed model package (local)
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    system_prompt: str = "keep"  # keep: the one in the log
+    settings: Settings = Settings()
+    measures: Literal["model", "system"] = "model"
+    price: Price | None = None
+    concurrency: int = Field(default=8, ge=1, le=1024)
+    timeout_seconds: float = Field(default=120, gt=0)
+    max_retries: int = Field(default=4, ge=0)
+    plan: Plan = Plan()
+
+    @model_validator(mode="after")
+    def provider_is_complete(self) -> Self:
+        if self.provider == "openai" and not (self.base_url and self.model):
+            raise ValueError("provider openai needs base_url and model")
+        if self.replaces == self.version:
+            raise ValueError(f'replaces itself ("{self.version}"); name the version in production whose log should be replayed')
+        return self
+
+
+class Models(Strict):
+    models: list[ModelVersion] = Field(min_length=1)
+
+
+class RegexGrader(Strict):
+    """The behaviour occurred when the pattern is found in the response (Python `re` syntax; case counts only if asked)."""
+
+    kind: Literal["regex"]
+    pattern: str
+    ignore_case: bool = True
+    negate: bool = False
+
+    @model_validator(mode="after")
+    def compiles(self) -> Self:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(f"pattern is not a regular expression: {error}") from None
+        return self
+
+
+class ContainsGrader(Strict):
+    """The behaviour occurred when the response contains any (or all) of the phrases."""
+
+    kind: Literal["contains"]
+    any: list[str] = []
+    all: list[str] = []
+    ignore_case: bool = True
+    negate: bool = False
+
+    @model_validator(mode="after")
+    def has_phrases(self) -> Self:
+        if not (self.any or self.all):
+            raise ValueError("give phrases in any or all")
+        return self
+
+
+class AnswerEqualsGrader(Strict):
+    """The behaviour occurred when the answer equals the reference in the conversation's metadata. `extract` is a pattern whose first group is the answer; its last match counts."""
+
+    kind: Literal["answer_equals"]
+    reference: str
+    extract: str | None = None
+    ignore_case: bool = True
+    negate: bool = False
+
+
+class RecordedLabelGrader(Strict):
+    """The behaviour occurred when the label that came with the recorded response has one of the values; a response without the label is missing."""
+
+    kind: Literal["recorded_label"]
+    label: str
+    is_one_of: list[JsonScalar] = ["1", 1, True, "true", "True", "yes"]
+
+
+class PythonGrader(Strict):
+    """A named function of `sim_platform.grading.functions`."""
+
+    kind: Literal["python"]
+    function: str
+    arguments: dict[str, JsonScalar] = {}
+
+
+GraderConfig = Annotated[RegexGrader | ContainsGrader | AnswerEqualsGrader | RecordedLabelGrader | PythonGrader, Field(discriminator="kind")]
+
+
+class Behavior(Strict):
+    """One registered behaviour. It occurred when any of its graders says so."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    title: str
+    definition: str
+    undesired: Literal["increase", "decrease", "either"] = "increase"
+    graders: list[GraderConfig] = Field(min_length=1)
+    applies_to: Predicate = {}
+
+
+@dataclass(frozen=True)
+class Home:
+    """A validated home folder."""
+
+    path: Path
+    sources: Sources
+    models: tuple[ModelVersion, ...]
+    behaviors: tuple[Behavior, ...]
+
+    @cached_property
+    def by_version(self) -> dict[str, ModelVersion]:
+        return {m.version: m for m in self.models}
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """Candidate releases (versions that replace another): the partition keys."""
+        return tuple(m.version for m in self.models if m.replaces is not None)
+
+    def release(self, version: str) -> tuple[ModelVersion, ModelVersion]:
+        """The candidate and the version that it replaces; BadInputError when `version` is not a candidate release of this home."""
+        candidate = self.by_version.get(version)
+        if candidate is None or candidate.replaces is None:
+            what = "is not in" if candidate is None else "replaces nothing in"
+            raise BadInputError(
+                f'models.yaml: "{version}" {what} the registry (releases: {", ".join(self.releases) or "none"}). Add it with `replaces`, or name one of those.'
+            )
+        return candidate, self.by_version[candidate.replaces]
+
+    @property
+    def vault(self) -> Path:
+        return self.path / "vault.duckdb"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.path / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        return self.path / "published.duckdb"
+
+
+def home_path() -> Path:
+    """`SIM_PLATFORM_HOME`, else `data` below the current folder."""
+    return Path(os.environ.get("SIM_PLATFORM_HOME") or "data").resolve()
+
+
+def load_home(path: Path) -> Home:
+    """Reads and validates a home folder.
+
+    Raises:
+        BadInputError: one line per mistake, each naming file, key, value and what is allowed.
+    """
+    if not path.is_dir():
+        raise BadInputError(f"{path}: no such folder. Set SIM_PLATFORM_HOME to a home folder (sources.yaml, models.yaml, behaviors/).")
+    sources = _parse(Sources, path / "sources.yaml", path)
+    models = _parse(Models, path / "models.yaml", path).models
+    behavior_files = sorted((path / "behaviors").glob("*.yaml"))
+    if not behavior_files:
+        raise BadInputError(f"{path / 'behaviors'}: no behaviour (*.yaml). Register at least one.")
+    behaviors = [_parse(Behavior, file, path) for file in behavior_files]
+    mistakes = [*_registry_mistakes(models)]
+    for file, behavior in zip(behavior_files, behaviors, strict=True):
+        if behavior.id != file.stem:
+            mistakes.append(f'behaviors/{file.name}: id: "{behavior.id}" differs from the file name; rename one of them')
+    if mistakes:
+        raise BadInputError("\n".join(mistakes))
+    return Home(path, sources, tuple(models), tuple(behaviors))
+
+
+def _registry_mistakes(models: Sequence[ModelVersion]) -> list[str]:
+    versions = [m.version for m in models]
+    known = f"versions: {', '.join(dict.fromkeys(versions))}"
+    mistakes = [f'models.yaml: version "{v}" stands twice; give each version once' for v in dict.fromkeys(versions) if versions.count(v) > 1]
+    for model in models:
+        if model.replaces is None:
+            continue
+        replaced = next((m for m in models if m.version == model.replaces), None)
+        if replaced is None:
+            mistakes.append(
+                f'models.yaml: {model.version} replaces "{model.replaces}", which is not a version in this file ({known}). '
+                "Add it, or point `replaces` at the version whose log should be replayed."
+            )
+        elif replaced.deployed is None:
+            mistakes.append(
+                f"models.yaml: {model.version} replaces {model.replaces}, which has no `deployed: {{from: DATE}}`; only a deployed version has production traffic to replay."
+            )
+    return mistakes
+
+
+def _parse(kind: type[Parsed], file: Path, home: Path) -> Parsed:
+    name = file.relative_to(home)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInputError(f"{name}: missing in {home}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{name}: cannot be read: {type(error).__name__}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise BadInputError(f"{name}:{where} is not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        raise BadInputError("\n".join(f"{name}: {_mistake(e)}" for e in error.errors())) from None
+
+
+def _mistake(error: Any) -> str:
+    place = ""
+    for step in error["loc"]:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
+    value = error.get("input")
+    shown = f" (value: {value!r})" if isinstance(value, str | int | float | bool | None) and error["type"] != "missing" else ""
+    text = "unknown key; remove it or correct its name" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return f"{place or 'file'}: {text}{shown}"
