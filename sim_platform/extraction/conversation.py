@@ -1,0 +1,187 @@
+"""One conversation of a log, checked field by field and brought to the platform's types.
+
+Belongs here: what a conversation must look like, and the reason code when it does not. Does not: files and formats (readers), rules about who may be used (rules, consent).
+
+Of a message the keys role, content, name, tool_calls, tool_call_id and refusal are kept; any other key (ids, annotations, audio ...) is left out without a word, as is
+any other key of the row. Nothing is repaired: a row that does not fit is refused with one reason code.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any, get_args
+
+from sim_platform.contracts.messages import JsonScalar, Message, Role, TextPart, ToolCall, canonical_json
+from sim_platform.extraction.rows import (
+    BAD_ENCODING,
+    BAD_FIELD_TYPE,
+    BAD_TIME,
+    BAD_TOOL_CALL,
+    EMPTY_MESSAGES,
+    MISSING_FIELD,
+    NON_TEXT_PART,
+    NOT_AN_OBJECT,
+    UNKNOWN_ROLE,
+    LogRow,
+    UnreadableError,
+)
+
+ROLES = frozenset(get_args(Role))
+
+
+def conversation(value: object, line: int) -> LogRow:
+    """The row that a parsed object of the `conversations` format stands for.
+
+    Required: conversation_id, user_id, model_version (text or whole numbers), started_at, messages. Optional: metadata and labels, flat objects.
+
+    Raises:
+        UnreadableError: with the reason code of the first thing found wrong.
+    """
+    if not isinstance(value, Mapping):
+        raise UnreadableError(NOT_AN_OBJECT)
+    return log_row(
+        line,
+        conversation_id=identifier(value.get("conversation_id")),
+        user_id=identifier(value.get("user_id")),
+        model_version=identifier(value.get("model_version")),
+        started_at=utc(value.get("started_at")),
+        messages=messages(value.get("messages")),
+        metadata=scalars(value.get("metadata")),
+        labels=scalars(value.get("labels")),
+    )
+
+
+def log_row(
+    line: int,
+    *,
+    conversation_id: str,
+    user_id: str,
+    model_version: str,
+    started_at: datetime,
+    messages: list[Message],
+    metadata: dict[str, JsonScalar],
+    labels: dict[str, JsonScalar],
+) -> LogRow:
+    """A row with its content hash. Raises UnreadableError(bad_encoding) where any of its text cannot be written as UTF-8."""
+    content = canonical_json([user_id, model_version, started_at.isoformat(), messages, metadata, labels])
+    try:
+        conversation_id.encode()
+        content_hash = hashlib.sha256(content.encode()).hexdigest()
+    except UnicodeEncodeError:
+        raise UnreadableError(BAD_ENCODING) from None
+    return LogRow(line, conversation_id, user_id, model_version, started_at, messages, metadata, labels, content_hash)
+
+
+def identifier(value: object) -> str:
+    """Text or a whole number as text, never empty."""
+    if value is None or value == "":
+        raise UnreadableError(MISSING_FIELD)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UnreadableError(BAD_FIELD_TYPE)
+    return str(value)
+
+
+def utc(value: object, time_format: str | None = None) -> datetime:
+    """A time in UTC: ISO 8601 text (or text in `time_format`, strptime syntax), or a date or time that the file format already typed. Without an offset it is UTC."""
+    if value is None or value == "":
+        raise UnreadableError(MISSING_FIELD)
+    try:
+        if isinstance(value, str):
+            parsed = datetime.strptime(value, time_format) if time_format else datetime.fromisoformat(value)
+        elif isinstance(value, datetime):
+            parsed = value
+        elif isinstance(value, date):
+            parsed = datetime.combine(value, time())
+        else:
+            raise UnreadableError(BAD_TIME)
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UnreadableError(BAD_TIME) from None
+
+
+def scalars(value: object) -> dict[str, JsonScalar]:
+    """A flat object (or nothing) without its nulls."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UnreadableError(BAD_FIELD_TYPE)
+    kept = {key: item for key, item in value.items() if item is not None}
+    for key, item in kept.items():
+        if not isinstance(key, str) or not isinstance(item, str | int | float) or (isinstance(item, float) and not math.isfinite(item)):
+            raise UnreadableError(BAD_FIELD_TYPE)
+    return kept
+
+
+def messages(value: object) -> list[Message]:
+    """Chat messages in the OpenAI format, at least one."""
+    if value is None:
+        raise UnreadableError(MISSING_FIELD)
+    if not isinstance(value, list):
+        raise UnreadableError(BAD_FIELD_TYPE)
+    if not value:
+        raise UnreadableError(EMPTY_MESSAGES)
+    return [_message(item) for item in value]
+
+
+def _message(value: object) -> Message:
+    if not isinstance(value, Mapping):
+        raise UnreadableError(BAD_FIELD_TYPE)
+    role = value.get("role")
+    if role is None:
+        raise UnreadableError(MISSING_FIELD)
+    if not isinstance(role, str) or role not in ROLES:
+        raise UnreadableError(UNKNOWN_ROLE)
+    message: dict[str, Any] = {"role": role, "content": _content(value.get("content"))}
+    if name := _optional_text(value.get("name")):
+        message["name"] = name
+    if tool_calls := _tool_calls(value.get("tool_calls")):
+        if role != "assistant":
+            raise UnreadableError(BAD_TOOL_CALL)
+        message["tool_calls"] = tool_calls
+    if role == "tool":
+        if not isinstance(call := value.get("tool_call_id"), str) or not call:
+            raise UnreadableError(BAD_TOOL_CALL)
+        message["tool_call_id"] = call
+    if (refusal := _optional_text(value.get("refusal"))) is not None:
+        message["refusal"] = refusal
+    if message["content"] is None and not (role == "assistant" and ("tool_calls" in message or "refusal" in message)):
+        raise UnreadableError(MISSING_FIELD)
+    return message  # type: ignore[return-value]  # built key by key to the shape of Message
+
+
+def _content(value: object) -> str | list[TextPart] | None:
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not all(isinstance(part, Mapping) for part in value):
+        raise UnreadableError(BAD_FIELD_TYPE)
+    for part in value:
+        if part.get("type") != "text":
+            raise UnreadableError(NON_TEXT_PART)
+        if not isinstance(part.get("text"), str):
+            raise UnreadableError(BAD_FIELD_TYPE)
+    return [{"type": "text", "text": part["text"]} for part in value] or None
+
+
+def _optional_text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise UnreadableError(BAD_FIELD_TYPE)
+
+
+def _tool_calls(value: object) -> list[ToolCall]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise UnreadableError(BAD_TOOL_CALL)
+    return [_tool_call(call) for call in value]
+
+
+def _tool_call(call: object) -> ToolCall:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(call, Mapping) or not isinstance(function, Mapping) or call.get("type") != "function":
+        raise UnreadableError(BAD_TOOL_CALL)
+    texts = (call.get("id"), function.get("name"), function.get("arguments"))
+    if not all(isinstance(text, str) for text in texts) or not (texts[0] and texts[1]):
+        raise UnreadableError(BAD_TOOL_CALL)
+    return {"id": call["id"], "type": "function", "function": {"name": function["name"], "arguments": function["arguments"]}}

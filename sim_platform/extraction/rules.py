@@ -1,0 +1,18 @@
+"""Rules that keep a readable conversation out of the extract.
+
+Belongs here: registered versions and the exclusions of sources.yaml. Does not: consent (consent), rows that cannot be read (readers).
+"""
+
+from collections.abc import Container, Mapping
+
+from sim_platform.extraction.rows import LogRow
+from sim_platform.registry.home import Predicate, holds
+
+UNREGISTERED_VERSION = "unregistered_version"
+
+
+def drop_reason(row: LogRow, *, versions: Container[str], exclude: Mapping[str, Predicate]) -> str | None:
+    """Why the row is left out, or None: `unregistered_version` first, then `excluded:<name>` of the first exclusion, in the order of sources.yaml, that holds."""
+    if row.model_version not in versions:
+        return UNREGISTERED_VERSION
+    return next((f"excluded:{name}" for name, predicate in exclude.items() if holds(predicate, row.metadata)), None)

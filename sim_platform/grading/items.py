@@ -1,0 +1,36 @@
+"""What a grader sees and what it says.
+
+Belongs here: the types that every kind of grader shares, judges included. Does not: any rule.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from sim_platform.contracts.messages import JsonScalar, Message, ToolCall
+from sim_platform.contracts.outcomes import Status
+
+
+@dataclass(frozen=True)
+class GradedItem:
+    """One response with what it answers. Its repr holds no user text."""
+
+    prefix: list[Message] = field(repr=False)  # messages up to and including the user turn that is answered
+    text: str | None = field(default=None, repr=False)
+    tool_calls: list[ToolCall] = field(default_factory=list, repr=False)
+    refusal: str | None = field(default=None, repr=False)
+    metadata: dict[str, JsonScalar] = field(default_factory=dict, repr=False)
+    labels: dict[str, JsonScalar] = field(default_factory=dict, repr=False)
+    status: Status = "completed"
+
+
+class Verdict(NamedTuple):
+    """Whether the behaviour occurred. Without a label, `missing_reason` is a reason code and never text of the conversation."""
+
+    label: bool | None
+    missing_reason: str | None = None
+
+
+class Grader(Protocol):
+    """Judges one response. May raise: the caller turns that into a missing label, never into False."""
+
+    def __call__(self, item: GradedItem, /) -> Verdict: ...

@@ -1,0 +1,69 @@
+"""Asset of the replay stage: the one that may cost money.
+
+Belongs here: which arms are replayed, what the UI shows. Does not: what is pending (replay_flow), sending (replay).
+"""
+
+import dagster as dg
+import polars as pl
+
+from sim_platform.contracts.outcomes import Arm
+from sim_platform.contracts.tables import CandidateCompletions, StratifiedSample
+from sim_platform.orchestration.metadata import column_docs, markdown
+from sim_platform.orchestration.partitions import MODEL_VERSIONS
+from sim_platform.orchestration.privacy import guarded
+from sim_platform.orchestration.progress import Progress
+from sim_platform.orchestration.replay_flow import ArmSummary, replay_arm
+from sim_platform.orchestration.resources import Deployment
+from sim_platform.registry.home import ModelVersion
+from sim_platform.warehouse.gates import EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM
+
+
+def replayed_arms(candidate: ModelVersion, replaced: ModelVersion) -> list[tuple[Arm, ModelVersion]]:
+    """The arms that are replayed and who answers: control only where the replaced version can regenerate (its log alone is the recorded arm)."""
+    arms: list[tuple[Arm, ModelVersion]] = [("candidate", candidate)]
+    if "control" in candidate.plan.arms and replaced.provider != "recorded":
+        arms.append(("control", replaced))
+    return arms
+
+
+@dg.asset(deps=["stratified_sample"], partitions_def=MODEL_VERSIONS, group_name="replay", kinds={"duckdb", "openai"}, metadata=column_docs(CandidateCompletions))
+@guarded
+def candidate_completions(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
+    """One outcome a row: what a model version answered after a prefix, or why it did not. Tool calls are recorded, never executed.
+
+    Key: (model_version, arm, prefix_id, k). Arms: candidate, and control where the replaced version can regenerate. Committed per batch; a rerun
+    sends only what has no final outcome, so it costs nothing when nothing changed.
+    """
+    home, warehouse = deployment.home(), deployment.warehouse()
+    candidate, replaced = home.release(context.partition_key)
+    n_prefixes = len(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id"]))
+    arms = replayed_arms(candidate, replaced)
+    progress = Progress(context, "candidate_completions", n_prefixes * len(arms) * candidate.plan.completions_per_prefix)
+    done: dict[Arm, ArmSummary] = {arm: replay_arm(home, warehouse, candidate, model, arm, advance=progress.advance) for arm, model in arms}
+    with warehouse.transaction() as tx:
+        tx.execute(
+            "delete from candidate_completions where model_version = $release and (arm not in (select unnest($arms)) or k >= $k)",
+            {"release": candidate.version, "arms": [arm for arm, _ in arms], "k": candidate.plan.completions_per_prefix},
+        )
+        tx.pass_gates([EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM], candidate.version)
+    columns = ["arm", "status", "reason", "prompt_tokens", "completion_tokens", "cost_usd", "latency_s"]
+    outcomes = warehouse.read(CandidateCompletions, {"model_version": candidate.version}, columns=columns)
+    by_arm = outcomes.group_by("arm").agg(
+        pl.len().alias("outcomes"), pl.sum("prompt_tokens", "completion_tokens"), pl.sum("cost_usd").round(6), pl.median("latency_s").round(3).alias("median_latency_s")
+    )
+    by_status = outcomes.group_by("arm", "status", "reason").len("outcomes").sort("arm", "status", "reason")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": len(outcomes),
+            "by_arm": markdown(by_arm.sort("arm").to_dicts()),
+            "by_status": markdown(by_status.to_dicts()),
+            "this_run": markdown(
+                [
+                    {"arm": a, "sent": s.sent, "already done": s.already_done, "recovered": s.recovered, "reused": s.reused, "retries": str(s.retries or "")}
+                    for a, s in done.items()
+                ]
+            ),
+            "cost_usd": float(outcomes["cost_usd"].sum()),
+            "measures": candidate.measures,
+        }
+    )

@@ -1,0 +1,96 @@
+"""Asset checks: the gates again, asked of the stored tables, for people.
+
+Belongs here: which gate is shown on which asset. Does not: the rules themselves (warehouse.gates, contracts).
+"""
+
+import warnings
+
+import dagster as dg
+
+from sim_platform.contracts.tables import (
+    CandidateCompletions,
+    ClassifierScores,
+    ConsentedLogExtract,
+    ContractError,
+    DeidentifiedCorpus,
+    RateComparison,
+    StratifiedSample,
+    Table,
+    key_of,
+    table_name,
+    validated,
+)
+from sim_platform.orchestration.partitions import MODEL_VERSIONS
+from sim_platform.orchestration.privacy import guarded
+from sim_platform.orchestration.resources import Deployment
+from sim_platform.warehouse import gates
+from sim_platform.warehouse.duckdb_file import DuckDBFile, Gate, GateResult
+
+RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
+    StratifiedSample: (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN),
+    CandidateCompletions: (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,),
+    ClassifierScores: (gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,),
+    RateComparison: (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,),
+}
+LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
+    ConsentedLogExtract: (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON),
+    DeidentifiedCorpus: (gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED, gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT),
+}
+ROWS_VALIDATED = 100_000  # rows read together when a stored table is held against its contract
+
+
+def build_checks() -> list[dg.AssetChecksDefinition]:
+    """Every asset's gates, and that its stored rows fit the contract with each key once."""
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning, message="Specifying a partitions_def on an AssetCheckSpec")  # measured to work; dagster is capped
+    checks = [gate_check(table_name(table), gate, partitioned=False) for table, many in LOG_GATES.items() for gate in many]
+    checks += [gate_check(table_name(table), gate, partitioned=True) for table, many in RELEASE_GATES.items() for gate in many]
+    checks += [_contract_check(table, partitioned=False) for table in LOG_GATES]
+    checks += [_contract_check(table, partitioned=True) for table in RELEASE_GATES]
+    return checks
+
+
+def gate_check(asset: str, gate: Gate, *, partitioned: bool) -> dg.AssetChecksDefinition:
+    """The gate, asked of the stored tables."""
+
+    @dg.asset_check(asset=asset, name=gate.name, description=gate.description, partitions_def=MODEL_VERSIONS if partitioned else None)
+    @guarded
+    def check(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+        return _result(gate.check(deployment.warehouse().query, context.partition_key if partitioned else None))
+
+    return check
+
+
+def _contract_check(table: type[Table], *, partitioned: bool) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=table_name(table),
+        name="rows_fit_the_contract_and_keys_are_unique",
+        description=f"Every stored row fits the contract; ({', '.join(key_of(table))}) identifies it.",
+        partitions_def=MODEL_VERSIONS if partitioned else None,
+    )
+    @guarded
+    def check(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+        file = deployment.vault() if table is ConsentedLogExtract else deployment.warehouse()
+        return _result(contract_holds(file, table, context.partition_key if partitioned else None))
+
+    return check
+
+
+def contract_holds(file: DuckDBFile, table: type[Table], model_version: str | None) -> GateResult:
+    """Stored rows against the contract, in batches so that memory does not grow with the table, and repeated keys counted in SQL."""
+    name = table_name(table)
+    condition, params = ("where model_version = $v", {"v": model_version}) if model_version else ("", {})
+    n = 0
+    with file.reading() as tx:
+        for batch in tx.batches(f"select * from {name} {condition}", params, ROWS_VALIDATED):  # noqa: S608 - the name comes from a contract
+            n += len(batch)
+            try:
+                validated(table, batch)
+            except ContractError as error:
+                return GateResult(False, {"n_bad": len(batch), "n_rows": n, "broken": str(error)})
+        keys = ", ".join(key_of(table))
+        repeated = int(tx.query(f"select count(*) as n from (select 1 from {name} {condition} group by {keys} having count(*) > 1)", params)["n"][0])  # noqa: S608 - names come from contracts
+    return GateResult(repeated == 0, {"n_bad": repeated, "n_rows": n})
+
+
+def _result(result: GateResult) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=result.passed, metadata={name: value for name, value in result.facts.items() if value is not None})

@@ -1,0 +1,136 @@
+"""Brings the corpus to what the vault holds now, de-identifying only what this version of the detectors has not done.
+
+Belongs here: which conversations are pending, the commit of one batch, the vault's key. Does not: detection or surrogates (deidentification).
+
+A batch is committed as soon as it is done, so a killed run resumes where it was.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from sim_platform.contracts.tables import DeidentifiedCorpus, ExtractionAccounting, QuarantinedRows
+from sim_platform.deidentification.deidentify import Keys, deid_version, deidentify, keyed_hash
+from sim_platform.deidentification.detectors import Detector
+from sim_platform.deidentification.leaks import reserved_range_leaks
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform.warehouse.gates import EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED
+
+PAGE = 10_000  # conversation ids looked at together
+BATCH = 256  # conversations de-identified and committed together
+
+
+@dataclass(frozen=True)
+class DeidentificationSummary:
+    """What one run did: conversations done now, found done, quarantined now, and taken out because the extract no longer has them."""
+
+    deid_version: str
+    done: int
+    already_done: int
+    quarantined: int
+    removed: int
+
+
+def deidentify_extract(vault: DuckDBFile, warehouse: DuckDBFile, detector: Detector, *, advance: Callable[[int], None]) -> DeidentificationSummary:
+    """Walks the extract in pages, commits per batch, and ends in one transaction that accounts for every conversation."""
+    keys = Keys(run=secrets.token_bytes(32), vault=vault_key(vault))
+    version = deid_version(detector)
+    current: list[pl.Series] = []
+    done = already = quarantined = 0
+    for page in _pages(vault, keys.vault):
+        current.append(page["conversation_key"])
+        pending = page.join(_finished(warehouse, page, version), on=["conversation_key", "content_key"], how="anti")
+        already += len(page) - len(pending)
+        advance(len(page) - len(pending))
+        for batch in pending.iter_slices(BATCH):
+            rows = vault.query("select * from consented_log_extract where conversation_id in (select unnest($ids))", {"ids": batch["conversation_id"].to_list()})
+            result = deidentify(rows, detector, keys)
+            corpus, leaking = _without_leaks(result.corpus)
+            refused = pl.concat([result.quarantined, leaking])
+            with warehouse.transaction() as tx:
+                tx.ensure(DeidentifiedCorpus, QuarantinedRows)
+                touched = {"keys": [*corpus["conversation_key"], *refused["conversation_key"]]}
+                tx.execute("delete from deidentified_corpus where conversation_key in (select unnest($keys))", touched)
+                tx.execute("delete from quarantined_rows where conversation_key in (select unnest($keys))", touched)
+                tx.append(DeidentifiedCorpus, corpus)
+                tx.append(QuarantinedRows, _quarantine(refused, version))
+            done += len(corpus)
+            quarantined += len(refused)
+            advance(len(batch))
+    removed = _take_out_removed(warehouse, pl.concat(current) if current else pl.Series("conversation_key", [], pl.String))
+    return DeidentificationSummary(version, done, already, quarantined, removed)
+
+
+def vault_key(vault: DuckDBFile) -> bytes:
+    """The key of all keyed hashes: made once, kept in the vault alone."""
+    with vault.transaction() as tx:
+        tx.execute("create table if not exists vault_keys (name varchar not null, key varchar not null)")
+        stored = tx.query("select key from vault_keys where name = 'hashes'")
+        if len(stored):
+            return bytes.fromhex(stored["key"][0])
+        key = secrets.token_bytes(32)
+        tx.execute("insert into vault_keys values ('hashes', $key)", {"key": key.hex()})
+        return key
+
+
+def _pages(vault: DuckDBFile, key: bytes) -> Iterator[pl.DataFrame]:
+    """Ids of the extract with their keyed hashes, in order of id, a page at a time."""
+    last = ""
+    while True:
+        page = vault.query(
+            "select conversation_id, content_hash from consented_log_extract where conversation_id > $last order by conversation_id limit $n",
+            {"last": last, "n": PAGE},
+        )
+        if not len(page):
+            return
+        last = page["conversation_id"][-1]
+        yield page.with_columns(
+            conversation_key=pl.Series([keyed_hash(key, "conversation", c) for c in page["conversation_id"]], dtype=pl.String),
+            content_key=pl.Series([keyed_hash(key, "content", c) for c in page["content_hash"]], dtype=pl.String),
+        )
+
+
+def _finished(warehouse: DuckDBFile, page: pl.DataFrame, version: str) -> pl.DataFrame:
+    """Of a page, what this version has done: in the corpus with the same content, or quarantined."""
+    with warehouse.transaction() as tx:
+        tx.ensure(DeidentifiedCorpus, QuarantinedRows)
+        return tx.query(
+            """select conversation_key, content_key from deidentified_corpus where deid_version = $version and conversation_key in (select unnest($keys))
+               union all select q.conversation_key, p.content_key from quarantined_rows q
+               join (select unnest($keys) as conversation_key, unnest($contents) as content_key) p using (conversation_key)
+               where q.stage = 'deidentification' and q.made_by = $made_by""",
+            {"version": version, "made_by": version, "keys": page["conversation_key"].to_list(), "contents": page["content_key"].to_list()},
+        )
+
+
+def _without_leaks(corpus: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The gate on every batch: a structured identifier outside the reserved ranges sends its conversation to quarantine."""
+    reasons = [next(iter(reserved_range_leaks([row["messages"], row["metadata"], row["labels"]])), None) for row in corpus.iter_rows(named=True)]
+    marked = corpus.with_columns(reason=pl.Series([f"leak:{r}" if r else None for r in reasons], dtype=pl.String))
+    return marked.filter(pl.col("reason").is_null()).drop("reason"), marked.filter(pl.col("reason").is_not_null()).select("conversation_key", "reason")
+
+
+def _quarantine(refused: pl.DataFrame, version: str) -> pl.DataFrame:
+    return refused.select(
+        pl.lit("deidentification").alias("stage"),
+        pl.lit(None, pl.String).alias("source_file"),
+        pl.lit(None, pl.Int64).alias("source_line"),
+        "conversation_key",
+        "reason",
+        pl.lit(version).alias("made_by"),
+    )
+
+
+def _take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> int:
+    """What left the extract (consent revoked, file gone) leaves the corpus; then every conversation is accounted for, or nothing is written."""
+    with warehouse.transaction() as tx:
+        tx.ensure(DeidentifiedCorpus, QuarantinedRows, ExtractionAccounting)
+        tx.copy("current_keys", current.to_frame("conversation_key"))
+        removed = int(tx.query("select count(*) as n from deidentified_corpus anti join current_keys using (conversation_key)")["n"][0])
+        tx.execute("delete from deidentified_corpus where conversation_key not in (select conversation_key from current_keys)")
+        tx.execute("delete from quarantined_rows where stage = 'deidentification' and conversation_key not in (select conversation_key from current_keys)")
+        tx.execute("drop table current_keys")
+        tx.pass_gates([EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED])
+    return removed

@@ -1,0 +1,44 @@
+"""What the UI shows beside an asset: its columns, its row counts, its tables.
+
+Belongs here: Dagster metadata values. Does not: reading the warehouse.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from sim_platform.contracts.tables import Table, dtypes, table_name
+
+
+def column_docs(table: type[Table]) -> dict[str, Any]:
+    """Definition metadata: the table's name and its contract's columns."""
+    columns = table.to_schema().columns
+    docs = [
+        dg.TableColumn(name, str(dtype), description=columns[name].description, constraints=dg.TableColumnConstraints(nullable=columns[name].nullable))
+        for name, dtype in dtypes(table).items()
+    ]
+    return {"dagster/table_name": table_name(table), "dagster/column_schema": dg.TableSchema(columns=docs)}
+
+
+def counts(frame: pl.DataFrame, by: str) -> dict[str, int]:
+    """Rows per value of a column, largest first."""
+    rows = frame.group_by(by).len().sort(["len", by], descending=[True, False]).rows()
+    return {str(value): int(n) for value, n in rows}
+
+
+def markdown(rows: Sequence[Mapping[str, object]]) -> dg.MarkdownMetadataValue:
+    """Rows of short values as a table."""
+    if not rows:
+        return dg.MetadataValue.md("(no rows)")
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join("" if row[n] is None else str(row[n]) for n in names) + " |" for row in rows]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def picture(png: bytes) -> dg.MarkdownMetadataValue:
+    """A PNG that the UI shows inline."""
+    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,0 +1,178 @@
+"""Replays one arm of one release: finds what is missing, reuses what is paid for, journals every outcome and commits in batches.
+
+Belongs here: which requests are pending, the journal's place, what the recorded provider serves. Does not: sending (replay).
+
+An outcome is durable in the journal before it counts. A rerun first commits what a killed run left in the journal, then sends only what has
+no final outcome for the same request; transient failures are tried again.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from sim_platform.contracts.messages import Message, user_turns
+from sim_platform.contracts.outcomes import Arm, Outcome
+from sim_platform.contracts.tables import CandidateCompletions
+from sim_platform.registry.home import Home, ModelVersion
+from sim_platform.replay.engine import TRANSIENT_REASONS, run_replay
+from sim_platform.replay.journal import Journal
+from sim_platform.replay.outcomes import completions_frame
+from sim_platform.replay.providers.build import build_provider
+from sim_platform.replay.providers.recorded import RecordedResponse
+from sim_platform.replay.requests import Request, build_request
+from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
+
+PAGE = 1_000  # prefixes read together
+COMMIT_EVERY = 200  # outcomes
+COMMIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """What one run did for one arm."""
+
+    sent: int
+    already_done: int
+    recovered: int
+    reused: int
+    retries: dict[str, int]
+
+
+def replay_arm(home: Home, warehouse: DuckDBFile, candidate: ModelVersion, model: ModelVersion, arm: Arm, *, advance: Callable[[int], None]) -> ArmSummary:
+    """Every sampled prefix of `candidate`'s release, answered by `model`, ends with one outcome per repeat."""
+    release = candidate.version
+    already = reused = 0
+
+    def commit(outcomes: list[Outcome], file: DuckDBFile = warehouse) -> None:
+        if outcomes:
+            with file.transaction() as tx:
+                tx.upsert(CandidateCompletions, completions_frame(outcomes, release))
+
+    def pending() -> Iterator[Request]:
+        nonlocal already, reused
+        for page in _pages(warehouse, release, candidate, model, arm):
+            final = _final_outcomes(warehouse, release, arm, page)
+            rest = [r for r in page if (r.prefix_id, r.k, r.request_hash) not in final]
+            paid = _paid_elsewhere(warehouse, release, arm, rest) if model.provider != "recorded" else {}
+            copies = [replace(paid[r.request_hash], arm=arm, prefix_id=r.prefix_id, k=r.k) for r in rest if r.request_hash in paid]
+            commit(copies)
+            already += len(page) - len(rest)
+            reused += len(copies)
+            advance(len(page) - len(rest) + len(copies))
+            yield from (r for r in rest if r.request_hash not in paid)
+
+    with warehouse.transaction() as tx:
+        tx.ensure(CandidateCompletions)
+    with Journal(home.path / "journal" / f"{release}.{arm}.jsonl") as journal:
+        left_behind = list(journal.read())
+        commit(left_behind)
+        journal.clear()
+        buffer: list[Outcome] = []
+        last_commit = time.monotonic()
+
+        def store(file: DuckDBFile) -> None:
+            nonlocal last_commit
+            commit(buffer, file)
+            journal.clear()
+            buffer.clear()
+            last_commit = time.monotonic()
+
+        def keep(outcome: Outcome) -> None:
+            journal.append(outcome)
+            buffer.append(outcome)
+            advance(1)
+            if len(buffer) >= COMMIT_EVERY or time.monotonic() - last_commit > COMMIT_SECONDS:
+                with suppress(WarehouseError):  # held by another process: the journal has it, and waiting here would time out what is in flight
+                    store(replace(warehouse, lock_wait_seconds=min(1.0, warehouse.lock_wait_seconds)))
+
+        served = _recorded_responses(warehouse, candidate, model) if model.provider == "recorded" else {}
+        provider = build_provider(model, recorded=served)
+        try:
+            seen = run_replay(pending(), provider, concurrency=model.concurrency, max_retries=model.max_retries, on_outcome=keep)
+        finally:
+            store(warehouse)
+    return ArmSummary(seen.sent, already, len(left_behind), reused + seen.reused, dict(seen.retries))
+
+
+def _pages(warehouse: DuckDBFile, release: str, candidate: ModelVersion, model: ModelVersion, arm: Arm) -> Iterator[list[Request]]:
+    last = ""
+    while True:
+        page = warehouse.query(
+            "select prefix_id, prefix, turn_key from stratified_sample where model_version = $release and prefix_id > $last order by prefix_id limit $n",
+            {"release": release, "last": last, "n": PAGE},
+        )
+        if not len(page):
+            return
+        last = page["prefix_id"][-1]
+        yield [
+            build_request(model, arm=arm, prefix_id=prefix_id, k=k, prefix=json.loads(prefix), turn_key=turn_key)
+            for prefix_id, prefix, turn_key in page.iter_rows()
+            for k in range(candidate.plan.completions_per_prefix)
+        ]
+
+
+def _final_outcomes(warehouse: DuckDBFile, release: str, arm: Arm, page: list[Request]) -> set[tuple[str, int, str]]:
+    stored = warehouse.query(
+        """select prefix_id, k, request_hash from candidate_completions
+           where model_version = $release and arm = $arm and prefix_id in (select unnest($ids)) and not (status = 'failed' and reason in (select unnest($transient)))""",
+        {"release": release, "arm": arm, "ids": [r.prefix_id for r in page], "transient": sorted(TRANSIENT_REASONS)},
+    )
+    return set(stored.rows())
+
+
+def _paid_elsewhere(warehouse: DuckDBFile, release: str, arm: Arm, requests: list[Request]) -> dict[str, Outcome]:
+    """Outcomes that another release (or arm) has already paid for, by request hash; failures are not reused."""
+    rows = warehouse.query(
+        """select * from candidate_completions
+           where request_hash in (select unnest($hashes)) and status <> 'failed' and (model_version, arm) <> ($release, $arm)
+           qualify row_number() over (partition by request_hash order by completed_at) = 1""",
+        {"hashes": [r.request_hash for r in requests], "release": release, "arm": arm},
+    )
+    return {row["request_hash"]: _outcome(row) for row in rows.to_dicts()}
+
+
+def _outcome(row: dict[str, object]) -> Outcome:
+    fields = {name: row[name] for name in Outcome.__dataclass_fields__}
+    for name in ("tool_calls", "labels"):
+        fields[name] = json.loads(str(fields[name]))
+    return replace(Outcome(**fields), reused_from=row["model_version"], cost_usd=0.0, attempts=0)  # type: ignore[arg-type]  # the columns are the fields
+
+
+def _recorded_responses(warehouse: DuckDBFile, candidate: ModelVersion, model: ModelVersion) -> dict[str, list[RecordedResponse]]:
+    """What the log recorded from `model` after each sampled prefix. The n-th conversation with a prefix meets the n-th one of the other version."""
+    matches = warehouse.query(
+        """with turns as (
+             select model_version, conversation_key, unnest(json_extract_string(turn_keys, '$[*]')) as turn_key, generate_subscripts(json_extract_string(turn_keys, '$[*]'), 1) - 1 as turn
+             from deidentified_corpus where model_version in ($replaced, $version)),
+           ranked as (
+             select *, row_number() over same as nth, count(*) over (partition by model_version, turn_key) as n_same
+             from turns window same as (partition by model_version, turn_key order by conversation_key, turn))
+           select s.prefix_id, x.conversation_key, x.turn::bigint as turn
+           from stratified_sample s
+           join ranked y on y.model_version = $replaced and y.conversation_key = s.conversation_key and y.turn = s.turn
+           join ranked x on x.model_version = $version and x.turn_key = s.turn_key and x.nth = (y.nth - 1) % x.n_same + 1
+           where s.model_version = $release""",
+        {"replaced": candidate.replaces, "version": model.version, "release": candidate.version},
+    )
+    responses: dict[str, list[RecordedResponse]] = {}
+    for part in matches.iter_slices(PAGE):
+        keys = {"keys": part["conversation_key"].unique().to_list()}
+        stored = warehouse.query("select conversation_key, messages, labels from deidentified_corpus where conversation_key in (select unnest($keys))", keys)
+        conversations = {key: (json.loads(messages), json.loads(labels)) for key, messages, labels in stored.iter_rows()}
+        for prefix_id, key, turn in part.iter_rows():
+            messages, labels = conversations[key]
+            if found := _response(messages, turn):
+                message, is_last = found
+                responses[prefix_id] = [RecordedResponse(message=message, labels=labels if is_last else {})]
+    return responses
+
+
+def _response(messages: list[Message], turn: int) -> tuple[Message, bool] | None:
+    """The assistant message after a user turn, and whether that was the last turn (labels speak of the last response)."""
+    turns = user_turns(messages)
+    after = turns[turn] + 1
+    if after >= len(messages) or messages[after]["role"] != "assistant":
+        return None
+    return messages[after], turn == len(turns) - 1

@@ -1,0 +1,264 @@
+"""The engine: requests in, exactly one outcome each out, through a bounded number in flight.
+
+Belongs here: concurrency, retries and back-off, the circuit breaker, sharing the answer of identical requests, progress.
+Does not: HTTP (providers), durability (journal), what is still to do (the caller).
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.outcomes import Outcome
+from sim_platform.replay.providers.protocol import PermanentFailure, Provider, Retryable, StopRun
+from sim_platform.replay.requests import Request
+
+TRANSIENT_REASONS = frozenset({"rate_limited", "server_error", "timeout", "connection_error", "conflict", "invalid_response", "internal_error"})
+"""Reasons of failed outcomes that another run may cure: a rerun sends these rows again. The others (empty_response too) belong to the request."""
+
+THIS_RUN = "this run"
+"""`reused_from` of an outcome whose identical request was sent for another prefix in the same run."""
+
+FAILURES_IN_A_ROW = 20
+FIRST_DELAY_S = 0.5
+MAX_DELAY_S = 60.0
+REMEMBERED = 4096  # requests whose outcome is kept for identical ones: bounds memory, not correctness
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where a run stands; the engine updates this one object. Costs are US dollars, including responses that could not be used."""
+
+    by_status: Counter[str] = field(default_factory=Counter)
+    retries: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+    reused: int = 0
+    in_flight: int = 0
+    limit: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def done(self) -> int:
+        """Requests that have their outcome."""
+        return sum(self.by_status.values())
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+
+def run_replay(
+    requests: Iterable[Request],
+    provider: Provider,
+    *,
+    concurrency: int,
+    max_retries: int,
+    on_outcome: Callable[[Outcome], None],
+    progress: Callable[[Progress], None] | None = None,
+    seed: int = 0,
+) -> Progress:
+    """`replay` for callers without an event loop. Closes the provider, however it ends."""
+
+    async def run() -> Progress:
+        try:
+            return await replay(requests, provider, concurrency=concurrency, max_retries=max_retries, on_outcome=on_outcome, progress=progress, seed=seed)
+        finally:
+            await provider.aclose()
+
+    return asyncio.run(run())
+
+
+async def replay(
+    requests: Iterable[Request],
+    provider: Provider,
+    *,
+    concurrency: int,
+    max_retries: int,
+    on_outcome: Callable[[Outcome], None],
+    progress: Callable[[Progress], None] | None = None,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    seed: int = 0,
+) -> Progress:
+    """Sends every request and hands each one's only outcome to `on_outcome`, in the order in which they end.
+
+    Requests are pulled when there is room, so memory does not grow with their number. A retryable failure is sent again up to `max_retries` times, after
+    0.5 s doubling to 60 s with jitter (from `seed`), or after the provider's Retry-After (at most 60 s) where that is longer; then the outcome is `failed`
+    with the last reason. Identical requests (same `request_hash`, at most 4096 apart) are sent once: the others get a copy with no attempts, no cost and
+    `reused_from` = THIS_RUN. "Too many requests" halves what may be in flight; it grows back by one a round.
+
+    Args:
+        concurrency: most requests in flight, at least 1.
+        on_outcome: called in the event loop's thread; an error in it stops the run.
+        progress: called after every outcome with the same, live object.
+
+    Raises:
+        StopRun: from the provider, or after 20 failures in a row that were not the request's fault. What is in flight is cancelled; outcomes handed out stand.
+    """
+    run = _Run(requests, provider, _Slots(concurrency), max_retries, on_outcome, progress, sleep, seed)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(run.work())
+    except BaseExceptionGroup as stopped:
+        raise next((e for e in stopped.exceptions if isinstance(e, SimPlatformError)), stopped.exceptions[0]) from None
+    return run.progress
+
+
+class _Slots:
+    """How many requests may be in flight: halved by "too many requests", one more after each full round of answers. The seam for rate limits."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.ceiling = self.limit = ceiling
+        self.in_flight = self._answers = self._cuts = 0
+        self._changed = asyncio.Condition()
+
+    async def take(self) -> int:
+        """Waits for a slot; returns the number of cuts so far, for `cut`."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.in_flight < self.limit)
+            self.in_flight += 1
+        return self._cuts
+
+    async def give_back(self) -> None:
+        async with self._changed:
+            self.in_flight -= 1
+            self._changed.notify(self.limit - self.in_flight if self.limit > self.in_flight else 0)
+
+    def cut(self, taken_at: int) -> None:
+        """Halves the limit, once for all requests that were in flight together."""
+        if taken_at == self._cuts:
+            self._cuts += 1
+            self._answers = 0
+            self.limit = max(1, self.limit // 2)
+
+    def answered(self) -> None:
+        self._answers += 1
+        if self._answers >= self.limit:
+            self._answers = 0
+            self.limit = min(self.ceiling, self.limit + 1)
+
+
+class _Run:
+    def __init__(
+        self,
+        requests: Iterable[Request],
+        provider: Provider,
+        slots: _Slots,
+        max_retries: int,
+        on_outcome: Callable[[Outcome], None],
+        on_progress: Callable[[Progress], None] | None,
+        sleep: Callable[[float], Awaitable[object]],
+        seed: int,
+    ) -> None:
+        self.progress = Progress(limit=slots.limit)
+        self._source = iter(requests)
+        self._provider, self._slots, self._max_retries = provider, slots, max_retries
+        self._on_outcome, self._on_progress, self._sleep = on_outcome, on_progress, sleep
+        self._random = random.Random(seed)
+        self._sent: OrderedDict[str, asyncio.Future[Outcome]] = OrderedDict()
+        self._failures_in_a_row: list[str] = []
+
+    async def work(self) -> None:
+        for request in self._source:  # shared: every worker takes the next one
+            await asyncio.sleep(0)  # a provider that never waits would keep the loop, and Ctrl-C, from everyone else
+            first = self._sent.get(request.request_hash)
+            if first is None:
+                outcome = await self._send_and_share(request)
+            else:
+                outcome = replace(await first, arm=request.arm, prefix_id=request.prefix_id, k=request.k, attempts=0, cost_usd=0.0, latency_s=0.0, reused_from=THIS_RUN)
+            self._on_outcome(outcome)
+            self._count(outcome)
+            if first is None:
+                self._break_if_down(outcome)
+
+    async def _send_and_share(self, request: Request) -> Outcome:
+        future = self._sent[request.request_hash] = asyncio.get_running_loop().create_future()
+        outcome = await self._send(request)
+        future.set_result(outcome)
+        if outcome.reason in TRANSIENT_REASONS:
+            self._sent.pop(request.request_hash, None)  # a later identical request may fare better
+        if len(self._sent) > REMEMBERED:
+            self._sent.popitem(last=False)  # whoever waits for it holds the future itself
+        return outcome
+
+    async def _send(self, request: Request) -> Outcome:
+        wasted_usd = 0.0
+        for attempt in range(1, self._max_retries + 2):
+            cuts = await self._slots.take()
+            self.progress.sent += 1
+            try:
+                outcome = await self._provider.complete(request)
+            except Retryable as failure:
+                code, retry_after = failure.code, failure.retry_after
+                wasted_usd += failure.cost_usd
+                if code == "rate_limited":
+                    self._slots.cut(cuts)
+            except PermanentFailure as failure:
+                return _failed(request, failure.code, attempt, wasted_usd)
+            except SimPlatformError:
+                raise
+            except Exception as error:  # the row fails, not the run; an unknown error's text may quote the prompt
+                log.warning("prefix %s: %s in the provider", request.prefix_id, type(error).__name__)
+                return _failed(request, "internal_error", attempt, wasted_usd)
+            else:
+                self._slots.answered()
+                return replace(outcome, attempts=attempt, cost_usd=outcome.cost_usd + wasted_usd)
+            finally:
+                await self._slots.give_back()
+            # While connections fail for everyone, one attempt a request is enough to find out, and the breaker below stops the run in seconds.
+            if attempt > self._max_retries or (code == "connection_error" and code in self._failures_in_a_row):
+                return _failed(request, code, attempt, wasted_usd)
+            self.progress.retries[code] += 1
+            await self._sleep(self._delay(attempt, retry_after))
+        raise AssertionError("max_retries is negative")
+
+    def _delay(self, attempt: int, retry_after: float | None) -> float:
+        delay = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** (attempt - 1)) * self._random.uniform(0.5, 1.0)
+        if retry_after is None:
+            return delay
+        wish = min(MAX_DELAY_S, retry_after)  # never earlier than asked; a little later, so that not all come back at once
+        return max(delay, wish + self._random.uniform(0, 0.1 * wish))
+
+    def _count(self, outcome: Outcome) -> None:
+        now = self.progress
+        now.by_status[outcome.status] += 1
+        if outcome.status == "failed":
+            now.failures[outcome.reason or ""] += 1
+        if outcome.reused_from is None:
+            now.cost_usd += outcome.cost_usd
+            now.prompt_tokens += outcome.prompt_tokens
+            now.completion_tokens += outcome.completion_tokens
+        else:
+            now.reused += 1
+        now.in_flight, now.limit = self._slots.in_flight, self._slots.limit
+        if self._on_progress is not None:
+            self._on_progress(now)
+
+    def _break_if_down(self, outcome: Outcome) -> None:
+        if outcome.status != "failed" or outcome.reason not in TRANSIENT_REASONS:
+            self._failures_in_a_row.clear()
+            return
+        self._failures_in_a_row.append(outcome.reason or "")
+        if len(self._failures_in_a_row) >= FAILURES_IN_A_ROW:
+            codes = ", ".join(f"{code}: {n}" for code, n in Counter(self._failures_in_a_row).most_common())
+            raise StopRun(
+                f"{len(self._failures_in_a_row)} requests in a row failed at {self._provider.endpoint} ({codes}). "
+                f"The {self.progress.done} outcomes so far are kept. Check the provider, then run the same command again: it sends what is missing."
+            )
+
+
+def _failed(request: Request, code: str, attempts: int, cost_usd: float) -> Outcome:
+    return Outcome(
+        request.arm, request.prefix_id, request.k, request.request_hash, "failed", reason=code, attempts=attempts, cost_usd=cost_usd, completed_at=datetime.now(UTC)
+    )

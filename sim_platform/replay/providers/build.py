@@ -1,0 +1,27 @@
+"""From a registered model version to the provider that answers for it.
+
+Belongs here: that choice. Does not: any provider.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from sim_platform.registry.home import ModelVersion
+from sim_platform.replay.providers.local import LocalProvider
+from sim_platform.replay.providers.openai import OpenAIProvider
+from sim_platform.replay.providers.protocol import Provider
+from sim_platform.replay.providers.recorded import RecordedProvider, RecordedResponse
+
+
+def build_provider(model: ModelVersion, recorded: Mapping[str, Sequence[RecordedResponse]] | None = None) -> Provider:
+    """The provider of `model`; `recorded` (prefix_id to responses) serves a version whose provider is recorded.
+
+    Raises:
+        BadInputError: a key's variable is missing, or the embedded model is not installed.
+    """
+    match model.provider:
+        case "openai":
+            return OpenAIProvider(model)
+        case "local":
+            return LocalProvider(model)
+        case "recorded":
+            return RecordedProvider(recorded or {})

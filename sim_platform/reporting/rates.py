@@ -1,0 +1,74 @@
+"""How rates are shown to people: per 100,000 messages in a table, ratios as a forest plot.
+
+Belongs here: presentation of a rate comparison. Does not: estimating it.
+"""
+
+import io
+import math
+from collections.abc import Mapping
+
+import polars as pl
+
+
+def per_100k(rate: float | None) -> str:
+    """A rate per message as a number per 100,000 messages; a dash where there is none."""
+    return "–" if rate is None else f"{100_000 * rate:,.0f}"
+
+
+def ratio_text(ratio: float | None, low: float | None, high: float | None) -> str:
+    """A ratio with its interval, `2.10 [1.40, 3.15]`; a dash where there is none."""
+    if ratio is None or low is None or high is None:
+        return "–"
+    return f"{ratio:.2f} [{low:.2f}, {'∞' if math.isinf(high) else f'{high:.2f}'}]"
+
+
+def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
+    """One line per release and behaviour: each arm's rate with its 95 % interval per 100,000 messages, and the candidate's paired ratios."""
+    lines: list[Mapping[str, object]] = []
+    for (release, behavior), group in rates.group_by(["model_version", "behavior"], maintain_order=True):
+        arms = {row["arm"]: row for row in group.to_dicts()}
+        candidate = arms.get("candidate", {})
+        lines.append(
+            {
+                "release": release,
+                "behaviour": behavior,
+                "n": candidate.get("n"),
+                "missing": candidate.get("n_missing"),
+                **{f"{arm} per 100k": _with_interval(arms[arm]) if arm in arms else "–" for arm in ("candidate", "control", "recorded")},
+                "× control": ratio_text(candidate.get("ratio_to_control"), candidate.get("ratio_low"), candidate.get("ratio_high")),
+                "× recorded": ratio_text(candidate.get("ratio_to_recorded"), candidate.get("ratio_to_recorded_low"), candidate.get("ratio_to_recorded_high")),
+                "floor per 100k": per_100k(candidate.get("floor")),
+            }
+        )
+    return lines
+
+
+def _with_interval(row: Mapping[str, float | None]) -> str:
+    return f"{per_100k(row['rate'])} [{per_100k(row['low'])}, {per_100k(row['high'])}]"
+
+
+def forest_png(rates: pl.DataFrame) -> bytes:
+    """Paired ratios of the candidate, against control where there is one and else against recorded, as a forest plot on a log scale (PNG)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - heavy, and only wanted where a plot is drawn
+    from matplotlib.figure import Figure  # noqa: PLC0415 - the same
+
+    rows = []
+    for row in rates.filter(arm="candidate").reverse().to_dicts():
+        against = "control" if row["ratio_to_control"] is not None else "recorded"
+        names = ("ratio_to_control", "ratio_low", "ratio_high") if against == "control" else ("ratio_to_recorded", "ratio_to_recorded_low", "ratio_to_recorded_high")
+        point, low, high = (row[n] for n in names)
+        if point:
+            rows.append((f"{row['model_version']}: {row['behavior']} (× {against})", point, max(low, point / 100), min(high, point * 100)))
+    figure = Figure(figsize=(8, 0.8 + 0.26 * max(len(rows), 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for i, (_, point, low, high) in enumerate(rows):
+        axes.plot([low, high], [i, i], color="#33658a", linewidth=1.5)
+        axes.plot(point, i, "s", color="#33658a", markersize=5)
+    axes.axvline(1.0, color="#777777", linewidth=1, linestyle="--")
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(rows)), [label for label, *_ in rows], fontsize=8)
+    axes.set_xlabel("paired rate ratio, 95 % interval (1 = no change)")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()

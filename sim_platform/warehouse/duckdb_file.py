@@ -1,0 +1,246 @@
+"""A DuckDB file that several processes share: short transactions, a bounded wait for the lock, tables made from contracts.
+
+Belongs here: opening, waiting, committing, writing frames, safe errors. Does not: what a stage computes, what Dagster shows.
+"""
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.tables import Table, dtypes, key_of, table_name, validated
+
+Query = Callable[..., pl.DataFrame]  # query(sql, params) -> frame, on an open transaction or on the stored file
+
+
+class WarehouseError(SimPlatformError):
+    """The file cannot be opened, or a statement failed; names the file, the statement and the way out, never a value."""
+
+
+class GateError(SimPlatformError):
+    """A gate found rows that must not be stored; the transaction was rolled back."""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What a gate saw: whether it passed, and the counts that say why."""
+
+    passed: bool
+    facts: dict[str, int | float | str | None]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A rule over stored rows, stated as the fact that holds when it passes.
+
+    `sql` gives one row: `n_bad` (0 passes) and any further counts; `$model_version` is the release. The same statement runs inside the
+    write transaction, where it rolls back, and as an asset check on the stored table, for people.
+    """
+
+    name: str
+    description: str
+    sql: str
+
+    def check(self, query: Query, model_version: str | None = None) -> GateResult:
+        params = {"model_version": model_version} if "$model_version" in self.sql else {}
+        facts = query(self.sql, params).to_dicts()[0]
+        return GateResult(passed=not facts["n_bad"], facts=facts)
+
+
+class Transaction:
+    """An open transaction. Every statement's error is reported without the data that caused it."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, file: str) -> None:
+        self._connection = connection
+        self._file = file
+
+    def query(self, sql: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+        with _safe(self._file, sql):
+            result = self._connection.sql(sql, params=dict(params or {}))
+            data: pl.DataFrame = result.pl() if result is not None else pl.DataFrame()
+        return data
+
+    def execute(self, sql: str, params: Mapping[str, object] | None = None) -> None:
+        with _safe(self._file, sql):
+            self._connection.execute(sql, dict(params or {})).fetchall()
+
+    def batches(self, sql: str, params: Mapping[str, object] | None = None, rows: int = 50_000) -> Iterator[pl.DataFrame]:
+        """The result in frames of at most `rows` rows (one without rows where there are none), so that memory does not grow with it."""
+        with _safe(self._file, sql):
+            reader = self._connection.sql(sql, params=dict(params or {})).to_arrow_reader(rows)
+            yield pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
+            for batch in reader:
+                yield pl.DataFrame(pl.from_arrow(batch))
+
+    def copy(self, name: str, data: pl.DataFrame) -> None:
+        """Adds a frame of any columns to table `name`, which is made from the frame where it is missing."""
+        with _safe(self._file, f"copy {name}"):
+            self._connection.register("incoming_rows", data)
+            self._connection.execute(f"create table if not exists {name} as select * from incoming_rows limit 0")  # noqa: S608 - names come from the catalogue
+            self._connection.execute(f"insert into {name} by name select * from incoming_rows")  # noqa: S608 - names come from the catalogue
+            self._connection.unregister("incoming_rows")
+
+    def tables(self) -> set[str]:
+        return set(self.query("select table_name from information_schema.tables where table_catalog = current_database()")["table_name"])
+
+    def ensure(self, *tables: type[Table]) -> None:
+        """Creates the tables that are missing; WarehouseError when a stored table has other columns than its contract."""
+        there = self.tables()
+        for table in tables:
+            name = table_name(table)
+            if name not in there:
+                self.execute(ddl(table))
+                continue
+            stored = set(
+                self.query("select column_name from information_schema.columns where table_catalog = current_database() and table_name = $t", {"t": name})["column_name"]
+            )
+            if stored != set(dtypes(table)):
+                raise WarehouseError(
+                    f"{self._file}: table {name} was made by another version of the platform (columns that differ: {', '.join(sorted(stored ^ set(dtypes(table))))}). Move the file away and run again."
+                )
+
+    def append(self, table: type[Table], data: pl.DataFrame) -> None:
+        """Adds rows that fit the contract, matched by column name."""
+        self.ensure(table)
+        rows = validated(table, data)
+        with _safe(self._file, f"insert into {table_name(table)}"):
+            self._connection.register("incoming_rows", rows)
+            self._connection.execute(f"insert into {table_name(table)} by name select * from incoming_rows")  # noqa: S608 - the name comes from a contract
+            self._connection.unregister("incoming_rows")
+
+    def replace(self, table: type[Table], data: pl.DataFrame, where: Mapping[str, object] | None = None) -> None:
+        """Puts `data` in the place of the rows that match `where` (column = value); without `where`, of all rows."""
+        self.ensure(table)
+        condition = " and ".join(f"{column} = ${column}" for column in where or {}) or "true"
+        self.execute(f"delete from {table_name(table)} where {condition}", where)  # noqa: S608 - names come from contracts, values are parameters
+        self.append(table, data)
+
+    def upsert(self, table: type[Table], data: pl.DataFrame) -> None:
+        """Adds rows; a stored row with the same key gives way."""
+        self.ensure(table)
+        same = " and ".join(f"t.{c} is not distinct from i.{c}" for c in key_of(table))
+        with _safe(self._file, f"replace rows of {table_name(table)}"):
+            self._connection.register("incoming_keys", data.select(key_of(table)))
+            self._connection.execute(f"delete from {table_name(table)} t using incoming_keys i where {same}")  # noqa: S608 - names come from contracts
+            self._connection.unregister("incoming_keys")
+        self.append(table, data)
+
+    def pass_gates(self, gates: Iterable[Gate], model_version: str | None = None) -> None:
+        """Raises GateError, which rolls back, at the first gate that does not hold."""
+        for gate in gates:
+            result = gate.check(self.query, model_version)
+            if not result.passed:
+                facts = ", ".join(f"{k}={v}" for k, v in result.facts.items())
+                raise GateError(f"{gate.name} does not hold{f' for {model_version}' if model_version else ''} ({facts}); nothing was written. {gate.description}")
+
+
+@dataclass(frozen=True)
+class DuckDBFile:
+    """A DuckDB file. It is open only inside `transaction()` or `reading()`, which must never span slow work."""
+
+    path: Path
+    lock_wait_seconds: float = 60.0
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Waits for the lock, begins, yields, commits (or rolls back on any error) and closes."""
+        mask = os.umask(0o077)  # the file and its write-ahead log hold users' text
+        try:
+            connection = self._connect(read_only=False)
+            try:
+                connection.execute("begin")
+                yield Transaction(connection, self.path.name)
+                with _safe(self.path.name, "commit"):
+                    connection.execute("commit")
+            finally:
+                connection.close()  # an open transaction rolls back
+        finally:
+            os.umask(mask)
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """A read-only view; an absent file reads as one without tables."""
+        connection = self._connect(read_only=True) if self.path.exists() else duckdb.connect()
+        try:
+            yield Transaction(connection, self.path.name)
+        finally:
+            connection.close()
+
+    def query(self, sql: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+        """One read in a connection of its own."""
+        with self.reading() as tx:
+            return tx.query(sql, params)
+
+    def read(self, table: type[Table], where: Mapping[str, object] | None = None, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """Stored rows of a table, or a frame without rows where there is no such table yet."""
+        wanted = list(columns or dtypes(table))
+        with self.reading() as tx:
+            if table_name(table) not in tx.tables():
+                return pl.DataFrame(schema={c: dtypes(table)[c] for c in wanted})
+            condition = " and ".join(f"{column} = ${column}" for column in where or {}) or "true"
+            return tx.query(f"select {', '.join(wanted)} from {table_name(table)} where {condition}", where)  # noqa: S608 - names come from contracts, values are parameters
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.lock_wait_seconds
+        while True:
+            try:
+                connection = duckdb.connect(str(self.path), read_only=read_only)
+                connection.execute("set timezone = 'UTC'")
+                return connection
+            except duckdb.Error as error:
+                text = str(error)
+                locked = "lock on file" in text or "different configuration" in text or "Unique file handle conflict" in text
+                if not locked:
+                    raise WarehouseError(
+                        f"{self.path} cannot be opened ({type(error).__name__}). Is the folder there and writable, and is the file a DuckDB file?"
+                    ) from None
+                if time.monotonic() >= deadline:
+                    holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
+                    who = f"another process (PID {holder[2]}, {Path(holder[1]).name})" if holder else "another process or connection"
+                    raise WarehouseError(
+                        f"{self.path.name} is held by {who} and stayed held for {self.lock_wait_seconds:g} s. Close it there, read published.duckdb instead, or raise SIM_PLATFORM_LOCK_WAIT_SECONDS."
+                    ) from None
+            time.sleep(random.uniform(0.02, 0.2))  # jitter, so that waiting processes do not meet again
+
+
+def ddl(table: type[Table]) -> str:
+    """`create table` from the contract: types, and not null where the contract forbids it."""
+    kinds = {pl.String: "varchar", pl.Int64: "bigint", pl.Float64: "double", pl.Boolean: "boolean", pl.Date: "date", pl.Datetime: "timestamptz"}
+    columns = (f"{name} {kinds[column.dtype.type.base_type()]}{'' if column.nullable else ' not null'}" for name, column in table.to_schema().columns.items())
+    return f"create table {table_name(table)} ({', '.join(columns)})"
+
+
+def publish(source: DuckDBFile, target: Path) -> list[str]:
+    """Copies every table, without account keys, to `target` by an atomic rename: a reader of it neither blocks nor breaks. Returns the tables."""
+    draft = DuckDBFile(target.with_name(f"{target.name}.{os.getpid()}.tmp"))
+    draft.path.unlink(missing_ok=True)
+    try:
+        with source.reading() as stored:
+            tables = sorted(stored.tables())
+            with draft.transaction() as tx:
+                for name in tables:
+                    for batch in stored.batches(f"select columns(lambda c: c <> 'user_key') from {name}"):  # noqa: S608 - names come from the catalogue
+                        tx.copy(name, batch)
+        os.replace(draft.path, target)
+    finally:
+        draft.path.unlink(missing_ok=True)
+    return tables
+
+
+@contextmanager
+def _safe(file: str, statement: str) -> Iterator[Any]:
+    """DuckDB's messages may quote values: only the error's type and our own statement are shown."""
+    try:
+        yield
+    except duckdb.Error as error:
+        first = " ".join(statement.split())[:120]
+        raise WarehouseError(f"{file}: {type(error).__name__} in: {first}") from None

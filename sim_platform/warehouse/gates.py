@@ -1,0 +1,105 @@
+"""The rules that stored rows keep, one statement each: a gate inside the write transaction, an asset check for people.
+
+Belongs here: rules over one file's tables, in SQL. Does not: column rules (contracts), when a gate runs (orchestration).
+"""
+
+from sim_platform.warehouse.duckdb_file import Gate
+
+EVERY_LOG_ROW_IS_ACCOUNTED_FOR = Gate(
+    "every_log_row_is_accounted_for",
+    "For every log file: rows in = extracted + dropped + quarantined.",
+    """with per_file as (
+         select source_file, sum(n) filter (disposition = 'rows_in') as rows_in, coalesce(sum(n) filter (disposition <> 'rows_in'), 0) as accounted
+         from extraction_accounting group by source_file)
+       select count(*) filter (rows_in is distinct from accounted)::bigint as n_bad, coalesce(sum(rows_in), 0)::bigint as rows_in, coalesce(sum(accounted), 0)::bigint as accounted from per_file""",
+)
+
+QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON = Gate(
+    "quarantined_rows_have_a_place_and_a_reason",
+    "Every quarantined row names its file and line, or its conversation key, and a reason code; the count equals the accounting.",
+    """select count(*) filter (reason = '' or (source_file is null and conversation_key is null))::bigint
+              + abs(count(*) filter (stage = 'extraction') - (select coalesce(sum(n), 0) from extraction_accounting where disposition = 'quarantined'))::bigint as n_bad,
+              count(*)::bigint as n_quarantined
+       from quarantined_rows""",
+)
+
+EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED = Gate(
+    "every_extracted_conversation_is_in_the_corpus_or_quarantined",
+    "Conversations extracted = conversations in the corpus + conversations quarantined by de-identification; each once.",
+    """with counted as (
+         select (select coalesce(sum(n), 0) from extraction_accounting where disposition = 'extracted')::bigint as n_extracted,
+                (select count(*) from deidentified_corpus)::bigint as n_corpus,
+                (select count(distinct conversation_key) from deidentified_corpus)::bigint as n_distinct,
+                (select count(*) from quarantined_rows where stage = 'deidentification')::bigint as n_quarantined)
+       select abs(n_extracted - n_corpus - n_quarantined) + (n_corpus - n_distinct) as n_bad, * from counted""",
+)
+
+QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
+    "quarantine_stays_below_two_percent",
+    "At most 2 % of the conversations could not be de-identified; more would bias every rate.",
+    """with counted as (
+         select (select count(*) from deidentified_corpus)::bigint as n_corpus,
+                (select count(*) from quarantined_rows where stage = 'deidentification')::bigint as n_quarantined)
+       select case when n_quarantined > 0.02 * (n_corpus + n_quarantined) then n_quarantined else 0 end as n_bad, * from counted""",
+)
+
+WEIGHTS_ADD_UP_TO_THE_POPULATION = Gate(
+    "weights_add_up_to_the_population",
+    "Design weights are 1 / inclusion probability, and per stratum they add up to the conversations that it stands for (a turn drawn within its conversation counts 1 / turns).",
+    """with joined as (
+         select s.weight, s.inclusion_probability, s.conversation_key, c.n_user_turns, s.model_version
+         from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $model_version),
+       counted as (
+         select count(*)::bigint as n, count(distinct conversation_key)::bigint as n_conversations, round(sum(weight), 6) as sum_of_weights,
+                round(sum(weight / n_user_turns), 6) as sum_of_weights_per_turn, count(*) filter (abs(weight * inclusion_probability - 1) > 1e-9)::bigint as n_not_inverse,
+                (select count(*) from stratified_sample where model_version = $model_version)::bigint as n_sample
+         from joined)
+       select n_not_inverse + (n_sample - n) + (n - n_conversations)
+              + (abs(sum_of_weights - round(sum_of_weights)) > 1e-4 and abs(sum_of_weights_per_turn - round(sum_of_weights_per_turn)) > 1e-4)::bigint
+              + (n_sample = 0)::bigint as n_bad, * from counted""",
+)
+
+EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN = Gate(
+    "every_prefix_ends_with_its_user_turn",
+    "The last message of every prefix is the user's; the recorded response stands beside it, never inside.",
+    """select count(*) filter (json_extract_string(prefix, '$[#-1].role') is distinct from 'user')::bigint as n_bad, count(*)::bigint as n
+       from stratified_sample where model_version = $model_version""",
+)
+
+EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM = Gate(
+    "every_prefix_has_one_outcome_per_arm",
+    "In every replayed arm each sampled prefix has exactly one outcome per repeat.",
+    """with arms as (select distinct arm, k from candidate_completions where model_version = $model_version),
+       expected as (select prefix_id, arm, k from stratified_sample, arms where model_version = $model_version),
+       counted as (
+         select e.prefix_id, e.arm, e.k, count(c.prefix_id) as n from expected e
+         left join candidate_completions c on c.model_version = $model_version and c.prefix_id = e.prefix_id and c.arm = e.arm and c.k = e.k
+         group by all)
+       select count(*) filter (n <> 1)::bigint as n_bad, count(*)::bigint as n_expected, coalesce(sum(n), 0)::bigint as n_outcomes from counted""",
+)
+
+EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR = Gate(
+    "every_outcome_has_one_score_per_behaviour",
+    "Behaviours x outcomes = scores; an eligible score is a label or a named reason why there is none.",
+    """with outcomes as (
+         select arm, prefix_id, k from candidate_completions join (select prefix_id from stratified_sample where model_version = $model_version) using (prefix_id)
+         where model_version = $model_version
+         union all select 'recorded', prefix_id, 0 from stratified_sample
+         where model_version = $model_version and exists (select 1 from classifier_scores where model_version = $model_version and arm = 'recorded')),
+       counted as (
+         select (select count(*) from outcomes)::bigint as n_outcomes, count(distinct behavior)::bigint as n_behaviors, count(*)::bigint as n_scores,
+                count(distinct (behavior, arm, prefix_id, k))::bigint as n_distinct,
+                count(*) filter (applies and (label is null) = (missing_reason is null))::bigint as n_unexplained
+         from classifier_scores where model_version = $model_version)
+       select abs(n_outcomes * n_behaviors - n_scores) + (n_scores - n_distinct) + n_unexplained as n_bad, * from counted""",
+)
+
+EVERY_RATE_LIES_INSIDE_ITS_INTERVAL = Gate(
+    "every_rate_lies_inside_its_interval",
+    "A rate is there exactly where outcomes were graded, lies inside its interval, and n + missing = the eligible scores.",
+    """with eligible as (
+         select behavior, arm, count(*) filter (applies) as n_eligible from classifier_scores where model_version = $model_version group by all)
+       select count(*) filter ((rate is null) <> (n = 0) or not (coalesce(low, 0) <= coalesce(rate, 0) + 1e-12 and coalesce(rate, 0) <= coalesce(high, 1) + 1e-12)
+                               or n + n_missing is distinct from n_eligible)::bigint as n_bad, count(*)::bigint as n_rates
+       from rate_comparison left join eligible using (behavior, arm) where model_version = $model_version""",
+)

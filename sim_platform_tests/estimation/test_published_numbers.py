@@ -1,0 +1,112 @@
+"""Published vectors, and values of named reference software on documented data: 5e-5 where four decimals are published, else 1e-6 relative."""
+
+import numpy as np
+import pytest
+
+from sim_platform.estimation import intervals, multiplicity, paired, ratio
+from sim_platform.estimation.intervals import Interval
+
+
+def limits(found: Interval) -> tuple[float, float]:
+    assert isinstance(found.low, float)
+    assert isinstance(found.high, float)
+    return found.low, found.high
+
+
+def printed(*values: float) -> object:
+    return pytest.approx(values, abs=5e-5)
+
+
+def exactly(*values: float) -> object:
+    return pytest.approx(values, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "method", "low", "high"),
+    [
+        (81, 263, "clopper-pearson", 0.2527, 0.3676),
+        (81, 263, "midp", 0.2544, 0.3658),
+        (81, 263, "wilson", 0.2553, 0.3662),
+        (81, 263, "jeffreys", 0.2545, 0.3656),
+        (0, 20, "clopper-pearson", 0, 0.1684),
+        (0, 20, "midp", 0, 0.1391),
+        (0, 20, "wilson", 0, 0.1611),
+        (1, 29, "clopper-pearson", 0.0009, 0.1776),
+        (1, 29, "midp", 0.0017, 0.1585),
+        (1, 29, "wilson", 0.0061, 0.1718),
+    ],
+)
+def test_binomial_limits_of_newcombe_1998(k: int, n: int, method: str, low: float, high: float) -> None:
+    assert limits(intervals.binomial(k, n, method)) == printed(low, high)  # type: ignore[arg-type]  # a parametrised literal
+
+
+def test_jeffreys_limits_of_brown_cai_dasgupta_2001() -> None:
+    assert limits(intervals.binomial(0, 20, "jeffreys")) == pytest.approx((0, 0.117), abs=5e-4)
+    assert limits(intervals.binomial(1, 29, "jeffreys")) == pytest.approx((0.004, 0.150), abs=5e-4)
+
+
+def test_mendels_peas_clopper_pearson() -> None:
+    assert limits(intervals.binomial(682, 925, "clopper-pearson")) == exactly(0.7076683, 0.7654066)
+
+
+def test_garwood_limits() -> None:
+    assert limits(intervals.poisson(137, 24.19893)) == exactly(4.753125, 6.692709)
+    assert limits(intervals.poisson(0, 1)) == exactly(0, 3.688879)
+    assert limits(intervals.poisson(10, 1)) == exactly(4.795389, 18.390356)
+
+
+def test_exact_ratio_of_two_poisson_rates() -> None:
+    found = ratio.poisson(11, 800, 21, 3011)
+    assert (found.estimate, *limits(found)) == exactly(1.971488, 0.8584264, 4.2772659)
+    found = ratio.poisson(12, 1, 2, 1)
+    assert (found.estimate, *limits(found)) == exactly(6, 1.335744, 55.197091)
+
+
+def test_down_syndrome_data_of_fay_and_feuer_1997() -> None:
+    counts = np.array([0, 8, 63, 112, 262, 295])
+    births = np.array([327, 30666, 123419, 149919, 104088, 34392])
+    standard = np.array([319933, 931318, 786511, 488235, 237863, 61313])
+    weights = 1e5 * standard / (births * standard.sum())
+    found = intervals.weighted(counts, weights)
+    assert (found.estimate, *limits(found)) == exactly(75.529007, 67.702120, 188.300173)
+    assert limits(intervals.weighted(counts, weights, "fay-kim")) == exactly(59.716319, 173.081697)
+    assert limits(intervals.weighted(counts, weights, w_max=float(weights.mean()))) == exactly(67.702120, 96.465348)
+
+
+def test_three_strata_with_unequal_weights() -> None:
+    weights, n = np.array([100, 50, 10]), np.array([400, 200, 100])
+    share = 1e5 * weights / (weights * n).sum()
+    found = intervals.weighted([2, 3, 6], share)
+    assert (found.estimate, *limits(found)) == exactly(803.9215686, 294.476104, 1877.998405)
+    assert limits(intervals.weighted([2, 3, 6], share, "fay-kim")) == pytest.approx((329.548, 1759.053), abs=5e-4)
+
+
+def test_tango_1998_table_vii() -> None:
+    assert limits(paired.difference(20, 9, 3, 0)) == pytest.approx((-0.027090, 0.389697), abs=5e-7)
+
+
+def test_airway_data_of_fagerland_lydersen_laake() -> None:
+    assert limits(paired.difference(1, 1, 7, 12)) == pytest.approx((-0.517, -0.026), abs=5e-4)
+    assert limits(paired.difference(1, 1, 7, 12, method="newcombe")) == pytest.approx((-0.507, -0.026), abs=5e-4)
+    found = paired.ratio(1, 1, 7)
+    assert (found.estimate, *limits(found)) == pytest.approx((0.25, 0.067734, 0.922727), abs=5e-7)
+    assert limits(paired.ratio(1, 1, 7, method="mover-r", d=12)) == pytest.approx((0.068649, 0.869455), abs=5e-7)
+    assert (paired.mcnemar(1, 7, "exact"), paired.mcnemar(1, 7)) == exactly(0.0703125, 0.0390625)
+
+
+def test_mcnemar_of_twelve_against_two() -> None:
+    assert paired.mcnemar(12, 2, "exact") == pytest.approx(0.0129, abs=5e-5)
+    assert paired.mcnemar(12, 2) == pytest.approx(0.007385254, rel=1e-6)
+
+
+def test_benjamini_hochberg_1995() -> None:
+    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1]
+    assert multiplicity.bh(p)[:4] == pytest.approx([0.0015, 0.0030, 0.0095, 0.035625])
+    assert multiplicity.holm(p)[:4] == pytest.approx([0.0015, 0.0056, 0.0247, 0.1140])
+    assert (int((multiplicity.bh(p) <= 0.05).sum()), int((multiplicity.holm(p) <= 0.05).sum())) == (4, 3)
+
+
+def test_the_rule_of_three() -> None:
+    assert intervals.detection_floor(200_000) == pytest.approx(1.50e-5, rel=3e-3)
+    assert limits(intervals.weighted([0], [1.0]))[1] == pytest.approx(3.689, abs=5e-4)
+    assert limits(intervals.weighted([0], [1.0], "fay-kim"))[1] == pytest.approx(2.9957, abs=5e-5)

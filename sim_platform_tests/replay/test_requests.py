@@ -1,0 +1,61 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim_platform.contracts.messages import Message
+from sim_platform.replay.requests import Request, build_request
+from sim_platform_tests.replay.samples import model
+
+LOG: list[Message] = [
+    {"role": "system", "content": "log system"},
+    {"role": "developer", "content": "log developer"},
+    {"role": "user", "content": "one"},
+    {"role": "user", "content": [{"type": "text", "text": "two"}]},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+    {"role": "tool", "tool_call_id": "c", "content": "result"},
+    {"role": "system", "content": "in the middle"},
+    {"role": "user", "content": "three \ud800 \u2028"},
+]
+
+
+def build(prefix: list[Message] = LOG, *, k: int = 0, prefix_id: str = "p", turn_key: str = "t", **changes: object) -> Request:
+    return build_request(model(**changes), arm="candidate", prefix_id=prefix_id, k=k, prefix=prefix, turn_key=turn_key)
+
+
+def test_keep_sends_the_messages_of_the_log_unchanged() -> None:
+    assert build().body == {"model": "m", "messages": LOG}
+
+
+def test_a_system_prompt_replaces_only_the_leading_system_and_developer_messages() -> None:
+    assert build(system_prompt="mine").body["messages"] == [{"role": "system", "content": "mine"}, *LOG[2:]]
+    assert build(LOG[2:], system_prompt="mine").body["messages"] == [{"role": "system", "content": "mine"}, *LOG[2:]]
+    assert build(system_prompt="").body["messages"] == LOG[2:]
+
+
+def test_only_settings_that_are_set_are_sent() -> None:
+    assert build(settings={"temperature": 0, "max_tokens": 5, "stop": ["x"]}).body == {
+        "model": "m", "messages": LOG, "temperature": 0.0, "max_tokens": 5, "stop": ["x"],
+    }  # fmt: skip
+
+
+def test_repeats_differ_by_seed_or_by_k() -> None:
+    assert [build(k=k, settings={"seed": 7}).body["seed"] for k in range(3)] == [7, 8, 9]
+    assert len({build(k=k, settings=s).request_hash for k in range(3) for s in ({}, {"seed": 7})}) == 6
+
+
+def test_the_hash_changes_with_everything_that_decides_the_response_and_with_nothing_else() -> None:
+    same = [build(), build(prefix_id="q"), build(turn_key="u"), build(version="other"), build(api_key_env="KEY"), build(concurrency=2)]
+    assert len({r.request_hash for r in same}) == 1
+    other = [build(LOG[:3]), build(model="n"), build(base_url="http://127.0.0.1:8/v1"), build(system_prompt="mine"), build(settings={"top_p": 0.5})]
+    assert len({r.request_hash for r in [*same, *other]}) == 1 + len(other)
+
+
+def test_a_recorded_request_is_identified_by_version_turn_and_prefix() -> None:
+    recorded = {"provider": "recorded", "base_url": None, "model": None}
+    requests = [build(**recorded), build(version="other", **recorded), build(turn_key="u", **recorded), build(prefix_id="q", **recorded)]
+    assert len({r.request_hash for r in requests}) == 4
+
+
+@given(st.text())
+def test_the_repr_of_a_request_holds_no_user_text(text: str) -> None:
+    marked = f"secret-of-a-user {text}"
+    assert "secret-of-a-user" not in repr(build([{"role": "user", "content": marked}]))
