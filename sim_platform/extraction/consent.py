@@ -116,4 +116,8 @@ def decide(rows: pl.DataFrame, ledger: pl.DataFrame, scope: str, now: datetime) 
 
 def _state(asked: pl.DataFrame, events: pl.DataFrame, time: str, name: str) -> pl.DataFrame:
     """Adds what the user's last event at or before `time` says; null without one."""
-    return asked.sort(time).join_asof(events.rename({"consents": name}), left_on=time, right_on="at", by="user_id", strategy="backward").drop("at", strict=False)
+    return (
+        asked.sort(time)
+        .join_asof(events.rename({"consents": name}), left_on=time, right_on="at", by="user_id", strategy="backward", check_sortedness=False)
+        .drop("at", strict=False)
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
+from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import sha256
 from sim_platform.contracts.tables import ConsentedLogExtract, ExtractionAccounting, QuarantinedRows, RowDispositions, dtypes, validated
 from sim_platform.extraction.consent import decide, read_ledger
@@ -57,6 +58,9 @@ def extract_log(home: Home, vault: DuckDBFile, warehouse: DuckDBFile, *, now: da
     files = [
         LogFile(os.path.relpath(path, home.path), path, source, file_fingerprint(path)) for source in home.sources.sources for path in source_files(source, home.path)
     ]
+    names = [f.name for f in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInputError(f"sources.yaml: {twice[0]} is matched by two sources; make their paths disjoint")
     log_hash = sha256([[f.name, f.fingerprint] for f in files])
     run = f"{os.getpid()}:{uuid.uuid4().hex}"
     extract_id = sha256([run])[:16]
@@ -72,7 +76,7 @@ def extract_log(home: Home, vault: DuckDBFile, warehouse: DuckDBFile, *, now: da
         tx.execute(SOURCE_FILES)
         tx.execute(STAGED)
         _clear_dead_runs(tx)
-        _forget_files(tx, {f.name for f in files})
+        _forget_files(tx, set(names))
         known = {row["source_file"]: row for row in tx.query("from source_files").to_dicts()}
 
     unchanged = 0

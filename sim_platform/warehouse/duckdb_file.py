@@ -53,7 +53,7 @@ class Gate:
     def check(self, query: Query, model_version: str | None = None) -> GateResult:
         params = {"model_version": model_version} if "$model_version" in self.sql else {}
         facts = query(self.sql, params).to_dicts()[0]
-        return GateResult(passed=not facts["n_bad"], facts=facts)
+        return GateResult(passed=facts["n_bad"] == 0, facts=facts)  # null is not 0: a gate that cannot count does not pass
 
 
 class Transaction:

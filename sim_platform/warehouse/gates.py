@@ -17,7 +17,7 @@ EVERY_LOG_ROW_IS_ACCOUNTED_FOR = Gate(
 QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON = Gate(
     "quarantined_rows_have_a_place_and_a_reason",
     "Every quarantined row names its file and line, or its conversation key, and a reason code; the count equals the accounting.",
-    """select count(*) filter (reason = '' or (source_file is null and conversation_key is null))::bigint
+    """select count(*) filter (reason = '' or case stage when 'extraction' then source_file is null or source_line is null else conversation_key is null end)::bigint
               + abs(count(*) filter (stage = 'extraction') - (select coalesce(sum(n), 0) from extraction_accounting where disposition = 'quarantined'))::bigint as n_bad,
               count(*)::bigint as n_quarantined
        from quarantined_rows""",
@@ -30,8 +30,9 @@ EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED = Gate(
          select (select coalesce(sum(n), 0) from extraction_accounting where disposition = 'extracted')::bigint as n_extracted,
                 (select count(*) from deidentified_corpus)::bigint as n_corpus,
                 (select count(distinct conversation_key) from deidentified_corpus)::bigint as n_distinct,
-                (select count(*) from quarantined_rows where stage = 'deidentification')::bigint as n_quarantined)
-       select abs(n_extracted - n_corpus - n_quarantined) + (n_corpus - n_distinct) as n_bad, * from counted""",
+                (select count(*) from quarantined_rows where stage = 'deidentification')::bigint as n_quarantined,
+                (select count(*) from deidentified_corpus c semi join quarantined_rows q on q.stage = 'deidentification' and q.conversation_key = c.conversation_key)::bigint as n_in_both)
+       select abs(n_extracted - n_corpus - n_quarantined) + (n_corpus - n_distinct) + n_in_both as n_bad, * from counted""",
 )
 
 QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
@@ -45,18 +46,31 @@ QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
 
 WEIGHTS_ADD_UP_TO_THE_POPULATION = Gate(
     "weights_add_up_to_the_population",
-    "Design weights are 1 / inclusion probability, and per stratum they add up to the conversations that it stands for (a turn drawn within its conversation counts 1 / turns).",
+    "Design weights are 1 / inclusion probability. In every stratum they add up to a whole number of conversations (a turn drawn within its conversation "
+    "counts 1 / turns), and in all to no fewer than the replaced version has in the sampled weeks and no more than it has in the corpus.",
     """with joined as (
-         select s.weight, s.inclusion_probability, s.conversation_key, c.n_user_turns, s.model_version
+         select s.stratum, s.weight, s.inclusion_probability, s.conversation_key, c.n_user_turns, c.model_version as replaced, c.week
          from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $model_version),
+       bounds as (
+         select count(*) filter (c.week between j.first_week and j.last_week)::bigint as n_in_sampled_weeks, count(*)::bigint as n_in_corpus
+         from deidentified_corpus c join (select replaced, min(week) as first_week, max(week) as last_week from joined group by replaced) j on c.model_version = j.replaced
+         where c.n_user_turns > 0),
+       sums as (
+         select stratum, sum(weight) as as_conversations, sum(weight / n_user_turns) as as_turns from joined group by stratum),
+       totals as (
+         select coalesce(sum(as_conversations), 0) as conversations, coalesce(sum(as_turns), 0) as turns,
+                count(*) filter (abs(as_conversations - round(as_conversations)) > 1e-4) as broken_conversations,
+                count(*) filter (abs(as_turns - round(as_turns)) > 1e-4) as broken_turns from sums),
        counted as (
-         select count(*)::bigint as n, count(distinct conversation_key)::bigint as n_conversations, round(sum(weight), 6) as sum_of_weights,
-                round(sum(weight / n_user_turns), 6) as sum_of_weights_per_turn, count(*) filter (abs(weight * inclusion_probability - 1) > 1e-9)::bigint as n_not_inverse,
+         select count(*)::bigint as n, count(distinct conversation_key)::bigint as n_conversations,
+                count(*) filter (abs(weight * inclusion_probability - 1) > 1e-9)::bigint as n_not_inverse,
                 (select count(*) from stratified_sample where model_version = $model_version)::bigint as n_sample
          from joined)
-       select n_not_inverse + (n_sample - n) + (n - n_conversations)
-              + (abs(sum_of_weights - round(sum_of_weights)) > 1e-4 and abs(sum_of_weights_per_turn - round(sum_of_weights_per_turn)) > 1e-4)::bigint
-              + (n_sample = 0)::bigint as n_bad, * from counted""",
+       select (n_not_inverse + (n_sample - n) + (n - n_conversations) + (n_sample = 0)::bigint
+               + least(broken_conversations + (conversations not between n_in_sampled_weeks - 1e-4 and n_in_corpus + 1e-4)::bigint,
+                       broken_turns + (turns not between n_in_sampled_weeks - 1e-4 and n_in_corpus + 1e-4)::bigint))::bigint as n_bad,
+              n, n_conversations, n_not_inverse, n_sample, n_in_sampled_weeks, n_in_corpus, round(conversations, 6) as sum_of_weights, round(turns, 6) as sum_of_weights_per_turn
+       from counted, totals, bounds""",
 )
 
 EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN = Gate(
@@ -68,8 +82,8 @@ EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN = Gate(
 
 EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM = Gate(
     "every_prefix_has_one_outcome_per_arm",
-    "In every replayed arm each sampled prefix has exactly one outcome per repeat.",
-    """with arms as (select distinct arm, k from candidate_completions where model_version = $model_version),
+    "In the candidate arm, and in every other replayed arm, each sampled prefix has exactly one outcome per repeat.",
+    """with arms as (select arm, k from candidate_completions where model_version = $model_version union select 'candidate', 0),
        expected as (select prefix_id, arm, k from stratified_sample, arms where model_version = $model_version),
        counted as (
          select e.prefix_id, e.arm, e.k, count(c.prefix_id) as n from expected e
@@ -86,20 +100,27 @@ EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR = Gate(
          where model_version = $model_version
          union all select 'recorded', prefix_id, 0 from stratified_sample
          where model_version = $model_version and exists (select 1 from classifier_scores where model_version = $model_version and arm = 'recorded')),
+       expected as (select behavior, arm, prefix_id, k from outcomes, (select distinct behavior from classifier_scores where model_version = $model_version)),
+       scored as (
+         select behavior, arm, prefix_id, k, count(*) as n,
+                count(*) filter (case when applies then (label is null) = (missing_reason is null) else label is not null end) as n_unexplained
+         from classifier_scores where model_version = $model_version group by all),
+       matched as (
+         select s.n, coalesce(s.n_unexplained, 0) as n_unexplained, e.behavior is not null as is_expected
+         from expected e full join scored s using (behavior, arm, prefix_id, k)),
        counted as (
-         select (select count(*) from outcomes)::bigint as n_outcomes, count(distinct behavior)::bigint as n_behaviors, count(*)::bigint as n_scores,
-                count(distinct (behavior, arm, prefix_id, k))::bigint as n_distinct,
-                count(*) filter (applies and (label is null) = (missing_reason is null))::bigint as n_unexplained
-         from classifier_scores where model_version = $model_version)
-       select abs(n_outcomes * n_behaviors - n_scores) + (n_scores - n_distinct) + n_unexplained as n_bad, * from counted""",
+         select (select count(*) from outcomes)::bigint as n_outcomes, (select count(distinct behavior) from scored)::bigint as n_behaviors, coalesce(sum(n), 0)::bigint as n_scores,
+                count(*) filter (not is_expected or n is distinct from 1)::bigint as n_lost_or_repeated, coalesce(sum(n_unexplained), 0)::bigint as n_unexplained from matched)
+       select n_lost_or_repeated + n_unexplained + (n_outcomes > 0 and n_behaviors = 0)::bigint as n_bad, * from counted""",
 )
 
 EVERY_RATE_LIES_INSIDE_ITS_INTERVAL = Gate(
     "every_rate_lies_inside_its_interval",
-    "A rate is there exactly where outcomes were graded, lies inside its interval, and n + missing = the eligible scores.",
+    "Every graded behaviour and arm has a rate where it has labels, inside its interval, and n + missing = the eligible scores.",
     """with eligible as (
-         select behavior, arm, count(*) filter (applies) as n_eligible from classifier_scores where model_version = $model_version group by all)
+         select behavior, arm, count(*) filter (applies) as n_eligible from classifier_scores where model_version = $model_version group by all),
+       rates as (select * from rate_comparison where model_version = $model_version)
        select count(*) filter ((rate is null) <> (n = 0) or not (coalesce(low, 0) <= coalesce(rate, 0) + 1e-12 and coalesce(rate, 0) <= coalesce(high, 1) + 1e-12)
-                               or n + n_missing is distinct from n_eligible)::bigint as n_bad, count(*)::bigint as n_rates
-       from rate_comparison left join eligible using (behavior, arm) where model_version = $model_version""",
+                               or n + n_missing is distinct from n_eligible)::bigint as n_bad, count(model_version)::bigint as n_rates
+       from rates full join eligible using (behavior, arm)""",
 )

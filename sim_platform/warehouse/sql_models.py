@@ -19,6 +19,7 @@ from sim_platform.contracts.errors import BadInputError
 
 HEADER = re.compile(r"\A\s*/\*(.*?)\*/(.*)\Z", re.DOTALL)
 KEYS = {"description", "columns", "checks"}
+PURE_TABLE_FUNCTIONS = {"generate_series", "range", "unnest"}  # every other one may read files, settings or hidden tables
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,23 @@ def _load(path: Path) -> SqlModel:
     parts = HEADER.match(path.read_text(encoding="utf-8"))
     if parts is None:
         raise BadInputError(f"{where}: begins with no header comment /* description: ... */")
-    header = yaml.safe_load(parts[1]) or {}
-    if unknown := set(header) - KEYS:
+    try:
+        header = yaml.safe_load(parts[1]) or {}
+    except yaml.YAMLError as error:
+        raise BadInputError(f"{where}: the header is not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+    if not isinstance(header, dict):
+        raise BadInputError(f"{where}: the header is not a map (keys: {', '.join(sorted(KEYS))})")
+    if unknown := {str(key) for key in header} - KEYS:
         raise BadInputError(f"{where}: unknown header keys {', '.join(sorted(unknown))} (allowed: {', '.join(sorted(KEYS))})")
     if not header.get("description"):
         raise BadInputError(f"{where}: the header has no description")
+    for key in ("columns", "checks"):
+        if not isinstance(header.get(key) or {}, dict):
+            raise BadInputError(f"{where}: {key} is not a map of name to text")
     sql = parts[2].strip().rstrip(";")
-    return SqlModel(path.parent.name, path.stem, header["description"].strip(), header.get("columns") or {}, header.get("checks") or {}, sql, tables_read(sql, where))
+    return SqlModel(
+        path.parent.name, path.stem, str(header["description"]).strip(), header.get("columns") or {}, header.get("checks") or {}, sql, tables_read(sql, where)
+    )
 
 
 def tables_read(sql: str, where: str = "model") -> tuple[str, ...]:
@@ -62,10 +73,13 @@ def tables_read(sql: str, where: str = "model") -> tuple[str, ...]:
     if len(parsed["statements"]) != 1:
         raise BadInputError(f"{where}: holds {len(parsed['statements'])} statements; one model is one SELECT")
     nodes = list(_nodes(parsed["statements"]))
-    if any(node.get("type") == "TABLE_FUNCTION" and "read_" in json.dumps(node.get("function", {})) for node in nodes):
-        raise BadInputError(f"{where}: reads a file; a model reads tables of the warehouse only")
+    functions = {node["function"]["function_name"] for node in nodes if node.get("type") == "TABLE_FUNCTION"}
+    tables = [node for node in nodes if node.get("type") == "BASE_TABLE"]
+    foreign = (functions - PURE_TABLE_FUNCTIONS) | {t["table_name"] for t in tables if t.get("schema_name") or not t["table_name"].isidentifier()}
+    if foreign:
+        raise BadInputError(f"{where}: reads {', '.join(sorted(foreign))}; a model reads no file and no function, only tables of the warehouse by their bare name")
     named = {entry["key"] for node in nodes for entry in (node.get("cte_map") or {}).get("map", [])}
-    return tuple(sorted({node["table_name"] for node in nodes if node.get("type") == "BASE_TABLE"} - named))
+    return tuple(sorted({t["table_name"] for t in tables} - named))
 
 
 def _nodes(value: object) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,7 @@ def stratified_sample(context: dg.AssetExecutionContext, deployment: Deployment,
     warehouse = deployment.warehouse()
     deployed = replaced.deployed or Deployed.model_validate({"from": "1970-01-01"})
     population = warehouse.query(POPULATION, {"replaced": replaced.version, "since": deployed.from_, "until": deployed.until})
-    drawn = draw(population, candidate.plan, config.sample_size)
+    drawn = draw(population, candidate.plan, config.sample_size, release=candidate.version, replaces=replaced.version)
     rows = warehouse.query("select * from deidentified_corpus where conversation_key in (select unnest($keys))", {"keys": drawn.sampled["conversation_key"].to_list()})
     sample = cut_prefixes(rows, drawn, release=candidate.version)
     with warehouse.transaction() as tx:

@@ -1,0 +1,21 @@
+"""Settings of the whole suite."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("suite")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Public data sets outside the repository: SIM_PLATFORM_REAL_DATA, default ../shared/data. Without them the test skips and says so."""
+    folder = (ROOT / os.environ.get("SIM_PLATFORM_REAL_DATA", "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set SIM_PLATFORM_REAL_DATA")
+    return folder

