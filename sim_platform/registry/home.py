@@ -340,5 +340,7 @@ def _mistake(error: Any) -> str:
         place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
     value = error.get("input")
     shown = f" (value: {value!r})" if isinstance(value, str | int | float | bool | None) and error["type"] != "missing" else ""
+    if "key" in str(error["loc"][-1:]):
+        shown = " (value withheld: it may be a key; api_key_env names the environment variable that holds it)"
     text = "unknown key; remove it or correct its name" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     return f"{place or 'file'}: {text}{shown}"

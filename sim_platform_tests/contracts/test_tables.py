@@ -1,0 +1,120 @@
+"""Contracts: one truth gives dtypes, DDL and the check; its errors never show a value."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.tables import TABLES, ClassifierScores, ContractError, RowDispositions, Table, dtypes, empty, frame, key_of, table_name, validated
+from sim_platform.warehouse.duckdb_file import ddl
+
+NAMES = [table_name(t) for t in TABLES]
+VALUES: dict[Any, Any] = {pl.String: "x", pl.Int64: 1, pl.Float64: 1.0, pl.Boolean: True, pl.Date: date(2026, 1, 5), pl.Datetime: datetime(2026, 1, 5, tzinfo=UTC)}
+CHOSEN = {"disposition": "dropped", "stage": "extraction", "arm": "candidate", "status": "completed", "undesired": "increase", "measures": "model"}
+
+
+def a_row(table: type[Table]) -> dict[str, Any]:
+    return {name: CHOSEN.get(name, VALUES[dtype.base_type()]) for name, dtype in dtypes(table).items()}
+
+
+def test_a_table_is_named_after_its_class() -> None:
+    assert NAMES == [
+        "consented_log_extract", "row_dispositions", "quarantined_rows", "extraction_accounting", "deidentified_corpus",
+        "stratified_sample", "candidate_completions", "classifier_scores", "rate_comparison",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("table", TABLES, ids=NAMES)
+def test_a_key_is_made_of_columns(table: type[Table]) -> None:
+    assert key_of(table)
+    assert set(key_of(table)) <= set(dtypes(table))
+
+
+@pytest.mark.parametrize("table", TABLES, ids=NAMES)
+def test_a_column_name_holds_no_sql(table: type[Table]) -> None:
+    assert all(name.isidentifier() and name == name.lower() for name in dtypes(table))
+
+
+@pytest.mark.parametrize("table", TABLES, ids=NAMES)
+@pytest.mark.filterwarnings("error")
+def test_a_frame_goes_into_duckdb_and_comes_back_with_the_same_types(table: type[Table]) -> None:
+    rows = frame(table, [a_row(table)])
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(ddl(table))
+        connection.execute(f"insert into {table_name(table)} by name select * from rows")
+        stored = connection.sql(f"select * from {table_name(table)}").pl()
+    assert stored.schema == pl.Schema(dtypes(table))
+    assert validated(table, stored).equals(rows)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=NAMES)
+def test_the_ddl_forbids_null_exactly_where_the_contract_does(table: type[Table]) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(ddl(table))
+        nullable = dict(connection.execute("select column_name, is_nullable = 'YES' from information_schema.columns").fetchall())
+    assert nullable == {name: column.nullable for name, column in table.to_schema().columns.items()}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=NAMES)
+def test_a_frame_without_rows_fits(table: type[Table]) -> None:
+    assert validated(table, empty(table)).schema == pl.Schema(dtypes(table))
+
+
+def test_columns_are_matched_by_name_and_come_out_in_the_contracts_order() -> None:
+    row = a_row(RowDispositions)
+    backwards = pl.DataFrame([row], schema=dtypes(RowDispositions)).select(list(reversed(list(row))))
+    assert validated(RowDispositions, backwards).columns == list(row)
+
+
+SECRET = "a user's words"
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ({"disposition": [SECRET]}, "disposition"),
+        ({"source_line": [0]}, "source_line"),
+        ({"source_line": [SECRET]}, "source_line"),
+        ({"reason": [None]}, "reason"),
+        ({SECRET.replace(" ", "_"): [SECRET]}, "1 rows"),
+        ({"source_line": [1.5]}, "source_line"),
+    ],
+)
+def test_a_broken_frame_is_refused_without_its_values(data: dict[str, list[Any]], named: str) -> None:
+    good = pl.DataFrame([a_row(RowDispositions)], schema=dtypes(RowDispositions))
+    broken = good.with_columns(**{name: pl.Series(name, values) for name, values in data.items()})
+    with pytest.raises(ContractError) as error:
+        validated(RowDispositions, broken)
+    assert named in str(error.value)
+    assert "row_dispositions" in str(error.value)
+    assert SECRET not in str(error.value)
+    assert error.value.__cause__ is None
+    assert isinstance(error.value, SimPlatformError)
+
+
+def test_a_missing_column_is_refused_and_named() -> None:
+    good = frame(RowDispositions, [a_row(RowDispositions)])
+    with pytest.raises(ContractError, match="row_dispositions: 1 rows do not fit"):
+        validated(RowDispositions, good.drop("reason"))
+
+
+def test_a_repeated_key_of_a_one_column_table_is_refused() -> None:
+    table = TABLES[NAMES.index("deidentified_corpus")]
+    twice = pl.DataFrame([a_row(table)] * 2, schema=dtypes(table))
+    with pytest.raises(ContractError, match="conversation_key"):
+        validated(table, twice)
+
+
+def test_a_missing_label_stays_missing() -> None:
+    rows = frame(ClassifierScores, [{**a_row(ClassifierScores), "label": None}])
+    assert rows["label"].to_list() == [None]
+
+
+def test_rows_with_a_value_of_the_wrong_type_do_not_show_it() -> None:
+    with pytest.raises(Exception, match=".") as error:
+        frame(RowDispositions, [{**a_row(RowDispositions), "source_line": SECRET}])
+    assert SECRET not in str(error.value)
