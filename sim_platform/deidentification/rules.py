@@ -81,7 +81,8 @@ def _is_name(text: str) -> bool:
 
 _TO = r"(?:[\"']?\s*(?:\bis\b|\bwas\b|[:=#])\s*){1,2}[\"']?"  # what stands between a label and its value
 _SEP = r"[\s_-]{0,2}"
-_ID = r"(?P<v>(?-i:[A-Za-z0-9])[A-Za-z0-9/_-]{2,40}(?:[ ]\d[\d-]{2,14}){0,3})"
+_KIND = r"(?:certificate|credit|debit|gift|card|order|user|payment|account|reservation|id)_"  # stays, so that the value keeps saying what it is
+_ID = rf"(?:{_KIND}){{0,3}}" + r"(?P<v>(?-i:[A-Za-z0-9])[A-Za-z0-9/_-]{2,40}(?:[ ]\d[\d-]{2,14}){0,3})"
 _STRONG = (
     rf"mrn|medical{_SEP}record|(?:health|medical){_SEP}(?:plan|insurance)|beneficiary|subscriber|passport|driver'?s?{_SEP}licen[cs]e|licen[cs]e{_SEP}plate|"
     r"dl|npi|dea|tin|ein|itin|sin|nino|nhs|medicare|medicaid|aadhaar|imei|vin|routing|swift|bic|iban|acct"
@@ -139,7 +140,7 @@ RULES: tuple[Rule, ...] = (
     Rule("ID", re.compile(r"(?<![\w-])(?!(?:ISO|IEC|CVE|RFC|IEEE|EN|DIN|PEP)\b)[A-Z]{1,5}-?\d{5,12}(?![\w-])|(?<![\w.-])\d{3,4}-\d{3,4}-\d{3,4}(?![\w-])")),
     Rule("USERNAME", re.compile(rf"\b(?:user{_SEP}name|login|screen{_SEP}name|nickname|gamertag|handle){_TO}(?P<v>[\w.@-]{{2,40}})", re.I), _is_account),
     Rule("USERNAME", re.compile(r"[\\/](?:Users|home)[\\/]{1,2}(?P<v>[^\\/\s:\"'<>|]{2,32}(?:[ ][A-Z]\w{1,20}(?=\\))?)"), _is_account),
-    Rule("USERNAME", re.compile(r"(?<![A-Za-z0-9_])[a-z]{2,20}_[a-z]{2,20}_\d{3,8}(?![A-Za-z0-9_])")),
+    Rule("USERNAME", re.compile(rf"(?<![A-Za-z0-9_])(?!{_KIND})[a-z]{{2,20}}_[a-z]{{2,20}}_\d{{3,8}}(?![A-Za-z0-9_])")),
     Rule("HANDLE", re.compile(r"(?<![\w@./])@[A-Za-z_]\w{2,30}\b(?![/(.@])"), _is_handle),
     Rule("ADDRESS", re.compile(rf"(?<![\w.,])\d{{1,6}}[A-Za-z]?\s{{1,2}}(?:[NSEW]\.?\s)?(?:{_CAP}\s{{1,2}}|\d{{1,3}}(?:st|nd|rd|th)\s){{1,4}}{_STREET}\b\.?{_UNIT}{_CITY}")),
     Rule("ADDRESS", re.compile(r"(?<![\w.,])\d{2,6}\s(?:[a-z]{2,20}\s){1,2}(?:street|avenue|boulevard|blvd|terrace|road|lane|ave|rd)\b")),

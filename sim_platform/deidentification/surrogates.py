@@ -17,7 +17,7 @@ from sim_platform.deidentification.names import FIRST, LAST
 from sim_platform.deidentification.stoplist import PARTICLES, TITLES
 
 POLICY_VERSION = "1"
-TRIES = 500  # candidates before a value is given up; the smallest range (MAC) has 256 members
+TRIES = 2_000  # candidates before a value is given up; the smallest range (MAC) has 256 members
 NAME_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{2,})?")  # O'Neill is one token; the s of a possessive is not part of it
 _AREA_CODES = ("201", "212", "303", "312", "404", "415", "503", "512", "602", "617", "702", "713", "804", "914")
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
@@ -48,6 +48,7 @@ class Surrogates:
         self._words = set(NAME_TOKEN.findall(self._original)) | {w for t in NAME_TOKEN.findall(self._original) for w in re.split("['’]", t)}
         self._surnames = frozenset(surnames)
         self._given: dict[tuple[str, str], str] = {}
+        self._exact: dict[str, str] = {}
         self._taken: set[str] = set()
 
     def of(self, type: str, value: str) -> str:
@@ -58,8 +59,11 @@ class Surrogates:
         """
         if type == "PERSON" and any(len(t) > 1 for t in NAME_TOKEN.findall(value)):
             return self._name(value)
-        make, normalise = _MAKERS.get(type, (_same_shape, str))
-        return self._choose(type, normalise(value), value, make)
+        exact = value.casefold()
+        if exact not in self._exact:  # one value may be found under two types: the first decides
+            make, normalise = _MAKERS.get(type, (_same_shape, str))
+            self._exact[exact] = self._choose(type, normalise(value), value, make)
+        return self._exact[exact]
 
     def _choose(self, type: str, normalised: str, value: str, make: Callable[[bytes, str], str]) -> str:
         if (type, normalised) not in self._given:
@@ -114,9 +118,9 @@ def _cased(name: str, like: str) -> str:
 
 
 def _from_pool(seed: bytes, pool: tuple[str, ...]) -> str:
-    """A name of the pool, and for every eighth try a joined one, so that a long list of names does not exhaust the pool."""
+    """A name of the pool, and now and then a joined one, so that a long list of names does not exhaust the pool."""
     name = pool[_number(seed, len(pool))]
-    return name + pool[_number(seed[8:], len(pool))].lower() if seed[16] < 32 else name
+    return name + pool[_number(seed[8:], len(pool))].lower() if seed[16] < 4 else name
 
 
 def _stream(seed: bytes, n: int) -> bytes:

@@ -19,7 +19,7 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform.warehouse.gates import EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED
 
 PAGE = 10_000  # conversation ids looked at together
-BATCH = 256  # conversations de-identified and committed together
+BATCH = 512  # conversations de-identified and committed together
 
 
 @dataclass(frozen=True)

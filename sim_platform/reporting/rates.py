@@ -57,7 +57,7 @@ def forest_png(rates: pl.DataFrame) -> bytes:
         against = "control" if row["ratio_to_control"] is not None else "recorded"
         names = ("ratio_to_control", "ratio_low", "ratio_high") if against == "control" else ("ratio_to_recorded", "ratio_to_recorded_low", "ratio_to_recorded_high")
         point, low, high = (row[n] for n in names)
-        if point:
+        if point and low is not None and high is not None:
             rows.append((f"{row['model_version']}: {row['behavior']} (× {against})", point, max(low, point / 100), min(high, point * 100)))
     figure = Figure(figsize=(8, 0.8 + 0.26 * max(len(rows), 1)), layout="constrained")
     FigureCanvasAgg(figure)

@@ -230,6 +230,7 @@ def publish(source: DuckDBFile, target: Path) -> list[str]:
                 for name in tables:
                     for batch in stored.batches(f"select columns(lambda c: c <> 'user_key') from {name}"):  # noqa: S608 - names come from the catalogue
                         tx.copy(name, batch)
+        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)  # of somebody who opened the old file for writing and died: it would make the new one unreadable
         os.replace(draft.path, target)
     finally:
         draft.path.unlink(missing_ok=True)

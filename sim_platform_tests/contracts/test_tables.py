@@ -114,7 +114,9 @@ def test_a_missing_label_stays_missing() -> None:
     assert rows["label"].to_list() == [None]
 
 
-def test_rows_with_a_value_of_the_wrong_type_do_not_show_it() -> None:
-    with pytest.raises(Exception, match=".") as error:
-        frame(RowDispositions, [{**a_row(RowDispositions), "source_line": SECRET}])
+@pytest.mark.parametrize("wrong", [{"source_line": SECRET}, {"source_line": 2**70}, {"reason": ["x", SECRET]}])
+def test_rows_with_a_value_of_the_wrong_type_are_refused_without_it(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match="row_dispositions: 1 rows do not fit") as error:
+        frame(RowDispositions, [{**a_row(RowDispositions), **wrong}])
     assert SECRET not in str(error.value)
+    assert error.value.__cause__ is None

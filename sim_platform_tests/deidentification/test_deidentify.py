@@ -96,6 +96,11 @@ def test_an_id_found_by_its_label_is_masked_where_it_stands_bare() -> None:
     assert first.removeprefix("my account number: ") == second.removeprefix("so ").removesuffix(" it is")
 
 
+def test_a_value_found_under_two_types_has_one_surrogate() -> None:
+    first, second = out(RulesOnly(), "user id: quentin_q_9911", "quentin_q_9911 again")
+    assert first.removeprefix("user id: ") == second.removesuffix(" again") != "quentin_q_9911"
+
+
 def test_tool_calls_and_results_are_walked_and_stay_json() -> None:
     call = {
         "id": "toolu_77",

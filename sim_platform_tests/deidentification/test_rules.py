@@ -12,7 +12,7 @@ from sim_platform.deidentification import rules
         ("ssn is 000000000", "SSN", "000000000"),
         ("MRN 4455-21", "ID", "4455-21"),
         ("order id #W1234567", "ID", "W1234567"),
-        ("payment_id: certificate_7504069", "ID", "certificate_7504069"),
+        ("payment_id: certificate_7504069", "ID", "7504069"),
         ("see 5550001234567", "LONG_NUMBER", "5550001234567"),
         ("mail a.b [at] corp [dot] de", "EMAIL", "a.b [at] corp [dot] de"),
         ("key sk-proj-abcdefghij0123456789", "SECRET", "sk-proj-abcdefghij0123456789"),

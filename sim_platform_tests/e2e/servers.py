@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import dagster as dg
+
 ROOT = Path(__file__).resolve().parents[2]
 LOG_TAIL = 4_000  # characters of each log in a failure's message
 # The real daemon, except that it looks at backfills every 3 seconds and not every 30, which no setting offers.
@@ -69,7 +71,7 @@ class Servers:
 
     def partition_keys(self) -> list[str]:
         """Model versions that Dagster knows."""
-        definition = self.graphql("{assetNodeOrError(assetKey:{path:[\"rate_comparison\"]}){...on AssetNode{partitionKeys}}}")
+        definition = self.graphql('{assetNodeOrError(assetKey:{path:["rate_comparison"]}){...on AssetNode{partitionKeys}}}')
         return sorted(definition["assetNodeOrError"]["partitionKeys"])
 
     def runs(self) -> dict[str, str]:
@@ -116,9 +118,7 @@ class Servers:
 @contextmanager
 def serving(home: Path) -> Iterator[Servers]:
     """Webserver and daemon over `home`, ready to be asked; at the end no process of theirs is left."""
-    dagster_home = home / "dagster_home"
-    dagster_home.mkdir(exist_ok=True)
-    shutil.copy(ROOT / "data" / "dagster_home" / "dagster.yaml", dagster_home)
+    make_dagster_home(home)
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
         port = chosen.getsockname()[1]
@@ -143,6 +143,15 @@ def serving(home: Path) -> Iterator[Servers]:
         assert not survivors, f"processes left after the servers' end: {survivors}"
 
 
+def make_dagster_home(home: Path) -> None:
+    """Settings and empty history. Two processes that create the history at once trip over each other in Dagster's migrations, so it is made here."""
+    folder = home / "dagster_home"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "data" / "dagster_home" / "dagster.yaml", folder)
+    with dg.DagsterInstance.from_config(str(folder)):
+        pass
+
+
 def start(home: Path, command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
     """This Python with `command`, on `home`, in a process group of its own; standard output and error go to `log`."""
     settings = {**os.environ, "SIM_PLATFORM_HOME": str(home), "DAGSTER_HOME": str(home / "dagster_home"), **environment}
@@ -152,7 +161,6 @@ def start(home: Path, command: Sequence[str], log: Path, **environment: str) -> 
 
 def sim_platform(home: Path, *arguments: str, log: Path, **environment: str) -> subprocess.Popen[bytes]:
     """The command line in a process of its own."""
-    (home / "dagster_home").mkdir(exist_ok=True)
     return start(home, ["-m", "sim_platform.cli", *arguments], log, **environment)
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from sim_platform.contracts.tables import CandidateCompletions, ClassifierScores, DeidentifiedCorpus, RateComparison, StratifiedSample, table_name
 from sim_platform.warehouse.duckdb_file import DuckDBFile
-from sim_platform_tests.e2e.servers import Servers, serving, sim_platform, stop
+from sim_platform_tests.e2e.servers import Servers, make_dagster_home, serving, sim_platform, stop
 from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, conversation, write_home
 
 pytestmark = pytest.mark.e2e
@@ -36,7 +36,7 @@ def assert_each_log_row_once(home: Path) -> None:
         assert rows(home, table, file=file) == rows(home, f"(select distinct {key} from {table})", file=file) == KEPT * len(VERSIONS), table
     accounting = DuckDBFile(home / "warehouse.duckdb").query("select disposition, reason, n from extraction_accounting order by all")
     assert accounting.rows() == [
-        ("dropped", "temporary", (N - KEPT) * len(VERSIONS)),
+        ("dropped", "excluded:temporary", (N - KEPT) * len(VERSIONS)),
         ("extracted", "", KEPT * len(VERSIONS)),
         ("rows_in", "", N * len(VERSIONS)),
     ]
@@ -58,7 +58,8 @@ def test_four_model_versions_backfilled_at_once_all_succeed_with_exact_counts(se
     assert_each_log_row_once(servers.home)
     for release in RELEASES:
         counts = {
-            table: rows(servers.home, table_name(table), f"model_version = '{release}'") for table in (StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)
+            table: rows(servers.home, table_name(table), f"model_version = '{release}'")
+            for table in (StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)
         }
         arms = 2  # candidate and recorded
         assert counts == {
@@ -84,6 +85,7 @@ def test_a_version_added_to_the_registry_becomes_a_partition_and_starts_no_run(s
 
 def test_two_runs_of_the_log_assets_at_once_give_each_row_once(tmp_path: Path) -> None:
     home = home_of_four_releases(tmp_path)
+    make_dagster_home(home)
     logs = {release: tmp_path / f"{release}.log" for release in RELEASES[:2]}
     running = {release: sim_platform(home, "run", release, log=log) for release, log in logs.items()}
     try:

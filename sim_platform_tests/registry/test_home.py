@@ -71,9 +71,7 @@ def test_every_shipped_home_is_good(folder: str) -> None:
 def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
     write_yaml(home / "models.yaml", models(V1, {"version": "v2", "provider": "recorded", "replaces": "v1"}))
     model = load_home(home).by_version["v2"]
-    assert model.plan == Plan(
-        sample_size=1000, strata=[], floor=50, cut="last_user_turn", arms=["candidate", "control", "recorded"], salt="r1", completions_per_prefix=1
-    )
+    assert model.plan == Plan(sample_size=1000, strata=[], floor=50, cut="last_user_turn", arms=["candidate", "control", "recorded"], salt="r1", completions_per_prefix=1)
     assert (model.system_prompt, model.measures, model.price, model.deployed) == ("keep", "model", None, None)
     assert model.settings.model_dump(exclude_none=True) == {}
 

@@ -19,7 +19,15 @@ def row(**changes: Any) -> dict[str, Any]:
     numbers = {"rate": 0.02, "low": 0.01, "high": 0.04, "low_midp": 0.011, "high_midp": 0.039, "n_effective": 90.0, "eligible_share": 1.0, "floor": 0.03}
     control = {"ratio_to_control": 2.0, "ratio_low": 1.5, "ratio_high": 2.5}
     recorded = {"ratio_to_recorded": 1.0, "ratio_to_recorded_low": 0.5, "ratio_to_recorded_high": 2.0}
-    names = {"model_version": "v2", "replaces": "v1", "behavior": "apologises", "undesired": "increase", "arm": "candidate", "measures": "model", "estimator_version": "1"}
+    names = {
+        "model_version": "v2",
+        "replaces": "v1",
+        "behavior": "apologises",
+        "undesired": "increase",
+        "arm": "candidate",
+        "measures": "model",
+        "estimator_version": "1",
+    }
     return {**dict.fromkeys(RateComparison.to_schema().columns), **names, "n": 100, "n_missing": 0, "events": 2, **numbers, **control, **recorded, **changes}
 
 
