@@ -16,6 +16,7 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import RateComparison
 from sim_platform.extraction.consent import read_ledger
 from sim_platform.extraction.readers import source_files
+from sim_platform.grading.rules import graders_of
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.partitions import register
 from sim_platform.orchestration.resources import lock_wait_seconds
@@ -87,6 +88,8 @@ def home_facts(home: Home) -> dict[str, Any]:
 
     if home.sources.consent.ledger:
         read_ledger(home.path / home.sources.consent.ledger)
+    for behavior in home.behaviors:
+        graders_of(behavior)
     missing = sorted({m.api_key_env for m in home.models if m.api_key_env and m.api_key_env not in os.environ})
     return {
         "home": str(home.path),

@@ -29,19 +29,21 @@ def build_request(model: ModelVersion, *, arm: Arm, prefix_id: str, k: int, pref
     """The request for the k-th (from 0) completion of `prefix` by `model`.
 
     Messages pass unchanged, except that a `system_prompt` other than "keep" takes the place of all leading system and developer messages (an empty one
-    just removes them). Settings that are not set are not sent; with a seed, the k-th completion is asked with seed + k.
+    just removes them). Settings that are not set are not sent. A `seed` in the settings gives every prefix and repeat a seed of its own, the same in every arm and
+    release: one seed for all would share its luck between prefixes, and the intervals, which take outcomes as independent, would be too narrow.
 
-    `request_hash` covers everything that decides the response and no secret: provider, base_url, body, without a seed also k, and for recorded responses
-    (which are looked up, not generated) version, turn key and prefix.
+    `request_hash` covers everything that decides the response and no secret: provider, base_url, body, where a draw is random and unseeded also prefix
+    and repeat (equal requests of two prefixes are two draws), and for recorded responses (which are looked up, not generated) version, turn key and prefix.
     """
     settings = model.settings.model_dump(exclude_none=True)
-    if "seed" in settings:
-        settings["seed"] += k
+    is_random = settings.get("temperature", 1.0) > 0
+    if "seed" in settings and is_random:
+        settings["seed"] = int(sha256([settings["seed"], prefix_id, k])[:8], 16) % 2**31
     name = model.model or (LOCAL_MODEL if model.provider == "local" else model.version)
     body = {"model": name, "messages": _with_system_prompt(prefix, model.system_prompt), **settings}
     identity: dict[str, object] = {"provider": model.provider, "base_url": model.base_url, "body": body}
-    if "seed" not in body:
-        identity["k"] = k
+    if "seed" not in body and is_random:
+        identity |= {"prefix_id": prefix_id, "k": k}
     if model.provider == "recorded":
         identity |= {"version": model.version, "turn_key": turn_key, "prefix_id": prefix_id}
     return Request(arm, prefix_id, k, body, sha256(identity), turn_key)

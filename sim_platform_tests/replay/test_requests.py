@@ -37,13 +37,23 @@ def test_only_settings_that_are_set_are_sent() -> None:
     }  # fmt: skip
 
 
-def test_repeats_differ_by_seed_or_by_k() -> None:
-    assert [build(k=k, settings={"seed": 7}).body["seed"] for k in range(3)] == [7, 8, 9]
-    assert len({build(k=k, settings=s).request_hash for k in range(3) for s in ({}, {"seed": 7})}) == 6
+def test_every_prefix_and_repeat_is_a_draw_of_its_own() -> None:
+    draws = [build(prefix_id=p, k=k, settings=s) for p in ("p", "q") for k in range(3) for s in ({}, {"seed": 7})]
+    assert len({d.request_hash for d in draws}) == 12
+    assert len({d.body["seed"] for d in draws if "seed" in d.body}) == 6
+
+
+def test_a_draw_is_the_same_in_every_arm_and_release() -> None:
+    first, second = (build(version=v, settings={"seed": 7}) for v in ("control", "candidate"))
+    assert first.request_hash == second.request_hash
+
+
+def test_equal_requests_without_randomness_are_one_request() -> None:
+    assert len({build(prefix_id=p, k=k, settings={"temperature": 0, "seed": 7}).request_hash for p in ("p", "q") for k in range(2)}) == 1
 
 
 def test_the_hash_changes_with_everything_that_decides_the_response_and_with_nothing_else() -> None:
-    same = [build(), build(prefix_id="q"), build(turn_key="u"), build(version="other"), build(api_key_env="KEY"), build(concurrency=2)]
+    same = [build(), build(turn_key="u"), build(version="other"), build(api_key_env="KEY"), build(concurrency=2)]
     assert len({r.request_hash for r in same}) == 1
     other = [build(LOG[:3]), build(model="n"), build(base_url="http://127.0.0.1:8/v1"), build(system_prompt="mine"), build(settings={"top_p": 0.5})]
     assert len({r.request_hash for r in [*same, *other]}) == 1 + len(other)

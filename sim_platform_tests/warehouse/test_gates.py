@@ -105,108 +105,91 @@ def ask(tmp_path: Path) -> Callable[[Gate, Stored], GateResult]:
     return check
 
 
-KEEPS: dict[str, list[tuple[Gate, Stored]]] = {
-    "nothing extracted": [(gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {})],
-    "every row has its place": [(gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {ExtractionAccounting: accounted(rows_in=6, extracted=3, dropped=2, quarantined=1)})],
-    "a file without rows": [(gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {ExtractionAccounting: accounted(rows_in=0)})],
-    "a file of which all was dropped": [(gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {ExtractionAccounting: accounted(rows_in=2, dropped=2)})],
-    "nothing quarantined": [(gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON, {ExtractionAccounting: accounted(rows_in=1, extracted=1)})],
-    "a quarantined row and a quarantined conversation": [
-        (gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON, {ExtractionAccounting: accounted(rows_in=1, quarantined=1), QuarantinedRows: [unread(), refused("a")]})
-    ],
-    "zero extracted conversations": [(gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED, {ExtractionAccounting: accounted(rows_in=0)})],
-    "one in the corpus, one quarantined": [
-        (
-            gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
-            {ExtractionAccounting: accounted(extracted=2), DeidentifiedCorpus: corpus("a"), QuarantinedRows: [refused("b"), unread()]},
-        )
-    ],
-    "no conversation and no quarantine": [(gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT, {})],
-    "exactly two percent": [
-        (gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT, {DeidentifiedCorpus: corpus(*(str(i) for i in range(49))), QuarantinedRows: [refused("x"), unread(), unread(2)]})
-    ],
-    "a census": [(gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, {DeidentifiedCorpus: corpus("a", "b"), StratifiedSample: [prefix("a"), prefix("b")]})],
-    "one of three": [(gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, {DeidentifiedCorpus: corpus("a", "b", "c"), StratifiedSample: [prefix("a", 3.0)]})],
-    "strata of their own weights": [
-        (
-            gates.WEIGHTS_ADD_UP_TO_THE_POPULATION,
-            {DeidentifiedCorpus: corpus(*"abcde"), StratifiedSample: [prefix("a", 1.5, stratum="s"), prefix("b", 1.5, stratum="s"), prefix("d", 2.0, stratum="t")]},
-        )
-    ],
-    "a turn drawn within its conversation": [
-        (
-            gates.WEIGHTS_ADD_UP_TO_THE_POPULATION,
-            {DeidentifiedCorpus: corpus("a", "b", n_user_turns=3) + corpus("c"), StratifiedSample: [prefix("a", 4.5), prefix("b", 4.5)]},
-        )
-    ],
-    "conversations of another version and of other weeks": [
-        (
-            gates.WEIGHTS_ADD_UP_TO_THE_POPULATION,
-            {
-                DeidentifiedCorpus: corpus("a") + corpus("b", model_version="v0") + corpus("c", week=date(2025, 1, 6)) + corpus("d", n_user_turns=0),
-                StratifiedSample: [prefix("a")],
-            },
-        )
-    ],
-    "another release's sample": [
-        (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, {DeidentifiedCorpus: corpus("a"), StratifiedSample: [prefix("a"), prefix("z", 1.7, model_version="v3")]})
-    ],
-    "a prefix that ends with the user": [(gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN, {StratifiedSample: [prefix("a")]})],
-    "one outcome for each arm and repeat": [
-        (
-            gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,
-            {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a"), completion("a", k=1), completion("a", "control"), completion("a", "control", 1)]},
-        )
-    ],
-    "a failed outcome is an outcome": [
-        (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM, {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a", status="failed", reason="timeout")]})
-    ],
-    "outcomes that a smaller sample no longer needs": [
-        (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM, {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a"), completion("b")]})
-    ],
-    "a score for each outcome": [
-        (
-            gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,
-            {
-                StratifiedSample: [prefix("a")],
-                CandidateCompletions: [completion("a"), completion("b")],  # b is of a larger sample
-                ClassifierScores: [
-                    score("a"),
-                    score("a", arm="recorded", label=None, missing_reason="no_response:failed"),
-                    score("a", "c", label=None, applies=False),
-                    score("a", "c", arm="recorded", label=False),
-                ],
-            },
-        )
-    ],
-    "arms without recorded": [
-        (
-            gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,
-            {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a")], ClassifierScores: [score("a"), score("z", model_version="v3")]},
-        )
-    ],
-    "a rate inside its interval": [(gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL, {ClassifierScores: [score("a")], RateComparison: [rate()]})],
-    "no event": [
-        (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL, {ClassifierScores: [score("a", label=False)], RateComparison: [rate(rate=0.0, low=0.0, high=3.7, events=0)]})
-    ],
-    "nothing eligible": [
-        (
-            gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
-            {ClassifierScores: [score("a", applies=False, label=None)], RateComparison: [rate(n=0, events=0, rate=None, low=None, high=None)]},
-        )
-    ],
-    "all missing": [
-        (
-            gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
-            {ClassifierScores: [score("a", label=None, missing_reason="x")], RateComparison: [rate(n=0, n_missing=1, events=0, rate=None, low=None, high=None)]},
-        )
-    ],
-    "another release's rates": [
-        (
-            gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
-            {ClassifierScores: [score("a"), score("a", model_version="v3")], RateComparison: [rate(), rate("c", model_version="v4")]},
-        )
-    ],
+KEEPS: dict[str, tuple[Gate, Stored]] = {
+    "nothing extracted": (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {}),
+    "every row has its place": (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {ExtractionAccounting: accounted(rows_in=6, extracted=3, dropped=2, quarantined=1)}),
+    "a file without rows": (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {ExtractionAccounting: accounted(rows_in=0)}),
+    "a file of which all was dropped": (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {ExtractionAccounting: accounted(rows_in=2, dropped=2)}),
+    "nothing quarantined": (gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON, {ExtractionAccounting: accounted(rows_in=1, extracted=1)}),
+    "a quarantined row and a quarantined conversation": (
+        gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON,
+        {ExtractionAccounting: accounted(rows_in=1, quarantined=1), QuarantinedRows: [unread(), refused("a")]},
+    ),
+    "zero extracted conversations": (gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED, {ExtractionAccounting: accounted(rows_in=0)}),
+    "one in the corpus, one quarantined": (
+        gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
+        {ExtractionAccounting: accounted(extracted=2), DeidentifiedCorpus: corpus("a"), QuarantinedRows: [refused("b"), unread()]},
+    ),
+    "no conversation and no quarantine": (gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT, {}),
+    "exactly two percent": (
+        gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT,
+        {DeidentifiedCorpus: corpus(*(str(i) for i in range(49))), QuarantinedRows: [refused("x"), unread(), unread(2)]},
+    ),
+    "a census": (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, {DeidentifiedCorpus: corpus("a", "b"), StratifiedSample: [prefix("a"), prefix("b")]}),
+    "one of three": (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, {DeidentifiedCorpus: corpus("a", "b", "c"), StratifiedSample: [prefix("a", 3.0)]}),
+    "strata of their own weights": (
+        gates.WEIGHTS_ADD_UP_TO_THE_POPULATION,
+        {DeidentifiedCorpus: corpus(*"abcde"), StratifiedSample: [prefix("a", 1.5, stratum="s"), prefix("b", 1.5, stratum="s"), prefix("d", 2.0, stratum="t")]},
+    ),
+    "a turn drawn within its conversation": (
+        gates.WEIGHTS_ADD_UP_TO_THE_POPULATION,
+        {DeidentifiedCorpus: corpus("a", "b", n_user_turns=3) + corpus("c"), StratifiedSample: [prefix("a", 4.5), prefix("b", 4.5)]},
+    ),
+    "conversations of another version and of other weeks": (
+        gates.WEIGHTS_ADD_UP_TO_THE_POPULATION,
+        {
+            DeidentifiedCorpus: corpus("a") + corpus("b", model_version="v0") + corpus("c", week=date(2025, 1, 6)) + corpus("d", n_user_turns=0),
+            StratifiedSample: [prefix("a")],
+        },
+    ),
+    "another release's sample": (
+        gates.WEIGHTS_ADD_UP_TO_THE_POPULATION,
+        {DeidentifiedCorpus: corpus("a"), StratifiedSample: [prefix("a"), prefix("z", 1.7, model_version="v3")]},
+    ),
+    "a prefix that ends with the user": (gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN, {StratifiedSample: [prefix("a")]}),
+    "one outcome for each arm and repeat": (
+        gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,
+        {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a"), completion("a", k=1), completion("a", "control"), completion("a", "control", 1)]},
+    ),
+    "a failed outcome is an outcome": (
+        gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,
+        {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a", status="failed", reason="timeout")]},
+    ),
+    "outcomes that a smaller sample no longer needs": (
+        gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,
+        {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a"), completion("b")]},
+    ),
+    "a score for each outcome": (
+        gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,
+        {
+            StratifiedSample: [prefix("a")],
+            CandidateCompletions: [completion("a"), completion("b")],
+            ClassifierScores: [
+                score("a"),
+                score("a", arm="recorded", label=None, missing_reason="no_response:failed"),
+                score("a", "c", label=None, applies=False),
+                score("a", "c", arm="recorded", label=False),
+            ],
+        },
+    ),
+    "arms without recorded": (
+        gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,
+        {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a")], ClassifierScores: [score("a"), score("z", model_version="v3")]},
+    ),
+    "a rate inside its interval": (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL, {ClassifierScores: [score("a")], RateComparison: [rate()]}),
+    "no event": (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL, {ClassifierScores: [score("a", label=False)], RateComparison: [rate(rate=0.0, low=0.0, high=3.7, events=0)]}),
+    "nothing eligible": (
+        gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
+        {ClassifierScores: [score("a", applies=False, label=None)], RateComparison: [rate(n=0, events=0, rate=None, low=None, high=None)]},
+    ),
+    "all missing": (
+        gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
+        {ClassifierScores: [score("a", label=None, missing_reason="x")], RateComparison: [rate(n=0, n_missing=1, events=0, rate=None, low=None, high=None)]},
+    ),
+    "another release's rates": (
+        gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
+        {ClassifierScores: [score("a"), score("a", model_version="v3")], RateComparison: [rate(), rate("c", model_version="v4")]},
+    ),
 }
 
 BREAKS: dict[str, tuple[Gate, Stored]] = {
@@ -344,16 +327,14 @@ BREAKS: dict[str, tuple[Gate, Stored]] = {
 
 @pytest.mark.parametrize("name", KEEPS)
 def test_a_gate_lets_through_what_keeps_its_rule(ask: Callable[[Gate, Stored], GateResult], name: str) -> None:
-    for gate, stored in KEEPS[name]:
-        result = ask(gate, stored)
-        assert result.passed, result.facts
-        assert result.facts["n_bad"] == 0
+    result = ask(*KEEPS[name])
+    assert result.passed, result.facts
+    assert result.facts["n_bad"] == 0
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_gate_stops_what_breaks_its_rule(ask: Callable[[Gate, Stored], GateResult], name: str) -> None:
-    gate, stored = BREAKS[name]
-    result = ask(gate, stored)
+    result = ask(*BREAKS[name])
     assert not result.passed
     assert isinstance(result.facts["n_bad"], int), "a gate that cannot count says nothing to people"
     assert result.facts["n_bad"] > 0
@@ -362,7 +343,7 @@ def test_a_gate_stops_what_breaks_its_rule(ask: Callable[[Gate, Stored], GateRes
 @pytest.mark.parametrize("gate", ALL_GATES, ids=lambda g: g.name)
 def test_every_gate_is_shown_passing_and_failing_here(gate: Gate) -> None:
     assert gate in [g for g, _ in BREAKS.values()]
-    assert gate in [g for many in KEEPS.values() for g, _ in many]
+    assert gate in [g for g, _ in KEEPS.values()]
 
 
 @pytest.mark.parametrize("gate", ALL_GATES, ids=lambda g: g.name)

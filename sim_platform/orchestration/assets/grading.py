@@ -6,7 +6,7 @@ Belongs here: which outcomes are graded, what the UI shows. Does not: graders (g
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import ClassifierScores
+from sim_platform.contracts.tables import ClassifierScores, empty
 from sim_platform.grading.scores import scores
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
@@ -21,7 +21,9 @@ OUTCOMES = """
     select c.arm, s.prefix_id, c.k, c.status, c.text, c.tool_calls, c.refusal, c.labels, s.prefix, s.metadata
     from candidate_completions c join page s using (prefix_id) where c.model_version = $release
     union all
-    select 'recorded', prefix_id, 0, case when recorded is null then 'failed' else 'completed' end, json_extract_string(recorded, '$.content'),
+    select 'recorded', prefix_id, 0, case when recorded is null then 'failed' else 'completed' end,
+           case json_type(recorded, '$.content') when 'ARRAY' then array_to_string(json_extract_string(recorded, '$.content[*].text'), chr(10))
+                else json_extract_string(recorded, '$.content') end,
            coalesce(recorded::json ->> 'tool_calls', '[]'), json_extract_string(recorded, '$.refusal'), recorded_labels, prefix, metadata
     from page where $with_recorded
     order by prefix_id, arm, k"""
@@ -45,7 +47,7 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     candidate, _ = home.release(context.partition_key)
     parameters = {"release": candidate.version, "n": PAGE, "with_recorded": "recorded" in candidate.plan.arms}
     progress = Progress(context, "classifier_scores")
-    parts: list[pl.DataFrame] = []
+    parts = [empty(ClassifierScores)]
     last = ""
     while len(outcomes := warehouse.query(OUTCOMES, {**parameters, "last": last})):
         parts.append(scores(outcomes, home.behaviors, release=candidate.version))

@@ -1,0 +1,86 @@
+"""The documents promise only what is there: commands, targets, files."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+DOCUMENTS = [d for d in [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))] if d.exists()]
+NAMES = [str(d.relative_to(ROOT)) for d in DOCUMENTS]
+CODE = re.compile(r"```.*?```|(?<=\n\n)(?: {4}.*\n)+|`[^`\n]+`", re.DOTALL)
+MAKE = re.compile(r"\bmake ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)")
+COMMAND = re.compile(r"\bsim-platform ([a-z][a-z-]*)([^\n`#|]*)")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"")
+
+
+def code_of(document: Path) -> str:
+    """Everything that a document shows as code: fenced, indented or between backticks."""
+    return "\n".join(CODE.findall(document.read_text(encoding="utf-8")))
+
+
+def links_of(document: Path) -> list[str]:
+    """Targets of links and pictures that are neither addresses nor places in the same document."""
+    found = [a or b for a, b in LINK.findall(CODE.sub("", document.read_text(encoding="utf-8")))]
+    return [link for link in found if not re.match(r"[a-z][a-z+.-]*:|#", link)]
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def help_of() -> dict[str, str]:
+    """Command to its help text."""
+    from sim_platform.cli import app
+
+    names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+    code = "import sys; from sim_platform.cli import app; app([sys.argv[1], '--help'])"
+    return {n: subprocess.run([sys.executable, "-c", code, n], capture_output=True, text=True, check=True).stdout for n in names}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_every_make_target_that_is_named_exists(document: Path) -> None:
+    named = {target for words in MAKE.findall(code_of(document)) for target in words.split()}
+    assert named <= make_targets()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_every_command_and_option_that_is_named_exists(document: Path, help_of: dict[str, str]) -> None:
+    for command, rest in COMMAND.findall(code_of(document)):
+        assert command in help_of, f"sim-platform {command}"
+        for option in re.findall(r"--[a-z][a-z-]*", rest):
+            assert option in help_of[command], f"sim-platform {command} {option}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_every_relative_link_and_picture_exists(document: Path) -> None:
+    missing = [link for link in links_of(document) if not (document.parent / unquote(link.split("#")[0])).exists()]
+    assert missing == []
+
+
+def test_the_readme_shows_the_two_commands() -> None:
+    code = code_of(README)
+    assert "make install" in code
+    assert "make demo" in code
+
+
+def test_every_target_of_the_makefile_is_declared_and_explained() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    declared = set((re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE) or [""])[1].split())
+    assert declared == make_targets()
+    assert [t for t in declared if not re.search(rf"^{t}:.*## \S", text, re.MULTILINE)] == []
+
+
+def test_links_and_commands_are_found_where_documents_have_them(tmp_path: Path) -> None:
+    document = tmp_path / "d.md"
+    document.write_text(
+        'Use `make demo ui`.\n\n    sim-platform run X --all  # all\n\n[a](b.md#c) ![p](p.png "t") <img src="q.png"> [w](https://x.y) [h](#h) `[n](o.md)` make up\n'
+    )
+    assert MAKE.findall(code_of(document)) == ["demo ui"]
+    assert COMMAND.findall(code_of(document)) == [("run", " X --all  ")]
+    assert links_of(document) == ["b.md#c", "p.png", "q.png"]
