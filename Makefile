@@ -30,7 +30,7 @@ check: install  ## format, lint, types, tests
 
 ui: install  ## Dagster UI on 127.0.0.1:3000
 	$(BIN)/sim-platform check
-	mkdir -p $(DAGSTER_HOME)
+	mkdir -p $(DAGSTER_HOME) && cp -n data/dagster_home/dagster.yaml $(DAGSTER_HOME)/
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(or $(PORT),3000)
 
 lock:  ## solve pyproject.toml again and append the model packages, which come without their dependencies

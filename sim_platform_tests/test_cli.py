@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from sim_platform.cli import app
 from sim_platform.orchestration.assets import deidentification
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
 
@@ -21,10 +23,17 @@ PROMISED = {
 
 
 def sim_platform(home: Path, *arguments: str, **environment: str) -> Done:
+    """The command in this process: fast. `Done` as of a process."""
+    result = CliRunner().invoke(app, list(arguments), env={"SIM_PLATFORM_HOME": str(home), "SIM_PLATFORM_LOCK_WAIT_SECONDS": None, "COLUMNS": "200", **environment})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Done(arguments, result.exit_code, result.stdout, result.stderr)
+
+
+def installed(home: Path, *arguments: str) -> Done:
     """The installed command in a process of its own, without a terminal."""
     kept = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "SIM_PLATFORM_LOCK_WAIT_SECONDS")}
-    command = [sys.executable, "-m", "sim_platform.cli", *arguments]
-    return subprocess.run(command, env={**kept, "SIM_PLATFORM_HOME": str(home), **environment}, capture_output=True, text=True, timeout=300)
+    command = [str(Path(sys.executable).with_name("sim-platform")), *arguments]
+    return subprocess.run(command, env={**kept, "SIM_PLATFORM_HOME": str(home)}, capture_output=True, text=True, timeout=300)
 
 
 class NoDetector:
@@ -40,7 +49,7 @@ class NoDetector:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A home after one run of its release, with the real detector."""
     home = write_home(tmp_path_factory.mktemp("cli") / "home", n=30)
-    return home, sim_platform(home, "run", "v2", "--sample-size", "20")
+    return home, installed(home, "run", "v2", "--sample-size", "20")
 
 
 @pytest.fixture
@@ -61,16 +70,16 @@ def refused(done: Done, code: int) -> str:
 
 
 def test_help_teaches_every_command(home: Path) -> None:
-    done = sim_platform(home, "--help", COLUMNS="200")
+    done = sim_platform(home, "--help")
     assert done.returncode == 0
     assert "SIM_PLATFORM_HOME" in done.stdout
     for command in ("check", "run", "rates", "status"):
         assert f" {command} " in done.stdout
-        own = sim_platform(home, command, "--help", COLUMNS="200")
+        own = sim_platform(home, command, "--help")
         assert own.returncode == 0
         assert "Usage" in own.stdout
         assert len(own.stdout.split("Usage")[1].split("╭")[0].strip().splitlines()) >= 2, f"{command} --help says nothing of what it does"
-    assert "--sample-size" in sim_platform(home, "run", "--help", COLUMNS="200").stdout
+    assert "--sample-size" in sim_platform(home, "run", "--help").stdout
 
 
 def test_help_does_not_wait_for_dagster() -> None:
@@ -136,6 +145,12 @@ def test_a_ledger_that_is_not_there_is_bad_input(home: Path) -> None:
 def test_log_files_that_are_not_there_are_bad_input(home: Path) -> None:
     (home / "logs" / "log.jsonl").unlink()
     assert "logs/*.jsonl" in refused(sim_platform(home, "check"), 2)
+
+
+def test_the_installed_command_ends_with_the_same_code_and_text(home: Path, tmp_path: Path) -> None:
+    good, bad = installed(home, "check"), installed(tmp_path / "nowhere", "check")
+    assert (good.returncode, good.stdout.splitlines()[-1], good.stderr) == (0, "ok", "")
+    assert "Set SIM_PLATFORM_HOME" in refused(bad, 2)
 
 
 # What is asked for
@@ -257,32 +272,16 @@ def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deidentification, "presidio_detector", NoDetector)
 
 
-def run_here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """`sim-platform run v2` in this process, where the detector is replaced."""
-    from sim_platform.cli import app
-
-    monkeypatch.setenv("SIM_PLATFORM_HOME", str(home))
-    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster_home"))
-    (home / "dagster_home").mkdir()
-    with pytest.raises(SystemExit) as end:
-        app(["run", "v2"])
-    said = capsys.readouterr()
-    assert isinstance(end.value.code, int)
-    return end.value.code, said.out, said.err
-
-
 @pytest.mark.parametrize("case", ["empty log", "no consented user"])
-def test_a_log_that_gives_nothing_fails_with_what_to_look_at(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_detector: None
-) -> None:
+def test_a_log_that_gives_nothing_fails_with_what_to_look_at(case: str, tmp_path: Path, no_detector: None) -> None:
     home = write_home(tmp_path / "home", rows=[] if case == "empty log" else [conversation(i) for i in range(5)])
     if case == "no consented user":
         (home / "consent.csv").write_text("user_id,scope,granted_at,revoked_at\nsomebody-else,research,2025-01-01T00:00:00Z,\n")
         write_yaml(home / "sources.yaml", {"sources": [{"reader": "conversations", "path": "logs/*.jsonl"}], "consent": {"ledger": "consent.csv", "scope": "research"}})
-    code, out, err = run_here(home, monkeypatch, capsys)
-    assert (code, out) == (1, "")
-    assert "v2: nothing to sample, v1 has 0 de-identified conversations" in err
-    assert "consent" in err
-    assert "error: failed: v2" in err
+    (home / "dagster_home").mkdir()
+    done = sim_platform(home, "run", "v2", DAGSTER_HOME=str(home / "dagster_home"))
+    assert refused(done, 1).startswith("failed: v2")
+    assert "v2: nothing to sample, v1 has 0 de-identified conversations" in done.stderr
+    assert "consent" in done.stderr
     facts = json.loads(sim_platform(home, "status", "--json").stdout)
     assert (facts["extracted"], facts["corpus"]) == (0, 0)

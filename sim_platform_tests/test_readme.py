@@ -1,18 +1,17 @@
 """The documents promise only what is there: commands, targets, files."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [d for d in [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))] if d.exists()]
 NAMES = [str(d.relative_to(ROOT)) for d in DOCUMENTS]
-CODE = re.compile(r"```.*?```|(?<=\n\n)(?: {4}.*\n)+|`[^`\n]+`", re.DOTALL)
+CODE = re.compile(r"```.*?```|(?<=\n\n)(?: {4}[^\n]*\n)+|`[^`\n]+`", re.DOTALL)
 MAKE = re.compile(r"\bmake ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)")
 COMMAND = re.compile(r"\bsim-platform ([a-z][a-z-]*)([^\n`#|]*)")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"")
@@ -39,8 +38,7 @@ def help_of() -> dict[str, str]:
     from sim_platform.cli import app
 
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-    code = "import sys; from sim_platform.cli import app; app([sys.argv[1], '--help'])"
-    return {n: subprocess.run([sys.executable, "-c", code, n], capture_output=True, text=True, check=True).stdout for n in names}
+    return {n: CliRunner().invoke(app, [n, "--help"], env={"COLUMNS": "200"}).stdout for n in names}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)

@@ -54,6 +54,8 @@ class LogRow:
 
 @dataclass(frozen=True)
 class UnreadableRow:
+    """A row that cannot be read: its line (from 1) and the reason code, never its text."""
+
     source_line: int
     reason: str
 

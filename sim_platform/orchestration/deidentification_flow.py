@@ -11,7 +11,16 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sim_platform.contracts.tables import DeidentifiedCorpus, ExtractionAccounting, QuarantinedRows
+from sim_platform.contracts.tables import (
+    CandidateCompletions,
+    ClassifierScores,
+    DeidentifiedCorpus,
+    ExtractionAccounting,
+    QuarantinedRows,
+    RateComparison,
+    StratifiedSample,
+    table_name,
+)
 from sim_platform.deidentification.deidentify import Keys, deid_version, deidentify, keyed_hash
 from sim_platform.deidentification.detectors import Detector
 from sim_platform.deidentification.leaks import reserved_range_leaks
@@ -24,13 +33,15 @@ BATCH = 512  # conversations de-identified and committed together
 
 @dataclass(frozen=True)
 class DeidentificationSummary:
-    """What one run did: conversations done now, found done, quarantined now, and taken out because the extract no longer has them."""
+    """What one run did: conversations done now, found done, quarantined now, taken out because the extract no longer
+    has them, and the releases whose sample held one of those."""
 
     deid_version: str
     done: int
     already_done: int
     quarantined: int
     removed: int
+    releases_to_run_again: list[str]
 
 
 def deidentify_extract(vault: DuckDBFile, warehouse: DuckDBFile, detector: Detector, *, advance: Callable[[int], None]) -> DeidentificationSummary:
@@ -59,8 +70,8 @@ def deidentify_extract(vault: DuckDBFile, warehouse: DuckDBFile, detector: Detec
             done += len(corpus)
             quarantined += len(refused)
             advance(len(batch))
-    removed = _take_out_removed(warehouse, pl.concat(current) if current else pl.Series("conversation_key", [], pl.String))
-    return DeidentificationSummary(version, done, already, quarantined, removed)
+    removed, to_run_again = _take_out_removed(warehouse, pl.concat(current) if current else pl.Series("conversation_key", [], pl.String))
+    return DeidentificationSummary(version, done, already, quarantined, removed, to_run_again)
 
 
 def vault_key(vault: DuckDBFile) -> bytes:
@@ -123,14 +134,27 @@ def _quarantine(refused: pl.DataFrame, version: str) -> pl.DataFrame:
     )
 
 
-def _take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> int:
-    """What left the extract (consent revoked, file gone) leaves the corpus; then every conversation is accounted for, or nothing is written."""
+def _take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, list[str]]:
+    """What left the extract (consent revoked, file gone) leaves every table; then every conversation is accounted for, or nothing is written.
+
+    A release whose sample held such a conversation loses that conversation's answers, and its sample, scores and rates as a whole: its next run draws again and
+    pays only for the prefixes that are new.
+    """
     with warehouse.transaction() as tx:
-        tx.ensure(DeidentifiedCorpus, QuarantinedRows, ExtractionAccounting)
+        tx.ensure(DeidentifiedCorpus, QuarantinedRows, ExtractionAccounting, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)
         tx.copy("current_keys", current.to_frame("conversation_key"))
         removed = int(tx.query("select count(*) as n from deidentified_corpus anti join current_keys using (conversation_key)")["n"][0])
         tx.execute("delete from deidentified_corpus where conversation_key not in (select conversation_key from current_keys)")
         tx.execute("delete from quarantined_rows where stage = 'deidentification' and conversation_key not in (select conversation_key from current_keys)")
+        tx.execute(
+            """delete from candidate_completions where (model_version, prefix_id) in (
+                 select (model_version, prefix_id) from stratified_sample anti join current_keys using (conversation_key))"""
+        )
+        releases = tx.query("select distinct model_version from stratified_sample anti join current_keys using (conversation_key) order by all")[
+            "model_version"
+        ].to_list()
+        for table in (StratifiedSample, ClassifierScores, RateComparison):
+            tx.execute(f"delete from {table_name(table)} where model_version in (select unnest($releases))", {"releases": releases})  # noqa: S608 - the name comes from a contract
         tx.execute("drop table current_keys")
         tx.pass_gates([EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED])
-    return removed
+    return removed, releases

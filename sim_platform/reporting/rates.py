@@ -12,7 +12,9 @@ import polars as pl
 
 def per_100k(rate: float | None) -> str:
     """A rate per message as a number per 100,000 messages; a dash where there is none."""
-    return "–" if rate is None else f"{100_000 * rate:,.0f}"
+    if rate is None:
+        return "–"
+    return f"{100_000 * rate:,.0f}" if rate == 0 or rate >= 1e-4 else f"{100_000 * rate:.2g}"
 
 
 def ratio_text(ratio: float | None, low: float | None, high: float | None) -> str:

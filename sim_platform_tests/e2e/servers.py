@@ -50,7 +50,7 @@ class Servers:
         assert not answer.get("errors"), answer["errors"]
         return answer["data"]
 
-    def wait_for(self, what: str, found: Callable[[], T], seconds: float = 60) -> T:
+    def wait_for(self, what: str, found: Callable[[], T], seconds: float = 120) -> T:
         """The first truthy `found()`; fails with the logs when a server dies or time is up."""
         deadline = time.monotonic() + seconds
         last: object = None
@@ -93,6 +93,11 @@ class Servers:
 
     def assets(self) -> list[str]:
         return sorted(node["assetKey"]["path"][0] for node in self.graphql("{assetNodes{assetKey{path}}}")["assetNodes"])
+
+    def backfills(self) -> list[str]:
+        """Ids of all backfills, newest first."""
+        found = self.graphql("{partitionBackfillsOrError{...on PartitionBackfills{results{id}}}}")["partitionBackfillsOrError"]["results"]
+        return [backfill["id"] for backfill in found]
 
     def backfill(self, assets: Sequence[str], releases: Sequence[str]) -> str:
         """Launches a backfill as the browser does; returns its id."""

@@ -11,7 +11,7 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.e2e.servers import Servers, make_dagster_home, serving, sim_platform, stop
 from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, conversation, write_home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
 N = 40  # conversations a version
 KEPT = sum(1 for n in range(N) if n % 17 != 16)  # the others are temporary
@@ -52,7 +52,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 def test_four_model_versions_backfilled_at_once_all_succeed_with_exact_counts(servers: Servers) -> None:
     servers.wait_for("the sensor's partition keys", lambda: set(RELEASES) <= set(servers.partition_keys()))
     backfill = servers.backfill(servers.assets(), RELEASES)
-    assert servers.finished_backfill(backfill, seconds=150) == "COMPLETED_SUCCESS", servers.logs()
+    assert servers.finished_backfill(backfill, seconds=400) == "COMPLETED_SUCCESS", servers.logs()
     assert set(servers.runs().values()) == {"SUCCESS"}
     assert servers.failed_checks() == []
     assert_each_log_row_once(servers.home)
@@ -89,7 +89,7 @@ def test_two_runs_of_the_log_assets_at_once_give_each_row_once(tmp_path: Path) -
     logs = {release: tmp_path / f"{release}.log" for release in RELEASES[:2]}
     running = {release: sim_platform(home, "run", release, log=log) for release, log in logs.items()}
     try:
-        codes = {release: process.wait(timeout=120) for release, process in running.items()}
+        codes = {release: process.wait(timeout=300) for release, process in running.items()}
     finally:
         stop(*running.values())
     assert set(codes.values()) == {0}, "\n".join(log.read_text() for log in logs.values())

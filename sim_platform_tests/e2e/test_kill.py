@@ -18,7 +18,7 @@ from sim_platform_tests.e2e.servers import sim_platform, stop
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home
 from sim_platform_tests.replay.scripted_server import ScriptedServer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
 SAMPLE = 60
 IN_FLIGHT = 4
@@ -75,7 +75,7 @@ def run(home: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     log = home.parent / "command.log"
     process = sim_platform(home, *arguments, log=log, KEY_OF_THE_TEST=KEY, **environment)
     try:
-        code = process.wait(timeout=120)
+        code = process.wait(timeout=300)
     finally:
         stop(process)
     return code, log.read_text()
@@ -99,7 +99,7 @@ def test_a_worker_killed_in_the_middle_of_completions_is_resumed_and_pays_again_
         log = tmp_path / "killed.log"
         process = sim_platform(home, "run", "v2", log=log, KEY_OF_THE_TEST=KEY)
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 200
             while server.requests.total() < SAMPLE // 3 and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
             os.killpg(process.pid, signal.SIGKILL)

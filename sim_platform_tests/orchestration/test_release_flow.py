@@ -1,9 +1,13 @@
 """From the extract to the rates: what a rerun does, what it costs, and what it never does."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 import yaml
@@ -20,15 +24,23 @@ from sim_platform.contracts.tables import (
     StratifiedSample,
     Table,
 )
+from sim_platform.orchestration.assets import deidentification
+from sim_platform.orchestration.assets.deidentification import deidentified_corpus
+from sim_platform.orchestration.assets.extraction import consented_log_extract
+from sim_platform.orchestration.assets.sampling import stratified_sample
 from sim_platform.orchestration.replay_flow import replay_arm
+from sim_platform.orchestration.resources import Deployment
 from sim_platform.registry.home import load_home
 from sim_platform.replay.journal import Journal
 from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.conftest import ROOT
+from sim_platform_tests.deidentification.corpora import RulesOnly
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
 from sim_platform_tests.orchestration.conftest import EmailDetector
 from sim_platform_tests.replay.scripted_server import ScriptedServer
 
 Run = Callable[..., list[str]]
+FOLDERS = {"hh_rlhf": "hh_rlhf_harmless_test", "tau_bench": "tau_bench"}
 
 
 def stored(home: Path, table: type[Table]) -> pl.DataFrame:
@@ -118,9 +130,18 @@ def test_a_new_detector_version_does_the_corpus_again(run: Run, detector: EmailD
 def test_conversations_that_left_the_extract_leave_the_corpus(run: Run, tmp_path: Path) -> None:
     home = write_home(tmp_path)
     run(home)
+    first = stored(home, StratifiedSample)
     write_home(tmp_path, n=30)
+    deployment = Deployment(home_dir=str(home))
+    dg.materialize([consented_log_extract, deidentified_corpus], instance=dg.DagsterInstance.get(), resources={"deployment": deployment})
+    corpus = stored(home, DeidentifiedCorpus)
+    assert len(corpus) == 58
+    gone = first.join(corpus, on="conversation_key", how="anti")["prefix_id"]
+    assert len(gone) > 0
+    assert stored(home, CandidateCompletions).filter(pl.col("prefix_id").is_in(gone.implode())).is_empty()
+    assert [len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)] == [0, 0, 0]
     run(home)
-    assert len(stored(home, DeidentifiedCorpus)) == 58
+    assert len(stored(home, StratifiedSample)) == 29
 
 
 def test_a_release_without_production_rows_says_what_to_do(run: Run, tmp_path: Path) -> None:
@@ -211,3 +232,48 @@ def test_production_is_what_the_version_answered_while_it_was_deployed(run: Run,
     run(home, sample_size=1000)
     weeks = stored(home, StratifiedSample).join(stored(home, DeidentifiedCorpus).select("conversation_key", "week"), on="conversation_key")["week"]
     assert {w.month for w in weeks} <= {3, 4}
+
+
+def test_an_unfinished_corpus_is_no_population(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    before = stored(home, StratifiedSample)
+    with DuckDBFile(home / "warehouse.duckdb").transaction() as tx:
+        tx.execute("delete from deidentified_corpus where conversation_key = (select min(conversation_key) from deidentified_corpus)")
+    result = dg.materialize(
+        [stratified_sample],
+        partition_key="v2",
+        instance=dg.DagsterInstance.get(),
+        resources={"deployment": Deployment(home_dir=str(home))},
+        raise_on_error=False,
+    )
+    assert not result.success
+    assert stored(home, StratifiedSample).sort("prefix_id").equals(before.sort("prefix_id"))
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("example", "rows_in", "recorded"), [("hh_rlhf", 4624, {}), ("tau_bench", 200, {"task_solved": 0.42})])
+def test_public_logs_run_to_the_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_data: Path, example: str, rows_in: int, recorded: dict[str, float]
+) -> None:
+    """Multi-turn conversations and tool calls, converted, through every stage; names are left to the tests that load spaCy."""
+    monkeypatch.setattr(deidentification, "presidio_detector", RulesOnly)
+    home = tmp_path / example
+    shutil.copytree(ROOT / "examples" / example, home, ignore=shutil.ignore_patterns("converted", "*.duckdb*", "dagster_home", "journal"))
+    subprocess.run([sys.executable, home / "convert.py", real_data / FOLDERS[example], "--to", home / "converted"], check=True, capture_output=True)
+    assert run(home) == [f"release {r} (replaces {load_home(home).by_version[r].replaces})" for r in load_home(home).releases]
+    coverage = DuckDBFile(home / "warehouse.duckdb").query("from pipeline_coverage")
+    assert coverage["n_unaccounted"].unique().to_list() == [0]
+    assert coverage.filter(stage="extraction")["n_in"].to_list() == [rows_in]
+    rates = {r["behavior"]: r["rate"] for r in stored(home, RateComparison).filter(arm="recorded").to_dicts()}
+    assert {b: rates[b] for b in recorded} == pytest.approx(recorded)
+
+
+def test_a_redrawn_sample_takes_the_scores_of_the_old_one_along(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    models = yaml.safe_load(yaml.safe_dump(RECORDED_MODELS))
+    models[1]["plan"]["salt"] = "other"
+    write_yaml(home / "models.yaml", {"models": models})
+    dg.materialize([stratified_sample], partition_key="v2", instance=dg.DagsterInstance.get(), resources={"deployment": Deployment(home_dir=str(home))})
+    assert [len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)] == [40, 0, 0]

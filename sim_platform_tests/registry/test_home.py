@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim_platform.contracts.errors import BadInputError
-from sim_platform.registry.home import Home, Plan, home_path, holds, load_home
+from sim_platform.registry.home import Home, Plan, holds, home_path, load_home
 from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, write_home, write_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,22 +170,22 @@ def test_what_is_not_yaml_names_its_line(home: Path, file: str) -> None:
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: \x00"])
 def test_what_is_not_text_is_a_named_mistake(home: Path, content: bytes) -> None:
     (home / "models.yaml").write_bytes(content)
-    with pytest.raises(BadInputError, match="^models.yaml:"):
+    with pytest.raises(BadInputError, match=r"^models.yaml:"):
         load_home(home)
 
 
 def test_a_tag_in_yaml_runs_nothing(home: Path) -> None:
     (home / "models.yaml").write_text("models: !!python/object/apply:os.getcwd []\n")
-    with pytest.raises(BadInputError, match="^models.yaml: line 1 is not YAML"):
+    with pytest.raises(BadInputError, match=r"^models.yaml: line 1 is not YAML"):
         load_home(home)
 
 
 def test_a_missing_file_folder_or_behaviour_says_what_to_do(home: Path) -> None:
-    with pytest.raises(BadInputError, match="no such folder. Set SIM_PLATFORM_HOME"):
+    with pytest.raises(BadInputError, match=r"no such folder. Set SIM_PLATFORM_HOME"):
         load_home(home / "nowhere")
     for file in (home / "behaviors").iterdir():
         file.unlink()
-    with pytest.raises(BadInputError, match="no behaviour"):
+    with pytest.raises(BadInputError, match=r"no behaviour"):
         load_home(home)
     (home / "models.yaml").unlink()
     with pytest.raises(BadInputError, match=r"models\.yaml: missing in"):

@@ -35,6 +35,7 @@ def deidentified_corpus(context: dg.AssetExecutionContext, deployment: Deploymen
             "done_now": summary.done,
             "already_done": summary.already_done,
             "removed": summary.removed,
+            "releases_to_run_again": ", ".join(summary.releases_to_run_again) or "none",
             "deid_version": summary.deid_version,
         }
     )

@@ -1,0 +1,149 @@
+"""The user interface in a real browser: lineage, a backfill launched by clicks, green checks, the rate table.
+
+SIM_PLATFORM_SCREENSHOTS=FOLDER also writes the README's pictures there, from the demo at its shipped size.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from sim_platform.contracts.tables import RateComparison
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.e2e.servers import ROOT, Servers, serving
+
+pytestmark = [pytest.mark.e2e, pytest.mark.model]
+
+SPINE = ["consented_log_extract", "deidentified_corpus", "stratified_sample", "candidate_completions", "classifier_scores", "rate_comparison"]
+RELEASES = ["demo-v2", "demo-v3"]
+SAMPLE = 6
+SCREENSHOTS = os.environ.get("SIM_PLATFORM_SCREENSHOTS")
+WIDTH = 1400  # pixels
+OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found:
+        return found
+    message = "no chromium on the PATH; `apt-get install chromium` brings it"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="module")
+def servers(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with serving(demo_home(tmp_path_factory.mktemp("demo"))) as running:
+        yield running
+
+
+@pytest.fixture
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=OFFLINE)
+        expect.set_options(timeout=30_000)
+        yield browser
+        browser.close()
+
+
+def demo_home(path: Path) -> Path:
+    """A copy of the shipped demo; small, unless pictures are wanted."""
+    for name in ("sources.yaml", "models.yaml"):
+        shutil.copy(ROOT / "data" / name, path)
+    for name in ("behaviors", "demo"):
+        shutil.copytree(ROOT / "data" / name, path / name)
+    if not SCREENSHOTS:
+        registry = path / "models.yaml"
+        models = yaml.safe_load(registry.read_text())
+        for model in models["models"]:
+            model["settings"]["max_tokens"] = 12
+            if "plan" in model:
+                model["plan"] |= {"sample_size": SAMPLE, "floor": 1}
+        registry.write_text(yaml.safe_dump(models))
+        log = path / "demo" / "conversations.jsonl"
+        log.write_text("".join(log.read_text().splitlines(keepends=True)[::4]))
+    return path
+
+
+def picture(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.wait_for_timeout(2_000)  # for what fades in
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def opened(browser: Browser, url: str, height: int = 720) -> Page:
+    """A window of its own: the user interface remembers what was folded."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": height})
+    page.set_default_timeout(30_000)
+    page.goto(url)
+    return page
+
+
+def opened_lineage(browser: Browser, servers: Servers) -> Page:
+    """The graph of all assets, every group unfolded."""
+    page = opened(browser, f"{servers.url}/asset-groups/")
+    expect(page.get_by_text("estimation").first).to_be_visible()
+    page.get_by_text("Hide navigation").click()
+    page.get_by_placeholder("Jump to").locator("xpath=following::button[1]").click()  # hides the list of groups
+    background = (WIDTH // 2, 650)
+    page.mouse.click(*background)
+    page.keyboard.press("Alt+KeyE")
+    page.wait_for_url("**expanded=**")
+    expect(page.get_by_text("rate_comparison").first).to_be_visible()
+    page.mouse.dblclick(*background)  # fits the graph into the window
+    return page
+
+
+def assets_in_the_graph(page: Page) -> set[str]:
+    """Spine assets among the graph's boxes, which shorten a long name to its two ends."""
+    boxes = [text.split("…") for text in page.locator("foreignObject").all_text_contents() if text]
+    return {name for name in SPINE for box in boxes if name.startswith(box[0]) and name.endswith(box[-1])}
+
+
+def launch_from_the_browser(page: Page, releases: list[str]) -> None:
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_role("dialog").get_by_text("Select a partition").click()
+    for release in releases:
+        page.get_by_role("menuitem", name=release).click()
+    page.get_by_role("button", name="Launch backfill").click()
+    expect(page.get_by_role("button", name="Launch backfill")).to_be_hidden()
+
+
+def test_a_person_sees_the_lineage_backfills_two_versions_and_sees_green_checks_and_rates(servers: Servers, browser: Browser) -> None:
+    servers.wait_for("the sensor's partition keys", lambda: servers.partition_keys() == RELEASES)
+    page = opened_lineage(browser, servers)
+    assert assets_in_the_graph(page) == set(SPINE)
+
+    launch_from_the_browser(page, RELEASES)
+    (backfill,) = servers.wait_for("the backfill that was launched", servers.backfills)
+    assert servers.finished_backfill(backfill, seconds=900) == "COMPLETED_SUCCESS", servers.logs()
+    assert servers.failed_checks() == []
+    rates = DuckDBFile(servers.home / "warehouse.duckdb").read(RateComparison)
+    assert sorted(rates["model_version"].unique()) == RELEASES
+    see_results(servers, browser, set(rates["behavior"]))
+
+
+def see_results(servers: Servers, browser: Browser, behaviors: set[str]) -> None:
+    """Green checks on every asset of the spine, and the rate table of one release."""
+    picture(opened_lineage(browser, servers), "lineage")
+
+    for asset in SPINE:
+        page = opened(browser, f"{servers.url}/assets/{asset}?view=checks")
+        n_checks = int(page.get_by_text("Checks (").inner_text().removeprefix("Checks (").removesuffix(")"))
+        expect(page.get_by_text("Succeeded", exact=True)).to_have_count(n_checks)
+        assert n_checks >= 2
+
+    page = opened(browser, f"{servers.url}/assets/rate_comparison?view=partitions&partition={RELEASES[0]}", height=860)
+    expect(page.get_by_text(f"Materialized ({len(RELEASES)})")).to_be_visible()
+    page.get_by_text("[Show Markdown]").first.click()
+    table = page.get_by_role("dialog").get_by_role("table")
+    expect(table).to_contain_text("candidate per 100k")
+    for behavior in behaviors:
+        expect(table).to_contain_text(behavior)
+    picture(page, "rates")
