@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from sim_platform.contracts.tables import RateComparison
 from sim_platform.warehouse.duckdb_file import DuckDBFile
@@ -23,6 +23,7 @@ RELEASES = ["demo-v2", "demo-v3"]
 SAMPLE = 6
 SCREENSHOTS = os.environ.get("SIM_PLATFORM_SCREENSHOTS")
 WIDTH = 1400  # pixels
+DIALOG_IN = 1750  # pixels of the window in which a dialog is WIDTH wide
 OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
 
@@ -71,15 +72,15 @@ def demo_home(path: Path) -> Path:
     return path
 
 
-def picture(page: Page, name: str) -> None:
+def picture(shown: Locator, name: str) -> None:
     if SCREENSHOTS:
-        page.wait_for_timeout(2_000)  # for what fades in
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+        shown.page.wait_for_timeout(2_000)  # for what fades in
+        shown.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
-def opened(browser: Browser, url: str, height: int = 720) -> Page:
+def opened(browser: Browser, url: str, width: int = WIDTH) -> Page:
     """A window of its own: the user interface remembers what was folded."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": height})
+    page = browser.new_page(viewport={"width": width, "height": 940})
     page.set_default_timeout(30_000)
     page.goto(url)
     return page
@@ -91,12 +92,10 @@ def opened_lineage(browser: Browser, servers: Servers) -> Page:
     expect(page.get_by_text("estimation").first).to_be_visible()
     page.get_by_text("Hide navigation").click()
     page.get_by_placeholder("Jump to").locator("xpath=following::button[1]").click()  # hides the list of groups
-    background = (WIDTH // 2, 650)
-    page.mouse.click(*background)
+    page.mouse.click(WIDTH // 2, 880)  # the keyboard now speaks to the graph
     page.keyboard.press("Alt+KeyE")
     page.wait_for_url("**expanded=**")
     expect(page.get_by_text("rate_comparison").first).to_be_visible()
-    page.mouse.dblclick(*background)  # fits the graph into the window
     return page
 
 
@@ -131,7 +130,7 @@ def test_a_person_sees_the_lineage_backfills_two_versions_and_sees_green_checks_
 
 def see_results(servers: Servers, browser: Browser, behaviors: set[str]) -> None:
     """Green checks on every asset of the spine, and the rate table of one release."""
-    picture(opened_lineage(browser, servers), "lineage")
+    picture(opened_lineage(browser, servers).locator("body"), "lineage")
 
     for asset in SPINE:
         page = opened(browser, f"{servers.url}/assets/{asset}?view=checks")
@@ -139,11 +138,12 @@ def see_results(servers: Servers, browser: Browser, behaviors: set[str]) -> None
         expect(page.get_by_text("Succeeded", exact=True)).to_have_count(n_checks)
         assert n_checks >= 2
 
-    page = opened(browser, f"{servers.url}/assets/rate_comparison?view=partitions&partition={RELEASES[0]}", height=860)
+    page = opened(browser, f"{servers.url}/assets/rate_comparison?view=partitions&partition={RELEASES[0]}", width=DIALOG_IN)
     expect(page.get_by_text(f"Materialized ({len(RELEASES)})")).to_be_visible()
     page.get_by_text("[Show Markdown]").first.click()
-    table = page.get_by_role("dialog").get_by_role("table")
+    dialog = page.get_by_role("dialog")
+    table = dialog.get_by_role("table")
     expect(table).to_contain_text("candidate per 100k")
     for behavior in behaviors:
         expect(table).to_contain_text(behavior)
-    picture(page, "rates")
+    picture(dialog, "rates")
