@@ -1,22 +1,18 @@
 """`sim-platform`: the same work without the UI.
 
-Belongs here: commands, progress on the terminal, exit codes (0 done, 1 failed, 2 bad input). Does not: the work itself (orchestration).
+Belongs here: the pipeline's commands, and the registration of those that have a module of their own in `commands/`. Does not: the work itself (orchestration).
 """
 
-import json
-import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import Home, home_path, load_home
+from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs
 
 app = typer.Typer(
     name="sim-platform",
@@ -26,17 +22,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 @app.command()
 def check(as_json: Json = False) -> None:
     """Validate the home folder without running anything: YAML, references, log files, consent ledger, API key variables."""
-    with _exit_codes():
+    with exit_codes():
         home = load_home(home_path())
         facts = runs().home_facts(home)
         if as_json:
-            _print_json(facts)
+            print_json(facts)
             return
         for name, value in facts.items():
             typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
@@ -53,12 +48,12 @@ def run(
 
     Only what is new or missing is done, so an interrupted run is resumed by the same command and nothing is paid for twice.
     """
-    with _exit_codes():
+    with exit_codes():
         home = load_home(home_path())
         if all_releases == (model_version is not None):
             raise BadInputError(f"name one release or give --all (releases: {', '.join(home.releases) or 'none'})")
         releases = list(home.releases) if all_releases else [home.release(model_version or "")[0].version]
-        with _progress():
+        with progress_shown():
             failed = runs().run_releases(home, releases, sample_size, say=lambda line: typer.echo(line, err=True))
         for release in releases:
             if release not in failed:
@@ -70,11 +65,11 @@ def run(
 @app.command()
 def rates(model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")], as_json: Json = False) -> None:
     """Show the stored rate comparison of a release: per behaviour and arm, with 95 % intervals and paired ratios."""
-    with _exit_codes():
+    with exit_codes():
         home = load_home(home_path())
         home.release(model_version)
         if as_json:
-            _print_json(runs().stored_rates(home, model_version).to_dicts())
+            print_json(runs().stored_rates(home, model_version).to_dicts())
         else:
             _print_rates(home, model_version)
 
@@ -82,61 +77,17 @@ def rates(model_version: Annotated[str, typer.Argument(help="Candidate release o
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show how far each release is: rows of every stage."""
-    with _exit_codes():
+    with exit_codes():
         home = load_home(home_path())
         facts = runs().status(home)
         if as_json:
-            _print_json(facts)
+            print_json(facts)
             return
         typer.echo(f"home: {home.path}\nextracted: {facts['extracted']}   in the corpus: {facts['corpus']}   quarantined: {facts['quarantined']}")
         table = RichTable("release", "replaces", "prefixes", "outcomes", "failed", "scores", "rates", "cost USD")
         for row in facts["releases"]:
             table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
         Console().print(table)
-
-
-def runs() -> Any:
-    """`orchestration.runs`, imported when first needed: Dagster takes a second that `--help` should not."""
-    from sim_platform.orchestration import runs as module  # noqa: PLC0415 - see the docstring
-
-    return module
-
-
-@contextmanager
-def _progress() -> Iterator[None]:
-    """Bars on a terminal, a line per stage and tenth of the way otherwise; both on standard error."""
-    from sim_platform.orchestration.progress import LISTENER  # noqa: PLC0415 - imports dagster
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        shown: dict[str, int] = {}
-
-        def line(stage: str, done: int, total: int | None) -> None:
-            step = 10 * done // total if total else done // 1000
-            if shown.get(stage) != step:
-                shown[stage] = step
-                typer.echo(f"{stage}: {done}{f' of {total}' if total else ''}", err=True)
-
-        token = LISTENER.set(line)
-        try:
-            yield
-        finally:
-            LISTENER.reset(token)
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def bar(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks or progress.tasks[tasks[stage]].completed > done:
-                tasks[stage] = progress.add_task(stage, total=total)
-            progress.update(tasks[stage], completed=done, total=total)
-
-        token = LISTENER.set(bar)
-        try:
-            yield
-        finally:
-            LISTENER.reset(token)
 
 
 def _print_rates(home: Home, release: str) -> None:
@@ -150,31 +101,6 @@ def _print_rates(home: Home, release: str) -> None:
         table.add_row(*(str(value) for name, value in row.items() if name != "release"))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     typer.echo(f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent: {home.sources.consent.all or 'per conversation, from the ledger'}.")
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
-
-
-def _plain(value: object) -> object:
-    """JSON has no infinity: an unbounded limit is written as the text "inf"."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return "inf" if isinstance(value, float) and math.isinf(value) else value
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except BadInputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    except SimPlatformError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

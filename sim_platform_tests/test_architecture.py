@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "sim_platform"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 STAGES = ("extraction", "deidentification", "sampling", "replay", "grading", "estimation")
-ROOMS = (*STAGES, "contracts", "registry", "warehouse", "reporting", "orchestration", "cli", "definitions")
+ROOMS = (*STAGES, "contracts", "registry", "warehouse", "reporting", "orchestration", "terminal", "commands", "cli", "definitions")
 
 OURS = {
     **{stage: {"contracts", "registry", stage} for stage in STAGES},
@@ -19,9 +19,11 @@ OURS = {
     "registry": {"registry", "contracts"},
     "warehouse": {"warehouse", "contracts"},
     "reporting": {"reporting", "contracts"},
-    "cli": {"orchestration", "registry", "contracts", "reporting"},
+    "terminal": {"contracts", "orchestration"},
+    "commands": {*STAGES, "orchestration", "registry", "contracts", "reporting", "terminal"},
+    "cli": {"commands", "orchestration", "registry", "contracts", "reporting", "terminal"},
     "definitions": {"orchestration"},
-    "orchestration": set(ROOMS) - {"cli", "definitions"},
+    "orchestration": set(ROOMS) - {"terminal", "commands", "cli", "definitions"},
 }
 PURE = {"numpy", "scipy", "polars"}
 THIRD_PARTY = {
@@ -33,7 +35,7 @@ THIRD_PARTY = {
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},
     "reporting": {"polars", "matplotlib"},
-    "cli": {"typer", "rich"},
+    **dict.fromkeys(("terminal", "commands", "cli"), {"typer", "rich"}),
     "definitions": set(),
     "orchestration": {"dagster", "polars"},
 }

@@ -1,0 +1,87 @@
+"""What every command of `sim-platform` shares on the terminal: progress, JSON, exit codes.
+
+Belongs here: how things are shown and how a command ends (0 done, 1 failed, 2 bad input). Does not: commands.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def runs() -> Any:
+    """`orchestration.runs`, imported when first needed: Dagster takes a second that `--help` should not."""
+    from sim_platform.orchestration import runs as module  # noqa: PLC0415 - see the docstring
+
+    return module
+
+
+@contextmanager
+def progress_shown() -> Iterator[None]:
+    """Bars on a terminal, a line per stage and tenth of the way otherwise; both on standard error."""
+    from sim_platform.orchestration.progress import LISTENER  # noqa: PLC0415 - imports dagster
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        shown: dict[str, int] = {}
+
+        def line(stage: str, done: int, total: int | None) -> None:
+            step = 10 * done // total if total else done // 1000
+            if shown.get(stage) != step:
+                shown[stage] = step
+                typer.echo(f"{stage}: {done}{f' of {total}' if total else ''}", err=True)
+
+        token = LISTENER.set(line)
+        try:
+            yield
+        finally:
+            LISTENER.reset(token)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def bar(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks or progress.tasks[tasks[stage]].completed > done:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        token = LISTENER.set(bar)
+        try:
+            yield
+        finally:
+            LISTENER.reset(token)
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    """JSON has no infinity: an unbounded limit is written as the text "inf"."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except BadInputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except SimPlatformError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
