@@ -35,7 +35,7 @@ THIRD_PARTY = {
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},
     "reporting": {"polars", "matplotlib"},
-    **dict.fromkeys(("terminal", "commands", "cli"), {"typer", "rich"}),
+    **{room: {"typer", "rich"} for room in ("terminal", "commands", "cli")},
     "definitions": set(),
     "orchestration": {"dagster", "polars"},
 }
@@ -128,7 +128,9 @@ def test_no_other_room_loads_dagster(package: str) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)
 def test_every_module_says_what_it_is_and_packages_stay_empty(module: Path) -> None:
     text = module.read_text(encoding="utf-8")
-    if module.name == "__init__.py":
+    if module.name == "__init__.py" and module.parent.name == "sampling":  # publishes the name that the method's documents use
+        assert [type(node) for node in ast.parse(text).body] == [ast.Expr, ast.ImportFrom]
+    elif module.name == "__init__.py":
         assert text.strip() == ""
     else:
         assert ast.get_docstring(ast.parse(text)), "no module docstring"

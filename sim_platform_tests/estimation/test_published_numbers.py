@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sim_platform.estimation import intervals, multiplicity, paired, ratio
+from sim_platform import sampling
+from sim_platform.estimation import intervals, judge, multiplicity, paired, ratio, sequential
 from sim_platform.estimation.intervals import Interval
 
 
@@ -110,3 +111,59 @@ def test_the_rule_of_three() -> None:
     assert intervals.detection_floor(200_000) == pytest.approx(1.50e-5, rel=3e-3)
     assert limits(intervals.weighted([0], [1.0]))[1] == pytest.approx(3.689, abs=5e-4)
     assert limits(intervals.weighted([0], [1.0], "fay-kim"))[1] == pytest.approx(2.9957, abs=5e-5)
+
+
+def test_lang_reiczigel_2014_examples() -> None:
+    found = judge.rogan_gladen(4060, 11284, 178, 179, 358, 359)
+    assert (found.estimate, *limits(found)) == pytest.approx((0.360030, 0.348674, 0.372083), abs=5e-7)
+    assert limits(judge.rogan_gladen(0.06 * 11862, 11862, 8, 10, 12, 12)) == pytest.approx((0, 0.147), abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("verified", "tp", "positives", "low", "high"), [(5, 85, 100, 3.7976e-5, 2.7861e-4), (0, 85, 100, 0, 8.8e-5), (50, 300, 300, 7.4206e-4, 1.3234e-3)]
+)
+def test_verified_over_sensitivity_equals_melding_by_a_hundred_thousand_draws(verified: int, tp: int, positives: int, low: float, high: float) -> None:
+    """Reference: quantiles of gamma draws over beta draws."""
+    assert limits(judge.verified_over_sensitivity(verified, 50_000, tp, positives)) == pytest.approx((low, high), rel=8e-3)
+
+
+@pytest.mark.parametrize(("events", "times_garwood"), [(5, 1.37), (20, 1.53), (100, 1.70)])
+def test_the_price_of_looking_early(events: int, times_garwood: float) -> None:
+    always, once = limits(sequential.poisson(events, events * 1e4)), limits(intervals.poisson(events, events * 1e4))
+    assert (always[1] - always[0]) / (once[1] - once[0]) == pytest.approx(times_garwood, abs=0.01)
+
+
+def test_twenty_looks_miss_as_rarely_as_simulated() -> None:
+    """The specification's simulation: 1.6 % of runs ever miss, against a nominal 5 %."""
+    events = np.random.default_rng(0).poisson(20 / 20, (4000, 20)).cumsum(axis=1)
+    looks = sequential.poisson(events, np.arange(1, 21) * 1e4)
+    assert np.any((looks.low > 1e-4) | (looks.high < 1e-4), axis=1).mean() == pytest.approx(0.016, abs=0.006)
+
+
+def test_the_number_of_a_key() -> None:
+    assert sampling.unit_interval("s", "conv-1") == 0.9949647404267556
+
+
+@pytest.mark.parametrize("call", [
+    lambda: judge.rogan_gladen(1, 10, 5, 10, 5, 10), lambda: judge.rogan_gladen(11, 10, 5, 5, 5, 5), lambda: judge.rogan_gladen(1, 10, 5, 0, 5, 5),
+    lambda: judge.verified_over_sensitivity(-1, 10, 1, 2), lambda: judge.verified_over_sensitivity(1, 10, 3, 2), lambda: judge.unseen_bound(2, 1, 5, 10),
+    lambda: sequential.poisson(float("nan"), 1), lambda: sequential.poisson(1, 0), lambda: sequential.poisson(1, 1, conf=1),
+])  # fmt: skip
+def test_impossible_input_is_refused_by_name(call: object) -> None:
+    with pytest.raises(ValueError, match=r"must be|greater than|must lie"):
+        call()  # type: ignore[operator]  # a list of functions
+
+
+def test_without_a_detected_positive_nothing_bounds_the_rate() -> None:
+    found = judge.verified_over_sensitivity([5, 0], 100, 0, 20)
+    assert np.asarray(found.high).tolist() == [np.inf, np.inf]
+    assert np.asarray(found.low)[0] > 0
+    assert np.asarray(found.low)[1] == 0
+    assert not np.isnan(np.asarray(found.estimate)).any()
+
+
+@pytest.mark.parametrize(
+    ("verified", "flagged", "rate", "n", "limited"), [(1, 13, None, 1e5, True), (5, 10, 1e-3, 1e4, True), (50, 100, 1e-3, 1e4, False), (0, 0, None, 1e4, False)]
+)
+def test_a_rate_is_judge_limited_when_false_flags_decide_it(verified: float, flagged: float, rate: float | None, n: float, limited: bool) -> None:
+    assert judge.judge_limited(verified, flagged, rate, n) is limited
