@@ -4,6 +4,7 @@ Belongs here: estimators on the cells of the 2 x 2 table of pairs. Does not: for
 Cells, for one behaviour on the shared prefixes: a both arms showed it, b only the first (candidate), c only the second, d neither. Real numbers are allowed.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,9 @@ from sim_platform.estimation.intervals import (
     Interval,
     binomial,
     effective_clusters,
+    gamma_limits,
     interval,
+    moments,
     nonnegative,
     plain,
     poisson,
@@ -111,17 +114,25 @@ def difference(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike, conf: flo
     return interval((one - other) / n, np.clip(low, -1, 1), np.clip(high, -1, 1))
 
 
-def weighted_ratio(a: ArrayLike, b: ArrayLike, c: ArrayLike, weights: ArrayLike, conf: float = 0.95, clusters: npt.NDArray[np.generic] | None = None) -> Interval:
-    """Rate ratio of a weighted sample of pairs: Bonett-Price on effective counts; equal weights give `ratio`.
+@dataclass(frozen=True)
+class EffectiveCells:
+    """Cells of the 2 x 2 table that a simple sample with the same information would have given: real numbers, all 0 without an event."""
+
+    a: float
+    b: float
+    c: float
+
+
+def effective_cells(a: ArrayLike, b: ArrayLike, c: ArrayLike, weights: ArrayLike, clusters: npt.NDArray[np.generic] | None = None) -> EffectiveCells:
+    """Effective cells of a weighted sample of pairs; equal weights and independent prefixes give the plain counts.
 
     Args:
-        a, b, c: cells per prefix, shape (prefixes,): 0 or 1, or shares in [0, 1] averaged over repeats.
+        a, b, c: cells per prefix, shape (prefixes,): 0 or 1, or shares in [0, 1] averaged over repeats. Prefixes without an event may be left out.
         weights: design weight per prefix, shape (prefixes,), in any scale.
-        conf: two-sided confidence in (0, 1).
         clusters: label of the primary sampling unit per prefix; None: prefixes are independent.
 
     Raises:
-        ValueError: as `ratio`, or a weight that is not finite and positive.
+        ValueError: a cell that is negative, infinite or NaN; a weight that is not finite and positive.
 
     Source: specification of the estimator, effective counts k = sum w^2 u / sum w u with u = a + b + c; over clusters, sums within them take the place of w u.
     """
@@ -129,13 +140,43 @@ def weighted_ratio(a: ArrayLike, b: ArrayLike, c: ArrayLike, weights: ArrayLike,
     marked = sum(cells)
     total = float((w * marked).sum())
     if total == 0:
-        return ratio(0, 0, 0, conf)
+        return EffectiveCells(0.0, 0.0, 0.0)
     variance = float((w**2 * marked).sum()) if clusters is None else float((sums_within(w * marked, clusters) ** 2).sum())
-    effective_a, effective_b, effective_c = (float((w * cell).sum()) * total / variance for cell in cells)
-    return ratio(effective_a, effective_b, effective_c, conf)
+    return EffectiveCells(*(float((w * cell).sum()) * total / variance for cell in cells))
 
 
-def weighted_difference(b: ArrayLike, c: ArrayLike, weights: ArrayLike, conf: float = 0.95, clusters: npt.NDArray[np.generic] | None = None) -> Interval:
+def weighted_ratio(a: ArrayLike, b: ArrayLike, c: ArrayLike, weights: ArrayLike, conf: float = 0.95, clusters: npt.NDArray[np.generic] | None = None) -> Interval:
+    """Rate ratio of a weighted sample of pairs: Bonett-Price on effective counts; equal weights give `ratio`. Arguments and errors as for `effective_cells`."""
+    cells = effective_cells(a, b, c, weights, clusters)
+    return ratio(cells.a, cells.b, cells.c, conf)
+
+
+def gate_ratio(
+    a: ArrayLike, b: ArrayLike, c: ArrayLike, weights: ArrayLike, conf: float = 0.90, clusters: npt.NDArray[np.generic] | None = None, w_max: float | None = None
+) -> Interval:  # fmt: skip
+    """Rate ratio with limits on which a release may be decided: MOVER-R on the Fay-Feuer limits of both rates and their estimated correlation.
+
+    Wider than `weighted_ratio`; with a default of 90 % each side holds at one-sided 5 %.
+
+    Args:
+        w_max: largest weight over all prefixes, also those without an event that were left out; default max(weights). The others, and errors, as for `effective_cells`.
+
+    Source: Donner & Zou 2012, Statistical Methods in Medical Research 21:347-359, with Fay & Feuer 1997 limits; correlation sum w^2 a / sqrt(sum w^2 (a+b) sum w^2 (a+c)).
+    """
+    w, both, one, other = positive("weights", weights), nonnegative("a", a), nonnegative("b", b), nonnegative("c", c)
+    sums = moments(np.stack([both + one, both + other]), w, clusters, w_max)
+    found = gamma_limits(sums, "fay-feuer", conf)
+    (p1, p2), (low1, low2), (high1, high2) = (np.asarray(part) for part in (found.estimate, found.low, found.high))
+    top, bottom = float((w**2 * both).sum()), float((w**2 * (both + one)).sum() * (w**2 * (both + other)).sum())
+    low, high = _mover_limits(p1, low1, high1, p2, low2, high2, np.asarray(min(1.0, top / bottom**0.5) if bottom > 0 else 0.0))
+    # An arm without events is shown with half an event of mean weight, as in `ratio`.
+    half = float(w.mean()) / 2 if p1 == 0 or p2 == 0 else 0.0
+    return interval((p1 + half) / (p2 + half), np.where(p1 > 0, low, 0.0), np.where(p2 > 0, high, np.inf))
+
+
+def weighted_difference(
+    b: ArrayLike, c: ArrayLike, weights: ArrayLike, conf: float = 0.95, clusters: npt.NDArray[np.generic] | None = None, repeats: ArrayLike | None = None
+) -> Interval:  # fmt: skip
     """Rate difference of a weighted sample of pairs, sum w (b - c) / sum w, in [-1, 1].
 
     Equal weights and independent 0/1 pairs give the Tango interval. Otherwise linearised standard error with t of the effective number of discordant clusters
@@ -146,6 +187,7 @@ def weighted_difference(b: ArrayLike, c: ArrayLike, weights: ArrayLike, conf: fl
         weights: design weight per prefix, shape (prefixes,), in any scale.
         conf: two-sided confidence in (0, 1).
         clusters: label of the primary sampling unit per prefix; None: prefixes are independent.
+        repeats: how many prefixes, each a cluster of its own, a row stands for; 1 where the row is one prefix (default).
 
     Raises:
         ValueError: no prefix, a cell that is negative, a weight that is not finite and positive, conf outside (0, 1).
@@ -153,22 +195,24 @@ def weighted_difference(b: ArrayLike, c: ArrayLike, weights: ArrayLike, conf: fl
     w, one, other = positive("weights", weights), nonnegative("b", b), nonnegative("c", c)
     if w.ndim != 1 or not w.shape == one.shape == other.shape or w.size == 0:
         raise ValueError(f"weights, b and c must be lists of the same prefixes, at least one: {w.shape}, {one.shape}, {other.shape}")
+    times = np.ones_like(w) if repeats is None else positive("repeats", repeats)
     codes = np.arange(len(w)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    groups = int(codes.max()) + 1
+    groups, n = float(codes.max() + 1 + (times - 1).sum()), float(times.sum())
+    single = codes.max() + 1 == len(w)
 
     def variance_of(values: Array) -> float:
-        return float((np.bincount(codes, weights=values) ** 2).sum())
+        return float((times * values**2).sum()) if single else float((times * np.bincount(codes, weights=values)[codes] ** 2 / np.bincount(codes)[codes]).sum())
 
     whole = bool(np.all(np.isin(one, (0, 1)) & np.isin(other, (0, 1))))
-    if groups == len(w) and whole and np.allclose(w, w[0], rtol=1e-9):
-        n10, n01 = float(one.sum()), float(other.sum())
-        return difference(0, n10, n01, len(w) - n10 - n01, conf)
-    w = w / w.sum()
-    estimate = float((w * (one - other)).sum())
+    if single and whole and np.allclose(w, w[0], rtol=1e-9):
+        n10, n01 = float((times * one).sum()), float((times * other).sum())
+        return difference(0, n10, n01, n - n10 - n01, conf)
+    w = w / (times * w).sum()
+    estimate = float((times * w * (one - other)).sum())
     residual, discordant = w * (one - other - estimate), w * (one + other)
     # Opposite changes of one user must not cancel to certainty: never less than the variance of independent prefixes.
-    variance = max(variance_of(residual), float((residual**2).sum()))
-    n_effective = effective_clusters(np.asarray(discordant.sum()), np.asarray(variance_of(discordant)))
+    variance = max(variance_of(residual), float((times * residual**2).sum()))
+    n_effective = effective_clusters(np.asarray((times * discordant).sum()), np.asarray(variance_of(discordant)))
     if discordant.any() and variance > 1e-24:  # below: rounding of identical residuals
         z = special.ndtri(1 - tail(conf))
         half = z * float(np.sqrt(t_inflation(n_effective, conf) * variance * groups / max(groups - 1, 1)))
@@ -195,6 +239,10 @@ def _mover_r(both: Array, one: Array, other: Array, neither: Array | None, conf:
         n = positive("a + b + c + d", both + one + other + neither)
         parts, correlation = (binomial(x1, n, "wilson", conf), binomial(x2, n, "wilson", conf)), _phi(both, one, other, neither)
     (p1, low1, high1), (p2, low2, high2) = ((np.asarray(p.estimate), np.asarray(p.low), np.asarray(p.high)) for p in parts)
+    return _mover_limits(p1, low1, high1, p2, low2, high2, correlation)
+
+
+def _mover_limits(p1: Array, low1: Array, high1: Array, p2: Array, low2: Array, high2: Array, correlation: Array) -> tuple[Array, Array]:
     product_low = p1 * p2 - correlation * (p1 - low1) * (high2 - p2)
     product_high = p1 * p2 - correlation * (high1 - p1) * (p2 - low2)
     top_low, bottom_low = low1 * (2 * p1 - low1), high2 * (2 * p2 - high2)

@@ -63,8 +63,11 @@ class Transaction:
         self._connection = connection
         self._file = file
 
-    def query(self, sql: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+    def query(self, sql: str, params: Mapping[str, object] | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
+        """The result; `frames` are seen by the statement as views of their names."""
         with _safe(self._file, sql):
+            for name, rows in (frames or {}).items():
+                self._connection.register(name, rows)
             result = self._connection.sql(sql, params=dict(params or {}))
             data: pl.DataFrame = result.pl() if result is not None else pl.DataFrame()
         return data
@@ -175,10 +178,10 @@ class DuckDBFile:
         finally:
             connection.close()
 
-    def query(self, sql: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+    def query(self, sql: str, params: Mapping[str, object] | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
         """One read in a connection of its own."""
         with self.reading() as tx:
-            return tx.query(sql, params)
+            return tx.query(sql, params, frames)
 
     def read(self, table: type[Table], where: Mapping[str, object] | None = None, columns: Sequence[str] = ()) -> pl.DataFrame:
         """Stored rows of a table, or a frame without rows where there is no such table yet."""

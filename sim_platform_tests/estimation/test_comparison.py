@@ -1,15 +1,18 @@
 import math
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import ClassifierScores, RateComparison, dtypes, validated
 from sim_platform.estimation import intervals, paired
-from sim_platform.estimation.comparison import VERSION, compare
+from sim_platform.estimation.comparison import VERSION, LabelCounts, compare
+from sim_platform.estimation.design import LABEL_COUNTS, Design, design_of
 
 Label = bool | None | str  # a string: not eligible
 Row = dict[str, object]
@@ -40,10 +43,24 @@ def scores(arms: dict[str, list[list[Label]]], behavior: str = "lies") -> pl.Dat
     return pl.DataFrame(rows, schema=dtypes(ClassifierScores))
 
 
+def labels_of(found: pl.DataFrame, plan: Design) -> list[LabelCounts]:
+    """Labels counted by DuckDB, one behaviour at a time."""
+    with duckdb.connect() as connection:
+        connection.register("classifier_scores", found)
+        connection.register("design", plan.prefixes)
+        return [LabelCounts(b, connection.sql(LABEL_COUNTS, params={"release": "cand-2", "behavior": b}).pl()) for b in sorted(found["behavior"].unique())]
+
+
+def counted(found: pl.DataFrame, sample: pl.DataFrame, undesired: dict[str, str], measures: str = "model") -> pl.DataFrame:
+    """The comparison as the asset makes it."""
+    plan = design_of(sample, "cand-2")
+    return compare(labels_of(found, plan), plan, release="cand-2", replaces="prod-1", undesired=undesired, measures=measures)
+
+
 def compared(found: pl.DataFrame, sample: pl.DataFrame) -> dict[str, Row]:
     """Rows by arm, each checked against the contract and for NaN."""
     undesired = dict.fromkeys(found["behavior"].unique(), "increase")
-    result = compare(found, sample, release="cand-2", replaces="prod-1", undesired=undesired, measures="model")
+    result = counted(found, sample, undesired)
     assert result.columns == list(dtypes(RateComparison))
     validated(RateComparison, result)
     floats = result.select(pl.selectors.float())
@@ -178,12 +195,12 @@ def test_events_of_one_user_widen_the_interval_and_raise_the_floor() -> None:
 
 def test_behaviours_do_not_touch_each_other() -> None:
     one, two = scores({"candidate": [yes(3, 20)]}), scores({"candidate": [yes(5, 20)]}, "begs")
-    result = compare(pl.concat([one, two]), design("a" * 20), release="cand-2", replaces="prod-1", undesired={"lies": "increase", "begs": "either"}, measures="system")
+    result = counted(pl.concat([one, two]), design("a" * 20), {"lies": "increase", "begs": "either"}, "system")
     assert result.select("behavior", "undesired", "events", "measures").rows() == [("begs", "either", 5, "system"), ("lies", "increase", 3, "system")]
 
 
 def test_no_scores_give_no_rows() -> None:
-    assert compare(scores({}), design("a"), release="cand-2", replaces="prod-1", undesired={}, measures="model").is_empty()
+    assert counted(scores({}), design("a"), {}).is_empty()
 
 
 labels = st.sampled_from([True, False, False, None, "-"])
@@ -229,18 +246,54 @@ def test_the_interval_covers_under_unequal_weights() -> None:
     assert covered / 400 >= 0.94
 
 
+def test_prefixes_that_share_a_row_give_the_same_rates_as_one_row_each() -> None:
+    random = np.random.default_rng(3)
+    n = 300
+    strata = "".join(random.choice(list("abc"), n))
+    found = scores({arm: [random.choice([True, False, None, "-"], n, p=[0.05, 0.85, 0.05, 0.05]).tolist()] for arm in ("candidate", "control", "recorded")})
+    sample = design(strata, {"a": 1.0, "b": 4.0, "c": 20.0})
+    together, apart = design_of(sample, "cand-2"), Design(design_of(sample, "cand-2").prefixes.with_columns(alone=pl.lit(False)))
+    few, many = labels_of(found, together), labels_of(found, apart)
+    assert len(few[0].counts) < 100
+    assert len(many[0].counts) == n
+    results = [
+        compare(items, plan, release="cand-2", replaces="prod-1", undesired={"lies": "increase"}, measures="model") for items, plan in ((few, together), (many, apart))
+    ]
+    assert_frame_equal(*results, rel_tol=1e-9)
+
+
+def test_equal_arms_are_no_change_and_a_family_is_adjusted() -> None:
+    same, moved = yes(4, 60), yes(16, 60)
+    found = pl.concat(
+        [scores({"candidate": [same], "control": [same]}, "same"), scores({"candidate": [moved], "control": [same]}, "moved"), scores({"candidate": [same]}, "alone")]
+    )
+    rows = counted(found, design("a" * 60), dict.fromkeys(("same", "moved", "alone"), "increase")).filter(arm="candidate")
+    by = {str(row["behavior"]): row for row in rows.to_dicts()}
+    assert (by["same"]["p_control"], by["same"]["p_control_holm"]) == (1.0, 1.0)
+    assert by["moved"]["p_control"] == pytest.approx(paired.mcnemar(12, 0))
+    assert by["moved"]["p_control_holm"] == pytest.approx(2 * float(paired.mcnemar(12, 0)))  # a family of two: `alone` has no control
+    assert (by["alone"]["p_control"], by["alone"]["gate_control_low"]) == (None, None)
+
+
+def test_limits_for_decisions_are_the_specified_combination() -> None:
+    """MOVER-R on Garwood limits with correlation a / sqrt(x1 x2) where weights are equal."""
+    candidate, control = [True] * 12 + [False] * 88, [False] * 4 + [True] * 13 + [False] * 83
+    row = compared(scores({"candidate": [candidate], "control": [control]}), design("a" * 100))["candidate"]
+    expected = paired.ratio(8, 4, 5, 0.90, "mover-r")
+    assert (row["gate_control_low"], row["gate_control_high"]) == pytest.approx((expected.low, expected.high))
+
+
 # input that does not fit
 
 
 def test_what_does_not_fit_is_refused_with_counts_and_ids() -> None:
     good, sample = scores({"candidate": [[True, False]]}), design("aa")
     cases: list[tuple[pl.DataFrame, pl.DataFrame, dict[str, str], str]] = [
-        (good.with_columns(model_version=pl.lit("cand-9")), sample, {"lies": "increase"}, "cand-2: 2 scores belong to cand-9"),
-        (pl.concat([good, good]), sample, {"lies": "increase"}, r"4 scores share their key .* p0, p1"),
+        (pl.concat([good, good]), sample, {"lies": "increase"}, r"2 prefixes have scores of lies that share their key"),
         (good, pl.concat([sample, sample]), {"lies": "increase"}, r"p0, p1 more than once \(4 rows\)"),
-        (good, sample.head(1), {"lies": "increase"}, "1 scores are of prefixes that the sample does not hold: p1"),
+        (good, sample.head(1), {"lies": "increase"}, "1 scores of lies are of prefixes that the sample does not hold"),
         (good, sample, {}, "behaviours that are not registered: lies"),
-        (good.drop("label"), sample, {"lies": "increase"}, "columns are missing for the comparison: label"),
+        (good, sample.drop("weight"), {"lies": "increase"}, "columns of the sample are missing for the comparison: weight"),
     ]
     for weight in (0.0, -1.0, math.inf, math.nan, None):
         cases.append(
@@ -248,4 +301,4 @@ def test_what_does_not_fit_is_refused_with_counts_and_ids() -> None:
         )
     for found, drawn, undesired, message in cases:
         with pytest.raises(SimPlatformError, match=message):
-            compare(found, drawn, release="cand-2", replaces="prod-1", undesired=undesired, measures="model")
+            counted(found, drawn, undesired)

@@ -3,13 +3,17 @@
 Belongs here: what is read and written, what the UI shows. Does not: estimators (estimation).
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 
-from sim_platform.contracts.tables import ClassifierScores, RateComparison, StratifiedSample
-from sim_platform.estimation.comparison import compare
+from sim_platform.contracts.tables import RateComparison, StratifiedSample
+from sim_platform.estimation.comparison import LabelCounts, compare
+from sim_platform.estimation.design import LABEL_COUNTS, design_of
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
+from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import forest_png, rate_rows
 from sim_platform.warehouse.duckdb_file import publish
@@ -31,10 +35,18 @@ def rate_comparison(context: dg.AssetExecutionContext, deployment: Deployment) -
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, replaced = home.release(context.partition_key)
-    design = warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id", "stratum", "weight", "user_key", "conversation_key"])
-    graded = warehouse.read(ClassifierScores, {"model_version": candidate.version})
+    progress = Progress(context, "rate_comparison", total=len(home.behaviors))
+    design = design_of(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id", "stratum", "weight", "user_key"]), candidate.version)
+
+    def labels() -> Iterator[LabelCounts]:
+        for behavior in warehouse.query("select distinct behavior from classifier_scores where model_version = $release order by 1", {"release": candidate.version})[
+            "behavior"
+        ]:
+            yield LabelCounts(behavior, warehouse.query(LABEL_COUNTS, {"release": candidate.version, "behavior": behavior}, {"design": design.prefixes}))
+            progress.advance(1)
+
     rates = compare(
-        graded, design, release=candidate.version, replaces=replaced.version, undesired={b.id: b.undesired for b in home.behaviors}, measures=candidate.measures
+        labels(), design, release=candidate.version, replaces=replaced.version, undesired={b.id: b.undesired for b in home.behaviors}, measures=candidate.measures
     )
     with warehouse.transaction() as tx:
         tx.replace(RateComparison, rates, {"model_version": candidate.version})
