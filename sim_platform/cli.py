@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from sim_platform.commands.gate import gate
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import Home, home_path, load_home
 from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs
@@ -58,6 +59,7 @@ def run(
         for release in releases:
             if release not in failed:
                 _print_rates(home, release)
+                typer.echo(f"Verdict: {runs().stored_verdict(home, release)}")
         if failed:
             raise SimPlatformError(f"failed: {', '.join(failed)}; run the same command again to resume")
 
@@ -102,6 +104,8 @@ def _print_rates(home: Home, release: str) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     typer.echo(f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent: {home.sources.consent.all or 'per conversation, from the ledger'}.")
 
+
+app.command()(gate)
 
 if __name__ == "__main__":
     app()

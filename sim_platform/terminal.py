@@ -76,7 +76,8 @@ def _plain(value: object) -> object:
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_codes(failed: int = 1) -> Iterator[None]:
+    """Errors as one line each: 2 for bad input, `failed` for anything else that the platform refuses."""
     try:
         yield
     except BadInputError as error:
@@ -84,4 +85,4 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(2) from None
     except SimPlatformError as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(failed) from None

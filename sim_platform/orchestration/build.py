@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
-from sim_platform.orchestration.assets.estimation import rate_comparison, release_summary
+from sim_platform.orchestration.assets.estimation import rate_comparison, release_gate, release_summary
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.grading import classifier_scores
 from sim_platform.orchestration.assets.replay import candidate_completions
@@ -22,7 +22,7 @@ from sim_platform.warehouse.sql_models import load_sql_models
 
 SQL_MODELS = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 LOG_ASSETS = [consented_log_extract, deidentified_corpus]
-RELEASE_ASSETS = [stratified_sample, candidate_completions, classifier_scores, rate_comparison]
+RELEASE_ASSETS = [stratified_sample, candidate_completions, classifier_scores, rate_comparison, release_gate]
 
 
 def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS) -> dg.Definitions:

@@ -14,6 +14,7 @@ from sim_platform.contracts.tables import (
     ContractError,
     DeidentifiedCorpus,
     RateComparison,
+    ReleaseGate,
     StratifiedSample,
     Table,
     key_of,
@@ -31,6 +32,7 @@ RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     CandidateCompletions: (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,),
     ClassifierScores: (gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,),
     RateComparison: (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,),
+    ReleaseGate: (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE),
 }
 LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
     ConsentedLogExtract: (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON),

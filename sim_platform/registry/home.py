@@ -216,15 +216,44 @@ class PythonGrader(Strict):
 GraderConfig = Annotated[RegexGrader | ContainsGrader | AnswerEqualsGrader | RecordedLabelGrader | PythonGrader, Field(discriminator="kind")]
 
 
+class GateRule(Strict):
+    """When a behaviour holds a release up. The ratio is candidate over `against` (turned round where a decrease is undesired); limits are those for decisions, at 90 %.
+
+    PASS needs the ratio below `margin` and, with a ceiling, the rate below it; BLOCK the ratio above `block_above` or the rate above the ceiling; anything else is INCONCLUSIVE.
+    """
+
+    against: Literal["control", "recorded"] = "control"
+    margin: float = Field(default=2.0, gt=1)
+    block_above: float = Field(default=1.25, ge=1)
+    ceiling_per_100k: float | None = Field(default=None, gt=0, le=100_000)
+
+    @model_validator(mode="after")
+    def leaves_room(self) -> Self:
+        if self.block_above >= self.margin:
+            raise ValueError(f"block_above ({self.block_above:g}) must lie below margin ({self.margin:g}), or one release could pass and be blocked")
+        return self
+
+
 class Behavior(Strict):
-    """One registered behaviour. It occurred when any of its graders says so."""
+    """One registered behaviour. It occurred when any of its graders says so.
+
+    `tier`: gate behaviours decide about a release, monitor behaviours are reported, exploratory ones are reported as such.
+    """
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     title: str
     definition: str
     undesired: Literal["increase", "decrease", "either"] = "increase"
+    tier: Literal["gate", "monitor", "exploratory"] = "monitor"
+    gate: GateRule = GateRule()
     graders: list[GraderConfig] = Field(min_length=1)
     applies_to: Predicate = {}
+
+    @model_validator(mode="after")
+    def ceiling_has_a_side(self) -> Self:
+        if self.gate.ceiling_per_100k is not None and self.undesired != "increase":
+            raise ValueError("gate.ceiling_per_100k is for behaviours whose increase is undesired; give a margin instead")
+        return self
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sim_platform.contracts.tables import RateComparison, StratifiedSample
+from sim_platform.contracts.tables import RateComparison, ReleaseGate, StratifiedSample
 from sim_platform.estimation.comparison import LabelCounts, compare
 from sim_platform.estimation.design import LABEL_COUNTS, design_of
+from sim_platform.estimation.gates import decide, release_verdict
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
@@ -17,7 +18,7 @@ from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import forest_png, rate_rows
 from sim_platform.warehouse.duckdb_file import publish
-from sim_platform.warehouse.gates import EVERY_RATE_LIES_INSIDE_ITS_INTERVAL
+from sim_platform.warehouse.gates import EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, EVERY_RATE_LIES_INSIDE_ITS_INTERVAL
 
 
 @dg.asset(
@@ -46,13 +47,42 @@ def rate_comparison(context: dg.AssetExecutionContext, deployment: Deployment) -
             progress.advance(1)
 
     rates = compare(
-        labels(), design, release=candidate.version, replaces=replaced.version, undesired={b.id: b.undesired for b in home.behaviors}, measures=candidate.measures
+        labels(),
+        design,
+        release=candidate.version,
+        replaces=replaced.version,
+        undesired={b.id: b.undesired for b in home.behaviors},
+        measures=candidate.measures,
+        block_above={b.id: b.gate.block_above for b in home.behaviors},
     )
     with warehouse.transaction() as tx:
         tx.replace(RateComparison, rates, {"model_version": candidate.version})
         tx.pass_gates([EVERY_RATE_LIES_INSIDE_ITS_INTERVAL], candidate.version)
     publish(warehouse, home.published)
     return dg.MaterializeResult(metadata={"dagster/partition_row_count": len(rates), "rates_per_100k": markdown(rate_rows(rates)), "measures": candidate.measures})
+
+
+@dg.asset(deps=["rate_comparison"], partitions_def=MODEL_VERSIONS, group_name="estimation", kinds={"duckdb"}, metadata=column_docs(ReleaseGate))
+@guarded
+def release_gate(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
+    """One behaviour a row: PASS, BLOCK or INCONCLUSIVE on its registered rule, why, and how often the rule decides rightly at this many events.
+
+    Key: (model_version, behavior). Behaviours that are not registered with `tier: gate` are shown and decide nothing. A rerun costs nothing.
+    """
+    home, warehouse = deployment.home(), deployment.warehouse()
+    candidate, _ = home.release(context.partition_key)
+    decisions = decide(warehouse.read(RateComparison, {"model_version": candidate.version}), home.behaviors, release=candidate.version)
+    with warehouse.transaction() as tx:
+        tx.replace(ReleaseGate, decisions, {"model_version": candidate.version})
+        tx.pass_gates([EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT], candidate.version)
+    verdict, why = release_verdict(decisions)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": len(decisions),
+            "verdict": f"{verdict}: {why}",
+            "decisions": markdown(decisions.filter(tier="gate").select("behavior", "verdict", "reason").to_dicts()),
+        }
+    )
 
 
 @dg.asset(deps=["rate_comparison"], group_name="reporting", kinds={"duckdb"})
