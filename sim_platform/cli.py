@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from sim_platform.commands.gate import gate
+from sim_platform.commands.plan import plan
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import Home, home_path, load_home
 from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs
@@ -106,6 +107,7 @@ def _print_rates(home: Home, release: str) -> None:
 
 
 app.command()(gate)
+app.command()(plan)
 
 if __name__ == "__main__":
     app()
