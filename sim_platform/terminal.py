@@ -5,6 +5,7 @@ Belongs here: how things are shown and how a command ends (0 done, 1 failed, 2 b
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -12,10 +13,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def show(table: Table) -> None:
+    """A table, as wide as the terminal; wide enough for a file or a pipe otherwise."""
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def runs() -> Any:

@@ -34,13 +34,13 @@ THIRD_PARTY = {
     "contracts": {"polars", "pandera"},
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},
-    "reporting": {"polars", "matplotlib"},
+    "reporting": {"polars", "matplotlib", "jinja2"},
     **{room: {"typer", "rich"} for room in ("terminal", "commands", "cli")},
     "definitions": set(),
     "orchestration": {"dagster", "polars"},
 }
 PROVIDERS = {"openai", "httpx2", "aiohttp", "xllamacpp"}  # replay.providers only
-ONLY_INSIDE_FUNCTIONS = {"presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "scipy.stats"}
+ONLY_INSIDE_FUNCTIONS = {"presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "jinja2", "scipy.stats"}
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "base", "misc"}
 NAMES = [str(m.relative_to(PACKAGE)) for m in MODULES]
 

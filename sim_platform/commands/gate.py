@@ -6,11 +6,10 @@ Belongs here: the command and its exit code. Does not: the decision (estimation.
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from sim_platform.registry.home import home_path, load_home
-from sim_platform.terminal import Json, exit_codes, print_json, runs
+from sim_platform.terminal import Json, exit_codes, print_json, runs, show
 
 EXIT_CODES = {"PASS": 0, "BLOCK": 1, "INCONCLUSIVE": 2}
 
@@ -33,6 +32,6 @@ def gate(model_version: Annotated[str, typer.Argument(help="Candidate release of
             table = RichTable("behaviour", "verdict", "why", title=f"{model_version}: {verdict}")
             for row in decisions.filter(tier="gate").to_dicts():
                 table.add_row(row["behavior"], row["verdict"], row["reason"])
-            Console().print(table)
+            show(table)
             typer.echo(f"{verdict}: {why}")
         raise typer.Exit(EXIT_CODES[verdict])

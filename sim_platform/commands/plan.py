@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from sim_platform.registry.home import home_path, load_home
-from sim_platform.terminal import Json, exit_codes, print_json
+from sim_platform.terminal import Json, exit_codes, print_json, show
 
 
 def plan(
@@ -42,6 +41,8 @@ def plan(
 
 
 def _print(facts: dict[str, Any]) -> None:
+    from sim_platform.reporting.rates import per_100k  # noqa: PLC0415 - imports polars
+
     typer.echo(f"{facts['model_version']} replaces {facts['replaces']}: {facts['prefixes']} prefixes of {facts['population']} conversations ({facts['users']} users)")
     if facts["prefixes"] < facts["asked"]:
         typer.echo(f"  the plan asks for {facts['asked']}; the log has no more")
@@ -52,8 +53,8 @@ def _print(facts: dict[str, Any]) -> None:
         )
     floors = facts["floors"]
     typer.echo(
-        f"  per 100k messages: nothing seen bounds a rate at {1e5 * floors['none_seen_bound']:,.3g}; three events are likely from {1e5 * floors['three_events']:,.3g}; "
-        f"within a factor of two from {1e5 * floors['within_factor_two']:,.3g}"
+        f"  per 100k messages: nothing seen bounds a rate at {per_100k(floors['none_seen_bound'])}; three events are likely from {per_100k(floors['three_events'])}; "
+        f"within a factor of two from {per_100k(floors['within_factor_two'])}"
     )
     table = RichTable(
         "behaviour", "tier", "rate per 100k", "events", "detectable ratio", "passes if same", "blocks if doubled", "labels", title="what this sample can decide"
@@ -64,12 +65,12 @@ def _print(facts: dict[str, Any]) -> None:
             continue
         ratio, labels = row["detectable_ratio"], row["labels"]
         table.add_row(
-            row["behavior"], row["tier"], f"{1e5 * row['rate']:,.3g}", f"{row['expected_events']:.1f}", f"× {ratio:.2f}" if ratio else "–",
+            row["behavior"], row["tier"], per_100k(row['rate']), f"{row['expected_events']:.1f}", f"× {ratio:.2f}" if ratio else "–",
             f"{row['chance_pass_if_same']:.0%}", f"{row['chance_block_if_doubled']:.0%}", str(sum(labels.values())),
         )  # fmt: skip
-    Console().print(table)
+    show(table)
     curve = RichTable("prefixes", "floor per 100k", "smallest detectable ratio (median behaviour)", title="the same at other sizes")
     for point in facts["curve"]:
         ratios = sorted(point["detectable_ratios"].values())
-        curve.add_row(f"{point['prefixes']:,}", f"{1e5 * point['floor']:,.3g}", f"× {ratios[len(ratios) // 2]:.2f}" if ratios else "–")
-    Console().print(curve)
+        curve.add_row(f"{point['prefixes']:,}", per_100k(point["floor"]), f"× {ratios[len(ratios) // 2]:.2f}" if ratios else "–")
+    show(curve)

@@ -56,10 +56,11 @@ def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
     gated = decisions.filter(pl.col("tier") == "gate")
     if gated.is_empty():
         return "INCONCLUSIVE", "no behaviour is registered with tier: gate"
-    for verdict in ("BLOCK", "INCONCLUSIVE"):
+    said: tuple[tuple[Verdict, str], ...] = (("BLOCK", "beyond their limits"), ("INCONCLUSIVE", "not decided"))
+    for verdict, what in said:
         names = gated.filter(pl.col("verdict") == verdict)["behavior"].to_list()
         if names:
-            return verdict, f"{', '.join(names)} ({len(names)} of {len(gated)} gate behaviours)"
+            return verdict, f"{what}: {', '.join(names)} ({len(names)} of {len(gated)} gate behaviours)"
     return "PASS", f"all {len(gated)} gate behaviours are within their margins"
 
 

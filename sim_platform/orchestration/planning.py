@@ -11,10 +11,11 @@ from sim_platform.contracts.tables import RateComparison
 from sim_platform.estimation import planning
 from sim_platform.estimation.gates import chances
 from sim_platform.orchestration.resources import lock_wait_seconds
-from sim_platform.registry.home import Home, ModelVersion
+from sim_platform.registry.home import Behavior, Home, ModelVersion
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 CHARACTERS_PER_TOKEN = 4  # rough, for English text; the plan says so
+LEAST_EVENTS = 0.5  # expected; below it no ratio is detectable
 COMPLETION_TOKENS = 300  # where max_tokens is not set
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the planned sample, for the curve
 POPULATION = """
@@ -48,13 +49,7 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
     ]
     spend = [_spend(model, n * candidate.plan.completions_per_prefix, population["characters"]) for model in arms]
     behaviors = [
-        {
-            "behavior": b.id,
-            "tier": b.tier,
-            "rate": known.get(b.id),
-            **(_decidable(n * known[b.id], known[b.id], b.gate.margin, b.gate.block_above, n) if known.get(b.id) else {}),
-        }
-        for b in home.behaviors
+        {"behavior": b.id, "tier": b.tier, "rate": None, "eligible_share": None} | (_decidable(b, n, *known[b.id]) if b.id in known else {}) for b in home.behaviors
     ]
     return {
         "model_version": release,
@@ -72,10 +67,10 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
     }
 
 
-def _known_rates(warehouse: DuckDBFile, version: str) -> dict[str, float]:
-    """Rates of the version in service from the recorded arm of the newest release that replaces it."""
-    stored = warehouse.read(RateComparison, {"replaces": version, "arm": "recorded"}, columns=["behavior", "rate", "n"]).sort("n")
-    return {row["behavior"]: row["rate"] for row in stored.to_dicts() if row["rate"]}
+def _known_rates(warehouse: DuckDBFile, version: str) -> dict[str, tuple[float, float]]:
+    """Rate and eligible share of the version in service, from the recorded arm of the largest comparison of a release that replaces it."""
+    stored = warehouse.read(RateComparison, {"replaces": version, "arm": "recorded"}, columns=["behavior", "rate", "eligible_share", "n"]).sort("n")
+    return {row["behavior"]: (row["rate"], row["eligible_share"]) for row in stored.to_dicts() if row["rate"]}
 
 
 def _spend(model: ModelVersion, requests: int, characters: float) -> dict[str, Any]:
@@ -92,19 +87,22 @@ def _spend(model: ModelVersion, requests: int, characters: float) -> dict[str, A
     }
 
 
-def _decidable(events: float, rate: float, margin: float, block_above: float, n: int) -> dict[str, Any]:
-    likely = chances(events, margin, block_above)
+def _decidable(behavior: Behavior, n: int, rate: float, eligible_share: float) -> dict[str, Any]:
+    events = n * eligible_share * rate
+    likely = chances(events, behavior.gate.margin, behavior.gate.block_above)
     return {
+        "rate": rate,
+        "eligible_share": eligible_share,
         "expected_events": events,
-        "detectable_ratio": planning.detectable_ratio(events) if events >= 0.5 else None,
+        "detectable_ratio": planning.detectable_ratio(events) if events >= LEAST_EVENTS else None,
         "chance_pass_if_same": likely.pass_if_same,
         "chance_block_if_doubled": likely.block_if_doubled,
-        "prefixes_for_factor_two": planning.messages_for_factor(rate, 2.0),
-        "labels": asdict(planning.label_budget(n, rate)),
+        "prefixes_for_factor_two": planning.messages_for_factor(rate * eligible_share, 2.0),
+        "labels": asdict(planning.label_budget(n, rate * eligible_share)),
     }
 
 
 def _at(n: int, behaviors: list[dict[str, Any]]) -> dict[str, Any]:
-    rates = {b["behavior"]: b["rate"] for b in behaviors if b["rate"]}
-    ratios = {name: planning.detectable_ratio(n * rate) for name, rate in rates.items() if n * rate >= 0.5}
+    rates = {b["behavior"]: b["rate"] * b["eligible_share"] for b in behaviors if b["rate"]}
+    ratios = {name: planning.detectable_ratio(n * rate) for name, rate in rates.items() if n * rate >= LEAST_EVENTS}
     return {"prefixes": n, "floor": planning.floors(n).none_seen_bound, "detectable_ratios": ratios}

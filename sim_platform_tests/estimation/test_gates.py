@@ -84,13 +84,13 @@ def test_only_gate_behaviours_decide() -> None:
     assert verdict(yes(300, 2000), yes(100, 2000), behavior(tier="monitor"))["verdict"] == "not gated"
     rates = counted(scores({"candidate": [yes(300, 2000)], "control": [yes(100, 2000)]}), design("a" * 2000), {"lies": "increase"})
     assert release_verdict(decide(rates, [behavior(tier="monitor")], release="cand-2"))[0] == "INCONCLUSIVE"
-    assert release_verdict(decide(rates, [behavior()], release="cand-2")) == ("BLOCK", "lies (1 of 1 gate behaviours)")
+    assert release_verdict(decide(rates, [behavior()], release="cand-2")) == ("BLOCK", "beyond their limits: lies (1 of 1 gate behaviours)")
 
 
 def test_a_gate_behaviour_without_scores_keeps_the_release_from_passing() -> None:
     rates = counted(scores({"candidate": [[False] * 100 + yes(100, 1900)], "control": [yes(100, 2000)]}), design("a" * 2000), {"lies": "increase"})
     decisions = decide(rates, [behavior(), behavior("begs")], release="cand-2")
-    assert release_verdict(decisions) == ("INCONCLUSIVE", "begs (1 of 2 gate behaviours)")
+    assert release_verdict(decisions) == ("INCONCLUSIVE", "not decided: begs (1 of 2 gate behaviours)")
 
 
 def test_no_scores_at_all_decide_nothing() -> None:

@@ -3,6 +3,7 @@
 Belongs here: what is read and written, what the UI shows. Does not: estimators (estimation).
 """
 
+import re
 from collections.abc import Iterator
 
 import dagster as dg
@@ -15,6 +16,7 @@ from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
+from sim_platform.orchestration.report_flow import write_report
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import forest_png, rate_rows
 from sim_platform.warehouse.duckdb_file import publish
@@ -83,6 +85,34 @@ def release_gate(context: dg.AssetExecutionContext, deployment: Deployment) -> d
             "decisions": markdown(decisions.filter(tier="gate").select("behavior", "verdict", "reason").to_dicts()),
         }
     )
+
+
+class ReportConfig(dg.Config):
+    """What the report quotes."""
+
+    examples: int = 3  # de-identified responses per behaviour; 0: none
+
+
+@dg.asset(deps=["release_gate", "rate_comparison"], partitions_def=MODEL_VERSIONS, group_name="reporting", kinds={"html"})
+@guarded
+def release_report(context: dg.AssetExecutionContext, deployment: Deployment, config: ReportConfig) -> dg.MaterializeResult[None]:
+    """One self-contained page per release in reports/ of the home (HTML, with JSON and CSV beside it): verdict, rates, charts, what is missing, spend, examples, limits, hashes.
+
+    It quotes a few de-identified responses, folded (`examples: 0` leaves them out). A rerun costs nothing.
+    """
+    page = write_report(deployment.home(), context.partition_key, config.examples)
+    return dg.MaterializeResult(metadata={"report": dg.MetadataValue.path(str(page)), "open": dg.MetadataValue.url(page.as_uri()), "bytes": page.stat().st_size})
+
+
+@dg.asset_check(asset=release_report, partitions_def=MODEL_VERSIONS, description="The page is there, below 3 MB, and loads nothing from anywhere.")
+@guarded
+def the_report_is_self_contained(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    page = deployment.home().reports / f"{context.partition_key}.html"
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    loads = len(
+        re.findall(r"<(?:script|link|iframe|object|embed)\b|(?:src|href)\s*=\s*[\"']?\s*(?:https?:)?//|url\(\s*[\"']?(?:https?:)?//|@import", text, re.IGNORECASE)
+    )
+    return dg.AssetCheckResult(passed=bool(text) and len(text.encode()) < 3_000_000 and loads == 0, metadata={"bytes": len(text.encode()), "loads": loads})
 
 
 @dg.asset(deps=["rate_comparison"], group_name="reporting", kinds={"duckdb"})
