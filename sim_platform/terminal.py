@@ -21,7 +21,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def show(table: Table) -> None:
-    """A table, as wide as the terminal; wide enough for a file or a pipe otherwise."""
+    """A table, as wide as the terminal; wide enough for a file or a pipe otherwise. Its first column, the names, is never cut."""
+    table.columns[0].no_wrap = True
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 

@@ -53,6 +53,7 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
         parts.append(scores(outcomes, home.behaviors, release=candidate.version))
         last = outcomes["prefix_id"][-1]
         progress.advance(len(outcomes))
+    progress.finish()
     graded = pl.concat(parts)
     with warehouse.transaction() as tx:
         tx.replace(ClassifierScores, graded, {"model_version": candidate.version})
