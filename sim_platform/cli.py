@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from sim_platform.commands import grading, registration
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import Home, home_path, load_home
 from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs
@@ -22,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+for topic in (grading, registration):
+    topic.add_to(app)
 
 
 @app.command()

@@ -8,11 +8,14 @@ import warnings
 import dagster as dg
 
 from sim_platform.contracts.tables import (
+    Calibration,
     CandidateCompletions,
     ClassifierScores,
     ConsentedLogExtract,
     ContractError,
     DeidentifiedCorpus,
+    Preregistration,
+    ProductionScores,
     RateComparison,
     StratifiedSample,
     Table,
@@ -30,6 +33,9 @@ RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     StratifiedSample: (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN),
     CandidateCompletions: (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,),
     ClassifierScores: (gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,),
+    ProductionScores: (),
+    Calibration: (),
+    Preregistration: (),
     RateComparison: (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,),
 }
 LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {

@@ -17,8 +17,10 @@ from sim_platform.contracts.tables import RateComparison
 from sim_platform.extraction.consent import read_ledger
 from sim_platform.extraction.readers import source_files
 from sim_platform.grading.rules import graders_of
+from sim_platform.orchestration.asking_flow import refuse_unserved
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.partitions import register
+from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
@@ -88,8 +90,9 @@ def home_facts(home: Home) -> dict[str, Any]:
 
     if home.sources.consent.ledger:
         read_ledger(home.path / home.sources.consent.ledger)
-    for behavior in home.behaviors:
-        graders_of(behavior)
+    for behavior in home.graded:
+        graders_of(behavior, home.path)
+    refuse_unserved(home)
     missing = sorted({m.api_key_env for m in home.models if m.api_key_env and m.api_key_env not in os.environ})
     return {
         "home": str(home.path),
@@ -97,13 +100,15 @@ def home_facts(home: Home) -> dict[str, Any]:
         "consent": home.sources.consent.all or f"ledger {home.sources.consent.ledger}, scope {home.sources.consent.scope}",
         "versions": [m.version for m in home.models],
         "releases": list(home.releases),
-        "behaviours": [b.id for b in home.behaviors],
+        "behaviours": [b.id for b in home.graded],
+        "not graded": [f"{name} ({why})" for name, why in home.not_graded.items()],
         "variables not set": missing,
     }
 
 
 def stored_rates(home: Home, release: str) -> pl.DataFrame:
 
+    covered(home, DuckDBFile(home.warehouse, lock_wait_seconds()), release)  # until the record exists, no rate is shown
     stored = DuckDBFile(home.warehouse, lock_wait_seconds()).read(RateComparison, {"model_version": release}).sort("behavior", "arm")
     if not len(stored):
         raise SimPlatformError(f"{release}: no rates yet; run `sim-platform run {release}` first")

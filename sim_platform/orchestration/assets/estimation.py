@@ -6,6 +6,7 @@ Belongs here: what is read and written, what the UI shows. Does not: estimators 
 from collections.abc import Iterator
 
 import dagster as dg
+import polars as pl
 
 from sim_platform.contracts.tables import RateComparison, StratifiedSample
 from sim_platform.estimation.comparison import LabelCounts, compare
@@ -14,6 +15,7 @@ from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
+from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import forest_png, rate_rows
 from sim_platform.warehouse.duckdb_file import publish
@@ -35,6 +37,7 @@ def rate_comparison(context: dg.AssetExecutionContext, deployment: Deployment) -
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, replaced = home.release(context.partition_key)
+    registered = covered(home, warehouse, candidate.version)  # no record, no rates
     progress = Progress(context, "rate_comparison", total=len(home.behaviors))
     design = design_of(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id", "stratum", "weight", "user_key"]), candidate.version)
 
@@ -48,6 +51,7 @@ def rate_comparison(context: dg.AssetExecutionContext, deployment: Deployment) -
     rates = compare(
         labels(), design, release=candidate.version, replaces=replaced.version, undesired={b.id: b.undesired for b in home.behaviors}, measures=candidate.measures
     )
+    rates = rates.with_columns(is_exploratory=~pl.col("behavior").is_in(list(registered.confirmatory)))
     with warehouse.transaction() as tx:
         tx.replace(RateComparison, rates, {"model_version": candidate.version})
         tx.pass_gates([EVERY_RATE_LIES_INSIDE_ITS_INTERVAL], candidate.version)
