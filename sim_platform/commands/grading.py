@@ -20,6 +20,7 @@ LabelsFile = Annotated[Path, typer.Option("--labels", help="CSV or JSON Lines (a
 LabelColumn = Annotated[str, typer.Option("--label", help="Column of the label: 1/true/yes, 0/false/no, ABSTAIN; empty is unknown. A dot reads nested objects.")]
 ResponseColumn = Annotated[str, typer.Option("--response", help="Column of the response: text, or a list of chat messages.")]
 PromptColumn = Annotated[str, typer.Option("--prompt", help="Column of what was answered: text, or a list of chat messages.")]
+InvertedLabels = Annotated[bool, typer.Option("--inverted", help="The column says yes where the behaviour did not occur.")]
 labels_app = typer.Typer(help="Labels from people: what to label, and taking it back.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -36,6 +37,7 @@ def calibrate(
     label: LabelColumn = "label",
     response: ResponseColumn = "response",
     prompt: PromptColumn = "prompt",
+    inverted: InvertedLabels = False,
     detail: Annotated[bool, typer.Option("--detail", help="Add strata, arms, agreement, threshold and reliability curve.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +46,7 @@ def calibrate(
     Items on which the grader gives no label are counted as abstained and stand in no cell. A judge is asked what it was not asked before, which may cost money.
     """
     with exit_codes():
-        found = _flow().calibrate(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt))
+        found = _flow().calibrate(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt, is_inverted=inverted))
         if not detail:
             found.pop("detail")
         if as_json:
@@ -64,6 +66,7 @@ def train_grader(
     label: LabelColumn = "label",
     response: ResponseColumn = "response",
     prompt: PromptColumn = "prompt",
+    inverted: InvertedLabels = False,
     seed: Annotated[int, typer.Option("--seed", help="Decides which conversations are held out.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -72,11 +75,11 @@ def train_grader(
     Writes graders/BEHAVIOR.json and its model card below the home. Use it in the behaviour's file: {kind: classifier, file: graders/BEHAVIOR.json}.
     """
     with exit_codes():
-        path, card = _flow().train_grader(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt), seed)
+        path, card = _flow().train_grader(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt, is_inverted=inverted), seed)
         if as_json:
             print_json({"file": str(path), **card})
             return
-        typer.echo(f"{path}\nthreshold {card['threshold']}\ntraining: {card['training']}\nheld out: {card['held_out']}")
+        typer.echo(f"{path}\nthreshold {card['threshold']}\nlabels: {card['labels']['n']}, {card['labels']['positive']} positive\nheld-out AUC: {card['held_out_auc']}")
 
 
 @labels_app.command()

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from sim_platform.grading.items import GradedItem
 from sim_platform.grading.labels import HumanLabel
 
 VERSION = "1"  # raise it when the same file gives other scores
-WORDS = re.compile(r"(?u)\b\w+\b")
-LEAST = 5  # labels of each kind, in training and held out
+WORDS = re.compile(r"\w+|[?!]")
+LEAST = 5  # labels of each kind
+FOLDS = 5
+MOST_TERMS = 20_000  # of each kind
 
 
 @dataclass(frozen=True)
@@ -45,56 +47,57 @@ class Classifier:
         return 1 / (1 + math.exp(-max(-500.0, min(500.0, total))))
 
 
-def train(labels: Sequence[HumanLabel], *, held_out: float = 0.3, seed: int = 0, max_terms: int = 20_000) -> Classifier:
-    """A classifier from labelled responses. The threshold is the one with the best F1 on the held-out share, which no weight has seen.
+def train(labels: Sequence[HumanLabel], *, seed: int = 0) -> Classifier:
+    """A classifier from labelled responses: trained on all of them, its threshold the one with the best F1 on scores that were held out.
 
-    Which items are held out is decided by a hash of their conversation and `seed`, so that one conversation is never on both sides.
+    In turn each fifth of the conversations is held out and scored by a model of the others, so that every label serves both and none its own score. A hash of the conversation
+    and `seed` decides the fifth: one conversation is never on both sides.
 
     Raises:
-        BadInputError: labels without response, or fewer than 5 of a kind in training or held out.
+        BadInputError: fewer than 5 labelled responses of a kind.
     """
-    import numpy as np  # noqa: PLC0415 - with scikit-learn
-    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - heavy, training only
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy, training only
     from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - heavy, training only
 
     usable = [(one.item, one.label) for one in labels if one.item is not None and one.label is not None]
-    side = [int(sha256([seed, item.prefix])[:8], 16) / 2**32 < held_out for item, _ in usable]
-    train_set = [pair for pair, out in zip(usable, side, strict=True) if not out]
-    test_set = [pair for pair, out in zip(usable, side, strict=True) if out]
-    for name, part in (("training", train_set), ("held-out", test_set)):
-        counts = Counter(label for _, label in part)
-        if min(counts[True], counts[False]) < LEAST:
-            raise BadInputError(
-                f"{len(usable)} labelled responses give {counts[True]} yes and {counts[False]} no in the {name} part; training needs {LEAST} of each in both. Label more, of the rarer kind above all."
-            )
-    truth = np.array([label for _, label in train_set])
-    vectorizers = {kind: TfidfVectorizer(analyzer=lambda item, k=kind: _terms(item, k), sublinear_tf=True, min_df=2, max_features=max_terms) for kind in ("word", "char")}
-    from scipy.sparse import hstack  # noqa: PLC0415 - with scikit-learn
-
-    features = hstack([v.fit_transform([item for item, _ in train_set]) for v in vectorizers.values()])
-    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000).fit(features, truth)
-    weights = iter(model.coef_[0])
-    terms = {term: (float(idf), float(next(weights))) for v in vectorizers.values() for term, idf in zip(v.get_feature_names_out(), v.idf_, strict=True)}
-    rounded = {term: (round(idf, 6), round(weight, 6)) for term, (idf, weight) in terms.items()}
-    draft = Classifier(rounded, round(float(model.intercept_[0]), 6), 0.5, {})
-    scores = [draft.score(item) for item, _ in test_set]
-    held = np.array([label for _, label in test_set])
-    threshold = _best_threshold(scores, held.tolist())
+    counts = Counter(label for _, label in usable)
+    if min(counts[True], counts[False]) < LEAST:
+        raise BadInputError(
+            f"{counts[True]} yes and {counts[False]} no among the labelled responses; training needs {LEAST} of each. Label more, of the rarer kind above all."
+        )
+    fold = [int(sha256([seed, item.prefix])[:8], 16) % FOLDS for item, _ in usable]
+    held: list[tuple[float, bool]] = []
+    for out in sorted(set(fold)):
+        rest = [pair for pair, f in zip(usable, fold, strict=True) if f != out]
+        if len({label for _, label in rest}) == 2:
+            terms, intercept = _fit(rest)
+            model = Classifier(terms, intercept, 0.5, {})
+            held += [(model.score(item), label) for (item, label), f in zip(usable, fold, strict=True) if f == out]
+    if len({label for _, label in held}) < 2:
+        raise BadInputError(f"{len(usable)} labelled responses answer too few conversations to hold any out; label responses to more of them")
+    terms, intercept = _fit(usable)
     card = {
-        "kind": "TF-IDF (words 1-2, characters 2-5 inside words, sublinear) with logistic regression (L2, C=10, balanced classes)",
-        "training": {"n": len(train_set), "positive": int(truth.sum())},
-        "held_out": {
-            "n": len(test_set),
-            "positive": int(held.sum()),
-            "auc": round(float(roc_auc_score(held, scores)), 4),
-            "threshold_rule": "best F1 on the held-out labels",
-        },
+        "kind": "TF-IDF (words 1-2, characters 3-5 inside words, words of the last user turn; sublinear) with logistic regression (L2, C=10, balanced classes)",
+        "labels": {"n": len(usable), "positive": counts[True], "sha256": sha256([[one.item_id, one.label] for one in labels])},
+        "held_out_auc": round(float(roc_auc_score([y for _, y in held], [s for s, _ in held])), 4),
+        "threshold_rule": f"best F1 on scores held out in {FOLDS} turns",
         "seed": seed,
-        "labels": sha256([[one.item_id, one.label] for one in labels]),
         "use": "Grades responses like those it was trained on. Its recall moves with model and topic: calibrate on labels of each release before its rates are trusted.",
     }
-    return Classifier(rounded, draft.intercept, threshold, card)
+    return Classifier(terms, intercept, _best_threshold([s for s, _ in held], [y for _, y in held]), card)
+
+
+def _fit(pairs: Sequence[tuple[GradedItem, bool]]) -> tuple[dict[str, tuple[float, float]], float]:
+    from scipy.sparse import hstack  # noqa: PLC0415 - with scikit-learn
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - heavy, training only
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy, training only
+
+    items = [item for item, _ in pairs]
+    vectorizers = [TfidfVectorizer(analyzer=partial(_terms, kind=kind), sublinear_tf=True, min_df=2, max_features=MOST_TERMS) for kind in ("word", "char")]
+    features = hstack([vectorizer.fit_transform(items) for vectorizer in vectorizers])
+    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000).fit(features, [label for _, label in pairs])
+    weights = iter(model.coef_[0])
+    terms = {str(t): (round(float(idf), 6), round(float(next(weights)), 6)) for v in vectorizers for t, idf in zip(v.get_feature_names_out(), v.idf_, strict=True)}
+    return terms, round(float(model.intercept_[0]), 6)
 
 
 def written(classifier: Classifier) -> str:

@@ -36,7 +36,7 @@ class Columns:
     annotator: str = "annotator"
     stratum: str = "stratum"
     arm: str = "arm"
-    probability: str = "label_probability"
+    is_inverted: bool = False  # the column says yes where the behaviour did not occur
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ class HumanLabel:
     annotator: str = ""
     stratum: str = ""
     arm: str = ""
-    probability: float | None = None
     grader_hash: str = ""
     item: GradedItem | None = field(default=None, repr=False)  # where the file itself holds the response
 
@@ -80,12 +79,11 @@ def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
             HumanLabel(
                 place=f"line {line}",
                 item_id=str(_get(row, names.id) or f"{path.name}:{line}"),
-                label=True if said in YES else False if said in NO else None,
+                label=(said in YES) != names.is_inverted if said in YES | NO else None,
                 abstained=said in ABSTAIN,
                 annotator=str(_get(row, names.annotator) or ""),
                 stratum=str(_get(row, names.stratum) or ""),
                 arm=str(_get(row, names.arm) or ""),
-                probability=_probability(_get(row, names.probability)),
                 grader_hash=str(row.get("grader_hash") or ""),
                 item=None
                 if text is None
@@ -218,14 +216,6 @@ def _calls(value: Any) -> list[Any]:
 
 def _flat(row: dict[str, Any]) -> dict[str, JsonScalar]:
     return {k: v for k, v in row.items() if v is None or isinstance(v, str | int | float | bool)}
-
-
-def _probability(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0 < number <= 1 else None
 
 
 def _refuse_contradictions(labels: Sequence[HumanLabel], file: str) -> None:

@@ -108,10 +108,11 @@ def home_facts(home: Home) -> dict[str, Any]:
 
 def stored_rates(home: Home, release: str) -> pl.DataFrame:
 
-    covered(home, DuckDBFile(home.warehouse, lock_wait_seconds()), release)  # until the record exists, no rate is shown
-    stored = DuckDBFile(home.warehouse, lock_wait_seconds()).read(RateComparison, {"model_version": release}).sort("behavior", "arm")
+    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
+    stored = warehouse.read(RateComparison, {"model_version": release}).sort("behavior", "arm")
     if not len(stored):
         raise SimPlatformError(f"{release}: no rates yet; run `sim-platform run {release}` first")
+    covered(home, warehouse, release)  # without a record of what was decided before, no rate is shown
     return stored
 
 

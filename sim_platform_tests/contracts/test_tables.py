@@ -13,7 +13,16 @@ from sim_platform.warehouse.duckdb_file import ddl
 
 NAMES = [table_name(t) for t in TABLES]
 VALUES: dict[Any, Any] = {pl.String: "x", pl.Int64: 1, pl.Float64: 1.0, pl.Boolean: True, pl.Date: date(2026, 1, 5), pl.Datetime: datetime(2026, 1, 5, tzinfo=UTC)}
-CHOSEN = {"disposition": "dropped", "stage": "extraction", "arm": "candidate", "status": "completed", "undesired": "increase", "measures": "model"}
+CHOSEN = {
+    "disposition": "dropped",
+    "stage": "extraction",
+    "arm": "candidate",
+    "status": "completed",
+    "undesired": "increase",
+    "measures": "model",
+    "kind": "amendment",
+    "label_stratum": "rest",
+}
 
 
 def a_row(table: type[Table]) -> dict[str, Any]:

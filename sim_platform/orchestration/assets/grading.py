@@ -131,7 +131,9 @@ def production_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     return dg.MaterializeResult(metadata={"dagster/partition_row_count": int(n), "labels": markdown(summary.to_dicts()), "replaces": replaced.version})
 
 
-@dg.asset(name="calibration", deps=["classifier_scores"], partitions_def=MODEL_VERSIONS, group_name="grading", kinds={"duckdb", "scipy"}, metadata=column_docs(Calibration))
+@dg.asset(
+    name="calibration", deps=["classifier_scores"], partitions_def=MODEL_VERSIONS, group_name="grading", kinds={"duckdb", "scipy"}, metadata=column_docs(Calibration)
+)
 @guarded
 def calibration(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
     """One behaviour in one arm a row: its graders against people's labels, and the four rates (apparent, verified, corrected, assumption-free bound) with what refuses them.
@@ -143,7 +145,9 @@ def calibration(context: dg.AssetExecutionContext, deployment: Deployment) -> dg
     rows = calibrate_release(home, context.partition_key)
     with warehouse.transaction() as tx:
         tx.replace(Calibration, rows, {"model_version": context.partition_key})
-    shown = rows.select("behavior", "arm", "n", "abstained", pl.col("apparent", "verified", "corrected", "bound").mul(100_000).round(2).name.suffix(" per 100k"), "status")
+    shown = rows.select(
+        "behavior", "arm", "n", "abstained", pl.col("apparent", "verified", "corrected", "bound").mul(100_000).round(2).name.suffix(" per 100k"), "status"
+    )
     return dg.MaterializeResult(metadata={"dagster/partition_row_count": len(rows), "rates": markdown(shown.to_dicts())})
 
 
