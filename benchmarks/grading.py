@@ -66,7 +66,7 @@ def compared(labels: Sequence[HumanLabel], graders: list[Grader]) -> dict[str, f
     found: dict[str, list[float]] = {}
     for split in range(SPLITS):
         usable = [one for one in labels if one.label is not None]
-        test = [one for one in usable if int(sha256(["split", split, one.item.prefix, one.item.text][:3])[:8], 16) / 2**32 < TEST_SHARE]
+        test = [one for one in usable if int(sha256(["split", split, one.item.prefix or one.item.text])[:8], 16) / 2**32 < TEST_SHARE]
         chosen = {id(one) for one in test}
         trained = train([one for one in usable if id(one) not in chosen], seed=split)
         sides = {

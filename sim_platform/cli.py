@@ -3,17 +3,18 @@
 Belongs here: the pipeline's commands, and the registration of those that have a module of their own in `commands/`. Does not: the work itself (orchestration).
 """
 
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from sim_platform.commands import grading, registration
+from sim_platform.commands.gate import gate
+from sim_platform.commands.plan import plan
+from sim_platform.commands.report import report
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import Home, home_path, load_home
-from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs
+from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs, show
 
 app = typer.Typer(
     name="sim-platform",
@@ -62,6 +63,7 @@ def run(
         for release in releases:
             if release not in failed:
                 _print_rates(home, release)
+                typer.echo(f"Verdict: {runs().stored_verdict(home, release)}\nReport: {home.reports / f'{release}.html'}")
         if failed:
             raise SimPlatformError(f"failed: {', '.join(failed)}; run the same command again to resume")
 
@@ -91,7 +93,7 @@ def status(as_json: Json = False) -> None:
         table = RichTable("release", "replaces", "prefixes", "outcomes", "failed", "scores", "rates", "cost USD")
         for row in facts["releases"]:
             table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
-        Console().print(table)
+        show(table)
 
 
 def _print_rates(home: Home, release: str) -> None:
@@ -103,9 +105,13 @@ def _print_rates(home: Home, release: str) -> None:
     table = RichTable(*[name for name in rows[0] if name != "release"], title=f"{release} against {replaced.version}: rates per 100,000 messages with 95 % intervals")
     for row in rows:
         table.add_row(*(str(value) for name, value in row.items() if name != "release"))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    show(table)
     typer.echo(f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent: {home.sources.consent.all or 'per conversation, from the ledger'}.")
 
+
+app.command()(gate)
+app.command()(plan)
+app.command()(report)
 
 if __name__ == "__main__":
     app()

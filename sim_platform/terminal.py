@@ -5,6 +5,7 @@ Belongs here: how things are shown and how a command ends (0 done, 1 failed, 2 b
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -12,10 +13,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def show(table: Table) -> None:
+    """A table, as wide as the terminal; wide enough for a file or a pipe otherwise. Its first column, the names, is never cut."""
+    table.columns[0].no_wrap = True
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def runs() -> Any:
@@ -76,7 +84,8 @@ def _plain(value: object) -> object:
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_codes(failed: int = 1) -> Iterator[None]:
+    """Errors as one line each: 2 for bad input, `failed` for anything else that the platform refuses."""
     try:
         yield
     except BadInputError as error:
@@ -84,4 +93,4 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(2) from None
     except SimPlatformError as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(failed) from None

@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,15 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set SIM_PLATFORM_REAL_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the browser; under CI its absence is a failure."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found:
+        return found
+    message = "no chromium on the PATH; `apt-get install chromium` brings it"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)

@@ -35,13 +35,15 @@ THIRD_PARTY = {
     "contracts": {"polars", "pandera"},
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},
-    "reporting": {"polars", "matplotlib"},
+    "reporting": {"polars", "matplotlib", "jinja2"},
     **{room: {"typer", "rich"} for room in ("terminal", "commands", "cli")},
     "definitions": set(),
     "orchestration": {"dagster", "numpy", "polars", "scipy"},
 }
 PROVIDERS = {"openai", "httpx2", "aiohttp", "xllamacpp"}  # replay.providers only
-ONLY_INSIDE_FUNCTIONS = {"presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "scipy.stats", "sklearn", "krippendorff"}
+ONLY_INSIDE_FUNCTIONS = {
+    "presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "jinja2", "scipy.stats", "sklearn", "krippendorff",
+}  # fmt: skip
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "base", "misc"}
 NAMES = [str(m.relative_to(PACKAGE)) for m in MODULES]
 

@@ -73,7 +73,7 @@ def test_help_teaches_every_command(home: Path) -> None:
     done = sim_platform(home, "--help")
     assert done.returncode == 0
     assert "SIM_PLATFORM_HOME" in done.stdout
-    for command in ("check", "run", "rates", "status"):
+    for command in ("check", "plan", "run", "rates", "gate", "status"):
         assert f" {command} " in done.stdout
         own = sim_platform(home, command, "--help")
         assert own.returncode == 0
@@ -113,7 +113,7 @@ def test_check_names_the_variables_that_are_not_set_and_never_their_values(home:
     assert "sk-secret" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", [["check"], ["status"], ["rates", "v2"], ["run", "v2"]])
+@pytest.mark.parametrize("command", [["check"], ["status"], ["plan", "v2"], ["rates", "v2"], ["gate", "v2"], ["run", "v2"]])
 def test_every_command_names_every_mistake_of_the_home(home: Path, command: list[str]) -> None:
     write_yaml(home / "models.yaml", {"models": [{**RECORDED_MODELS[0], "provider": "azure"}, {**RECORDED_MODELS[1], "temprature": 1}]})
     text = refused(sim_platform(home, *command), 2)
@@ -161,7 +161,7 @@ def test_run_without_a_release_is_bad_input_and_names_the_releases(home: Path) -
     assert "(releases: v2)" in refused(sim_platform(home, "run", "v2", "--all"), 2)
 
 
-@pytest.mark.parametrize("command", ["run", "rates"])
+@pytest.mark.parametrize("command", ["run", "rates", "gate", "plan"])
 @pytest.mark.parametrize(("version", "why"), [("v9", '"v9" is not in the registry (releases: v2)'), ("v1", '"v1" replaces nothing in the registry (releases: v2)')])
 def test_a_version_that_is_no_release_is_bad_input(home: Path, command: str, version: str, why: str) -> None:
     assert why in refused(sim_platform(home, command, version), 2)
@@ -177,6 +177,11 @@ def test_options_that_do_not_exist_or_fit_are_bad_input(home: Path, arguments: l
 def test_rates_before_a_run_fail_and_say_how_to_get_them(home: Path) -> None:
     assert refused(sim_platform(home, "rates", "v2"), 1) == "v2: no rates yet; run `sim-platform run v2` first\n"
     assert "run `sim-platform run v2` first" in refused(sim_platform(home, "rates", "v2", "--json"), 1)
+
+
+def test_without_a_decision_the_gate_is_inconclusive_and_without_a_corpus_there_is_no_plan(home: Path) -> None:
+    assert refused(sim_platform(home, "gate", "v2"), 2) == "v2: no decision yet; run `sim-platform run v2` first\n"
+    assert "no corpus yet" in refused(sim_platform(home, "plan", "v2"), 1)
 
 
 def test_status_before_a_run_counts_nothing(home: Path) -> None:
@@ -285,3 +290,19 @@ def test_a_log_that_gives_nothing_fails_with_what_to_look_at(case: str, tmp_path
     assert "consent" in done.stderr
     facts = json.loads(sim_platform(home, "status", "--json").stdout)
     assert (facts["extracted"], facts["corpus"]) == (0, 0)
+
+
+@pytest.mark.model
+def test_the_gate_ends_with_its_verdict_as_exit_code_and_the_plan_writes_its_curve(ran: tuple[Path, Done], tmp_path: Path) -> None:
+    home, done = ran
+    assert done.stdout.splitlines()[-1] == "Verdict: INCONCLUSIVE: no behaviour is registered with tier: gate"
+    gate = sim_platform(home, "gate", "v2", "--json")
+    assert gate.returncode == 2
+    found = json.loads(gate.stdout)
+    assert (found["verdict"], [b["verdict"] for b in found["behaviors"]]) == ("INCONCLUSIVE", ["not gated"] * 2)
+    plan = json.loads(sim_platform(home, "plan", "v2", "--sample-size", "25", "--json").stdout)
+    assert (plan["replaces"], plan["prefixes"], plan["requests"], plan["cost_usd"]) == ("v1", 25, 25, 0.0)
+    assert {b["behavior"] for b in plan["behaviors"]} == {"apologises", "mentions_weather"}
+    curve = tmp_path / "curve.png"
+    assert "what this sample can decide" in sim_platform(home, "plan", "v2", "--curve", str(curve)).stdout
+    assert curve.read_bytes().startswith(b"\x89PNG")

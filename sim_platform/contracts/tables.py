@@ -329,10 +329,18 @@ class RateComparison(Table):
     difference_to_recorded: float = pa.Field(nullable=True, description="paired rate difference candidate - recorded")
     difference_to_recorded_low: float = pa.Field(nullable=True, description="95 % lower limit of difference_to_recorded")
     difference_to_recorded_high: float = pa.Field(nullable=True, description="95 % upper limit of difference_to_recorded")
-    gate_control_low: float = pa.Field(nullable=True, description="90 % lower limit of ratio_to_control on which a release may be decided (MOVER-R on Fay-Feuer limits)")
-    gate_control_high: float = pa.Field(nullable=True, description="90 % upper limit of ratio_to_control for decisions; may be infinite")
+    gate_low: float = pa.Field(nullable=True, ge=0, le=1, description="90 % Fay-Feuer lower limit of the rate for decisions: missing outcomes counted as not showing it")
+    gate_high: float = pa.Field(nullable=True, ge=0, le=1, description="90 % Fay-Feuer upper limit of the rate for decisions: missing outcomes counted as showing it")
+    gate_control_low: float = pa.Field(
+        nullable=True, description="90 % lower limit of ratio_to_control for decisions (MOVER-R on Fay-Feuer limits, missing outcomes at their best)"
+    )
+    gate_control_high: float = pa.Field(nullable=True, description="90 % upper limit of ratio_to_control for decisions, missing outcomes at their worst; may be infinite")
+    p_block_control: float = pa.Field(
+        nullable=True, ge=0, le=1, description="one-sided p that the ratio to control is not beyond the registered block_above in the undesired direction"
+    )
     gate_recorded_low: float = pa.Field(nullable=True, description="90 % lower limit of ratio_to_recorded for decisions")
     gate_recorded_high: float = pa.Field(nullable=True, description="90 % upper limit of ratio_to_recorded for decisions; may be infinite")
+    p_block_recorded: float = pa.Field(nullable=True, ge=0, le=1, description="the same against recorded")
     p_control: float = pa.Field(nullable=True, ge=0, le=1, description="McNemar mid-P of candidate against control on effective counts")
     p_control_holm: float = pa.Field(nullable=True, ge=0, le=1, description="p_control adjusted by Holm over the behaviours")
     p_control_bh: float = pa.Field(nullable=True, ge=0, le=1, description="p_control adjusted by Benjamini-Hochberg over the behaviours")
@@ -345,9 +353,37 @@ class RateComparison(Table):
     estimator_version: str = pa.Field(description="version of the estimators")
 
 
+class ReleaseGate(Table):
+    """One behaviour a row: whether it lets the release pass, on the registered rule. Rates are per message (0-1)."""
+
+    class Config(Table.Config):
+        metadata = {"key": ("model_version", "behavior")}
+
+    model_version: str = pa.Field(description="candidate release")
+    behavior: str = pa.Field(description="id of the registered behaviour")
+    tier: str = pa.Field(isin=["gate", "monitor", "exploratory"], description="gate behaviours decide; the others are shown")
+    verdict: str = pa.Field(isin=["PASS", "BLOCK", "INCONCLUSIVE", "not gated"], description="what the registered rule says")
+    reason: str = pa.Field(description="why, in words with the numbers")
+    against: str = pa.Field(isin=["control", "recorded"], description="arm that the candidate is compared with")
+    margin: float = pa.Field(gt=1, description="PASS needs the harm ratio below it")
+    block_above: float = pa.Field(ge=1, description="BLOCK needs the harm ratio above it")
+    ceiling: float = pa.Field(nullable=True, gt=0, le=1, description="PASS needs the rate below it, BLOCK above it")
+    harm_low: float = pa.Field(nullable=True, ge=0, description="90 % lower limit of the ratio in the undesired direction")
+    harm_high: float = pa.Field(nullable=True, ge=0, description="90 % upper limit of the ratio in the undesired direction; may be infinite")
+    rate_low: float = pa.Field(nullable=True, ge=0, le=1, description="90 % lower limit of the candidate's rate, missing outcomes counted as not showing it")
+    rate_high: float = pa.Field(nullable=True, ge=0, le=1, description="90 % upper limit of the candidate's rate, missing outcomes counted as showing it")
+    p_block: float = pa.Field(nullable=True, ge=0, le=1, description="one-sided p that the harm ratio is not above block_above")
+    p_block_holm: float = pa.Field(nullable=True, ge=0, le=1, description="adjusted over the gate behaviours; BLOCK at .05")
+    prior_events: float = pa.Field(nullable=True, ge=0, description="effective events of the other arm: what decides how sharp the rule is")
+    chance_pass_if_same: float = pa.Field(nullable=True, ge=0, le=1, description="chance that the rule passes a candidate that is no worse, at this many events")
+    chance_block_if_doubled: float = pa.Field(nullable=True, ge=0, le=1, description="chance that the rule blocks a candidate that is twice as bad")
+    chance_pass_if_doubled: float = pa.Field(nullable=True, ge=0, le=1, description="chance that the rule passes a candidate that is twice as bad")
+
+
 TABLES: tuple[type[Table], ...] = (
     ConsentedLogExtract, RowDispositions, QuarantinedRows, ExtractionAccounting, DeidentifiedCorpus,
-    StratifiedSample, CandidateCompletions, ClassifierScores, ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, Preregistration, RateComparison,
+    StratifiedSample, CandidateCompletions, ClassifierScores, ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, Preregistration,
+    RateComparison, ReleaseGate,
 )  # fmt: skip
 
 

@@ -8,8 +8,10 @@ prefixes is spread over the labelled ones (labels missing at random within a str
 clusters are users. The pseudo-event of the interval weighs as much as the heaviest prefix, repeats or not: with no event in sight nothing says that repeats differ.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
@@ -18,8 +20,13 @@ from sim_platform.contracts.outcomes import ARMS
 from sim_platform.contracts.tables import RateComparison, frame
 from sim_platform.estimation import intervals, multiplicity, paired
 from sim_platform.estimation.design import Design
+from sim_platform.estimation.intervals import Array
 
 VERSION = "2"
+OTHER_ARMS = {
+    "control": ("ratio_to_control", "ratio", "difference_to_control"),
+    "recorded": ("ratio_to_recorded", "ratio_to_recorded", "difference_to_recorded"),
+}
 GATE_CONF = 0.90  # two-sided: one-sided 5 % on the side that decides
 
 Row = dict[str, object]
@@ -34,14 +41,22 @@ class LabelCounts:
 
 
 def compare(
-    labels: Iterable[LabelCounts], design: Design, *, release: str, replaces: str, undesired: Mapping[str, str], measures: str, conf: float = 0.95
+    labels: Iterable[LabelCounts],
+    design: Design,
+    *,
+    release: str,
+    replaces: str,
+    undesired: Mapping[str, str],
+    measures: str,
+    block_above: Mapping[str, float] | None = None,
+    conf: float = 0.95,
 ) -> pl.DataFrame:  # fmt: skip
     """One row per behaviour and arm that occur in `labels`, sorted.
 
     `n`, `n_missing` and `events` count outcomes. `n_effective` is total / variance of the weighted sum; without events, what the weights alone leave (Kish).
     `floor` is the detection floor at Kish's size over the design effect. Ratios and differences stand on the candidate's row and are over prefixes that both arms have
     labels for; where neither arm showed the behaviour on them the ratio is null with limits (0, inf); where only one did, the ratio is made with half an event
-    added on both sides. `p_*` are McNemar mid-P on effective counts, `p_*_holm` and `p_*_bh` adjusted over the behaviours. Without labels every estimate is null.
+    added on both sides. `gate_*` are limits for decisions: they hold whatever the missing outcomes would have shown. `p_control` and `p_recorded` are McNemar mid-P on effective counts, `_holm` and `_bh` adjusted over the behaviours. Without labels every estimate is null.
 
     Args:
         labels: one item a behaviour, taken one at a time, so that memory does not grow with the number of behaviours.
@@ -49,6 +64,7 @@ def compare(
         release: candidate release. replaces: version in production.
         undesired: behaviour id to the direction in which a change is undesired; names every behaviour in `labels`.
         measures: model or system.
+        block_above: behaviour id to the harm ratio that `p_block_*` tests; 1 where a behaviour is not named.
         conf: two-sided confidence in (0, 1).
 
     Returns:
@@ -68,8 +84,9 @@ def compare(
             row: Row = {"model_version": release, "replaces": replaces, "behavior": item.behavior, "undesired": undesired[item.behavior], "arm": arm}
             row |= {"measures": measures, "estimator_version": VERSION} | _rate(counts, arm, conf)
             if arm == "candidate":
-                row |= _against(counts, "control", ("ratio_to_control", "ratio", "difference_to_control"), conf)
-                row |= _against(counts, "recorded", ("ratio_to_recorded", "ratio_to_recorded", "difference_to_recorded"), conf)
+                harm = (undesired[item.behavior], (block_above or {}).get(item.behavior, 1.0))
+                for other, names in OTHER_ARMS.items():
+                    row |= _against(counts, other, names, conf) | _for_decisions(counts, other, *harm)
             rows.append(row)
     for p in ("p_control", "p_recorded"):
         tested = [row for row in rows if row.get(p) is not None]
@@ -103,36 +120,96 @@ def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
     row |= {"rate": gate.estimate, "low": min(gate.low, 1.0), "high": min(gate.high, 1.0), "low_midp": min(display.low, 1.0), "high_midp": min(display.high, 1.0)}
     row["n_effective"] = float(sums.total / sums.variance) if sums.total > 0 else kish
     row["floor"] = intervals.detection_floor(kish / float(sums.design_effect))
+    if arm == "candidate":
+        row |= {"gate_low": _rate_for_decisions(counts, occurred=False).low, "gate_high": min(1.0, _rate_for_decisions(counts, occurred=True).high)}
     return row
 
 
-def _against(counts: pl.DataFrame, arm: str, names: tuple[str, str, str], conf: float) -> Row:
-    """Paired ratio, difference and test. With repeats a prefix has every pair of repeats, averaged, so that their numbering does not matter."""
+def _pairs(counts: pl.DataFrame, arm: str) -> pl.DataFrame:
+    """Rows for which both arms have labels: the share of each, `w`, and whether any event is in sight."""
     both = counts.filter(pl.col("candidate_applies")).with_columns(
         share=pl.col("candidate_events") / pl.col("candidate_n"), other_share=pl.col(f"{arm}_events") / pl.col(f"{arm}_n")
     )
     shared = _weighed(both, pl.col(f"{arm}_applies") & (pl.col("candidate_n") > 0) & (pl.col(f"{arm}_n") > 0))
-    if shared.is_empty():
+    return shared.with_columns(seen=(pl.col("share") > 0) | (pl.col("other_share") > 0))
+
+
+def _cells(pairs: pl.DataFrame) -> tuple[Array, Array, Array]:
+    """a, b and c per row. With repeats a prefix has every pair of repeats, averaged, so that their numbering does not matter."""
+    first, second = pairs["share"].to_numpy(), pairs["other_share"].to_numpy()
+    return first * second, first * (1 - second), (1 - first) * second
+
+
+def _against(counts: pl.DataFrame, arm: str, names: tuple[str, str, str], conf: float) -> Row:
+    """Paired ratio, difference and test."""
+    pairs = _pairs(counts, arm)
+    if pairs.is_empty():
         return {}
-    first, second, weights, clusters, times = (shared[name].to_numpy() for name in ("share", "other_share", "w", "cluster", "prefixes"))
-    a, b, c = first * second, first * (1 - second), (1 - first) * second
-    seen = (first > 0) | (second > 0)  # the others only matter to the difference, and to the largest weight
-    events = (a[seen], b[seen], c[seen], weights[seen])
-    cells = paired.effective_cells(*events, clusters[seen])
-    ratio, difference = paired.ratio(cells.a, cells.b, cells.c, conf), paired.weighted_difference(b, c, weights, conf, clusters, times)
-    gate = paired.gate_ratio(*events, conf=GATE_CONF, clusters=clusters[seen], w_max=float(weights.max())) if seen.any() else ratio
+    _, b, c = _cells(pairs)
+    difference = paired.weighted_difference(b, c, pairs["w"].to_numpy(), conf, pairs["cluster"].to_numpy(), pairs["prefixes"].to_numpy())
+    events = pairs.filter("seen")  # the others only matter to the difference
+    cells = paired.effective_cells(*_cells(events), events["w"].to_numpy(), events["cluster"].to_numpy())
+    ratio = paired.ratio(cells.a, cells.b, cells.c, conf)
     point, ratio_limits, difference_name = names
     return {
-        point: ratio.estimate if seen.any() else None,
+        point: ratio.estimate if len(events) else None,
         f"{ratio_limits}_low": ratio.low,
         f"{ratio_limits}_high": ratio.high,
-        f"gate_{arm}_low": gate.low,
-        f"gate_{arm}_high": gate.high,
         f"p_{arm}": paired.mcnemar(cells.b, cells.c),
         difference_name: difference.estimate,
         f"{difference_name}_low": difference.low,
         f"{difference_name}_high": difference.high,
     }
+
+
+def _rate_for_decisions(counts: pl.DataFrame, *, occurred: bool) -> intervals.Interval:
+    observed = _weighed(_missing_as(counts, "candidate", occurred).filter("candidate_applies"), pl.col("candidate_n") > 0)
+    seen = observed.filter(pl.col("candidate_events") > 0)
+    seen = seen if len(seen) else observed.head(1)
+    shares = (seen["candidate_events"] / seen["candidate_n"]).to_numpy()
+    sums = intervals.moments(shares, seen["w"].to_numpy(), seen["cluster"].to_numpy(), float(observed["w"].to_numpy().max()))
+    return intervals.gamma_limits(sums, "fay-feuer", GATE_CONF)
+
+
+def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, block_above: float) -> Row:
+    """Limits of the ratio that hold whatever the missing outcomes would have shown, and the one-sided p of harm beyond `block_above`."""
+    best = _pairs(_missing_as(_missing_as(counts, "candidate", False), arm, True), arm)
+    worst = _pairs(_missing_as(_missing_as(counts, "candidate", True), arm, False), arm)
+    if best.is_empty():
+        return {}
+    low, high = _gate_ratio(best), _gate_ratio(worst)
+    tests = []
+    if undesired in ("increase", "either"):
+        tests.append(_one_sided_p(lambda conf: float(low(conf).low) > block_above))
+    if undesired in ("decrease", "either"):
+        tests.append(_one_sided_p(lambda conf: float(high(conf).high) < 1 / block_above))
+    return {f"gate_{arm}_low": low(GATE_CONF).low, f"gate_{arm}_high": high(GATE_CONF).high, f"p_block_{arm}": min(1.0, len(tests) * min(tests))}
+
+
+def _gate_ratio(pairs: pl.DataFrame) -> Callable[[float], intervals.Interval]:
+    """Limits for decisions at any confidence."""
+    events = pairs.filter("seen")
+    if events.is_empty():
+        return partial(paired.ratio, 0, 0, 0)
+    cells, weights, clusters, w_max = _cells(events), events["w"].to_numpy(), events["cluster"].to_numpy(), float(pairs["w"].to_numpy().max())
+    return lambda conf: paired.gate_ratio(*cells, weights, conf, clusters, w_max)
+
+
+def _one_sided_p(beyond: Callable[[float], bool]) -> float:
+    """The smallest level at which the limit is still beyond the threshold: the limits, inverted. Between 1e-9 and 1/2, else 1."""
+    if not beyond(1e-6):
+        return 1.0
+    low, high = math.log(1e-9), math.log(0.5)
+    for _ in range(24):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if beyond(1 - 2 * math.exp(middle)) else (middle, high)
+    return math.exp(high)
+
+
+def _missing_as(counts: pl.DataFrame, arm: str, occurred: bool) -> pl.DataFrame:
+    """`counts` with the missing labels of one arm filled in: all showed the behaviour, or none did."""
+    missing = pl.col(f"{arm}_missing")
+    return counts.with_columns((pl.col(f"{arm}_n") + missing).alias(f"{arm}_n"), (pl.col(f"{arm}_events") + (missing if occurred else 0)).alias(f"{arm}_events"))
 
 
 def _weighed(eligible: pl.DataFrame, observed: pl.Expr) -> pl.DataFrame:

@@ -46,26 +46,40 @@ def design_of(sample: pl.DataFrame, release: str) -> Design:
     )
 
 
-_PER_ARM = """
-           count(*) filter (arm = '{arm}') as {arm}_rows,
-           coalesce(bool_or(applies) filter (arm = '{arm}'), false) as {arm}_applies,
-           count(*) filter (arm = '{arm}' and applies and label is not null) as {arm}_n,
-           count(*) filter (arm = '{arm}' and applies and label is null) as {arm}_missing,
-           count(*) filter (arm = '{arm}' and applies and label) as {arm}_events,
-           count(*) filter (arm = '{arm}') <> coalesce(max(k) filter (arm = '{arm}') + 1, 0) as {arm}_repeated"""
+_BITS: dict[str, int] = {arm: 20 * place for place, arm in enumerate(ARMS)}  # one sum counts all arms, 20 bits each: up to a million repeats
+
+
+def _counted(condition: str, of: str = "place") -> str:
+    return f"sum(case when {condition} then {of} else 0 end)::bigint"
+
+
+def _columns(arm: str) -> str:
+    def mine(counter: str) -> str:
+        return f"(({counter} >> {_BITS[arm]}) & 1048575)"
+
+    rows, eligible, labels = mine("n_rows"), mine("n_eligible"), mine("n_labels")
+    return (
+        f"{rows} as {arm}_rows, {eligible} > 0 as {arm}_applies, {labels} as {arm}_n, {eligible} - {labels} as {arm}_missing, {mine('n_events')} as {arm}_events, "
+        f"{mine('sum_of_k')} <> {rows} * ({rows} - 1) // 2 as {arm}_repeated"
+    )
+
 
 LABEL_COUNTS = f"""
-    with counted as (
-        select d.code, any_value(d.stratum) as stratum, any_value(d.weight) as weight, coalesce(any_value(d.alone), false) as alone,{",".join(_PER_ARM.format(arm=a) for a in ARMS)}
+    with labels as (
+        select d.code, case arm {" ".join(f"when '{arm}' then {1 << bits}" for arm, bits in _BITS.items())} end as place, applies, label, k
         from classifier_scores s left join design d using (prefix_id)
         where s.model_version = $release and s.behavior = $behavior
-        group by d.code
+    ), counted as (
+        select code, {_counted("true")} as n_rows, {_counted("applies")} as n_eligible, {_counted("applies and label is not null")} as n_labels,
+               {_counted("applies and label")} as n_events, {_counted("true", "place * k")} as sum_of_k
+        from labels group by code
     )
-    select case when alone and {" + ".join(f"{a}_events" for a in ARMS)} = 0 then null else code end as code, stratum, weight, count(*) as prefixes,
-           {", ".join(f"{a}_{what}" for a in ARMS for what in ("rows", "applies", "n", "missing", "events", "repeated"))}
-    from counted group by all order by all"""  # noqa: S608 - arms of the contract
-"""DuckDB statement over `classifier_scores` and `design` (`Design.prefixes`): one behaviour's labels, counted per prefix and arm. Prefixes that show no event and whose
-user has no other prefix differ only in stratum, weight and counts, so equal ones share a row (`code` null, `prefixes` of them): 1.3 million prefixes become a few thousand rows."""
+    select case when d.alone and n_events = 0 and n_labels = n_eligible then null else c.code end as code, d.stratum, d.weight, count(*) as prefixes,
+           {", ".join(_columns(arm) for arm in ARMS)}
+    from counted c left join (select code, stratum, weight, alone from design) d on c.code = d.code group by all order by all"""  # noqa: S608 - arms of the contract
+"""DuckDB statement over `classifier_scores` and `design` (`Design.prefixes`): one behaviour's labels, counted per prefix and arm. Prefixes that show no event, miss no label
+and whose user has no other prefix differ only in stratum, weight and counts, so equal ones share a row (`code` null, `prefixes` of them): 1.3 million prefixes become a
+few thousand rows. `_repeated`: repeats of an arm are numbered 0, 1, 2 …, so a repeated key shows in their sum."""
 
 
 def some(values: Iterable[object]) -> str:

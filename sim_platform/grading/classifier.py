@@ -64,7 +64,7 @@ def train(labels: Sequence[HumanLabel], *, seed: int = 0) -> Classifier:
         raise BadInputError(
             f"{counts[True]} yes and {counts[False]} no among the labelled responses; training needs {LEAST} of each. Label more, of the rarer kind above all."
         )
-    fold = [int(sha256([seed, item.prefix])[:8], 16) % FOLDS for item, _ in usable]
+    fold = [int(sha256([seed, item.prefix or item.text])[:8], 16) % FOLDS for item, _ in usable]
     held: list[tuple[float, bool]] = []
     for out in sorted(set(fold)):
         rest = [pair for pair, f in zip(usable, fold, strict=True) if f != out]

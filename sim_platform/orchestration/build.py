@@ -8,22 +8,24 @@ from pathlib import Path
 import dagster as dg
 
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
-from sim_platform.orchestration.assets.estimation import rate_comparison, release_summary
+from sim_platform.orchestration.assets.estimation import rate_comparison, release_gate, release_report, release_summary, the_report_is_self_contained
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.grading import calibration, classifier_scores, production_scores
 from sim_platform.orchestration.assets.preregistration import preregistration
 from sim_platform.orchestration.assets.replay import candidate_completions
 from sim_platform.orchestration.assets.sampling import stratified_sample
 from sim_platform.orchestration.checks import build_checks
+from sim_platform.orchestration.report_flow import SQL_MODELS
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.orchestration.sensors import model_versions_from_registry
 from sim_platform.orchestration.sql_assets import build_sql_assets, build_sql_checks
 from sim_platform.registry.home import home_path
 from sim_platform.warehouse.sql_models import load_sql_models
 
-SQL_MODELS = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 LOG_ASSETS = [consented_log_extract, deidentified_corpus]
-RELEASE_ASSETS = [stratified_sample, production_scores, preregistration, candidate_completions, classifier_scores, calibration, rate_comparison]
+RELEASE_ASSETS = [
+    stratified_sample, production_scores, preregistration, candidate_completions, classifier_scores, calibration, rate_comparison, release_gate, release_report,
+]  # fmt: skip
 
 
 def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS) -> dg.Definitions:
@@ -31,7 +33,7 @@ def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS
     models = load_sql_models(sql_models)
     return dg.Definitions(
         assets=[*LOG_ASSETS, *RELEASE_ASSETS, *build_sql_assets(models), release_summary],
-        asset_checks=[*build_checks(), *build_sql_checks(models)],
+        asset_checks=[*build_checks(), *build_sql_checks(models), the_report_is_self_contained],
         sensors=[model_versions_from_registry],
         resources={"deployment": Deployment(home_dir=str(home or home_path()))},
         executor=dg.in_process_executor,

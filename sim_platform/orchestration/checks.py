@@ -17,6 +17,7 @@ from sim_platform.contracts.tables import (
     Preregistration,
     ProductionScores,
     RateComparison,
+    ReleaseGate,
     StratifiedSample,
     Table,
     key_of,
@@ -37,6 +38,7 @@ RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     Calibration: (),
     Preregistration: (),
     RateComparison: (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,),
+    ReleaseGate: (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE),
 }
 LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
     ConsentedLogExtract: (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON),

@@ -36,3 +36,8 @@ class Progress:
             rate = self.done / (now - self.started)
             left = f" of {self.total}, {(self.total - self.done) / rate:.0f} s left" if self.total and rate > 0 else ""
             self.context.log.info(f"{self.stage}: {self.done}{left} ({rate:.1f}/s)")
+
+    def finish(self) -> None:
+        """Says that the stage is done, where the total was not known beforehand."""
+        self.total = self.done
+        self.advance(0)

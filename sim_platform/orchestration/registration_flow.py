@@ -78,7 +78,12 @@ def covered(home: Home, warehouse: DuckDBFile, release: str) -> Coverage:
 
 
 def refuse_unregistered(coverage: Coverage, release: str) -> None:
-    """SimPlatformError naming the behaviours whose graders are neither registered nor declared exploratory."""
+    """SimPlatformError naming the behaviours whose graders are neither registered nor declared exploratory, or the gates that are gone."""
+    if coverage.gone:
+        raise SimPlatformError(
+            f"{release}: {', '.join(coverage.gone)} was registered as a gate and is not graded now. Restore its file and graders, or run "
+            f"`sim-platform register {release} --reason TEXT` to say why it was dropped."
+        )
     if coverage.refused:
         raise SimPlatformError(
             f"{release}: the graders of {', '.join(coverage.refused)} are not the registered ones. Restore them, set `tier: exploratory` in their files, "

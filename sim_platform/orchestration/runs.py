@@ -13,7 +13,8 @@ import dagster as dg
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import RateComparison
+from sim_platform.contracts.tables import RateComparison, ReleaseGate
+from sim_platform.estimation.gates import release_verdict
 from sim_platform.extraction.consent import read_ledger
 from sim_platform.extraction.readers import source_files
 from sim_platform.grading.rules import graders_of
@@ -114,6 +115,21 @@ def stored_rates(home: Home, release: str) -> pl.DataFrame:
         raise SimPlatformError(f"{release}: no rates yet; run `sim-platform run {release}` first")
     covered(home, warehouse, release)  # without a record of what was decided before, no rate is shown
     return stored
+
+
+def stored_decisions(home: Home, release: str) -> pl.DataFrame:
+    """Rows of `release_gate`; an error that names the way out where there are none."""
+    stored = DuckDBFile(home.warehouse, lock_wait_seconds()).read(ReleaseGate, {"model_version": release}).sort("behavior")
+    if not len(stored):
+        raise SimPlatformError(f"{release}: no decision yet; run `sim-platform run {release}` first")
+    covered(home, DuckDBFile(home.warehouse, lock_wait_seconds()), release)
+    return stored
+
+
+def stored_verdict(home: Home, release: str) -> str:
+    """The release's verdict with its reason, in one line."""
+    verdict, why = release_verdict(stored_decisions(home, release))
+    return f"{verdict}: {why}"
 
 
 def status(home: Home) -> dict[str, Any]:

@@ -378,6 +378,10 @@ class Home:
     def published(self) -> Path:
         return self.path / "published.duckdb"
 
+    @property
+    def reports(self) -> Path:
+        return self.path / "reports"
+
 
 def home_path() -> Path:
     """`SIM_PLATFORM_HOME`, else `data` below the current folder."""

@@ -55,6 +55,7 @@ class Coverage:
     confirmatory: tuple[str, ...]
     exploratory: tuple[str, ...]
     refused: tuple[str, ...]  # neither registered nor declared exploratory
+    gone: tuple[str, ...]  # registered as gates, and not graded any more
     changed: tuple[str, ...]  # what of candidate, replaced and plan differs: then nothing is confirmatory
 
 
@@ -212,4 +213,6 @@ def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
             exploratory.append(name)
         else:
             refused.append(name)
-    return Coverage(tuple(confirmatory), tuple(exploratory), tuple(refused), changed)
+    kept = {b["id"] for b in now["behaviors"]}
+    gone = tuple(b["id"] for b in (records[-1].content["behaviors"] if records else []) if b["tier"] == "gate" and b["id"] not in kept)
+    return Coverage(tuple(confirmatory), tuple(exploratory), tuple(refused), gone, changed)

@@ -46,6 +46,8 @@ def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
 
 
 def _with_interval(row: Mapping[str, float | None]) -> str:
+    if row["rate"] is None:
+        return "–"
     return f"{per_100k(row['rate'])} [{per_100k(row['low'])}, {per_100k(row['high'])}]"
 
 

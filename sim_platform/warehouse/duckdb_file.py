@@ -106,10 +106,14 @@ class Transaction:
             stored = set(
                 self.query("select column_name from information_schema.columns where table_catalog = current_database() and table_name = $t", {"t": name})["column_name"]
             )
-            if stored != set(dtypes(table)):
+            columns = table.to_schema().columns
+            new = [column for column in dtypes(table) if column not in stored]
+            if stored - set(dtypes(table)) or not all(columns[c].nullable for c in new):
                 raise WarehouseError(
                     f"{self._file}: table {name} was made by another version of the platform (columns that differ: {', '.join(sorted(stored ^ set(dtypes(table))))}). Move the file away and run again."
                 )
+            for column in new:  # a newer version knows more: what is stored stays, without it
+                self.execute(f"alter table {name} add column {column} {_sql_type(columns[column])}")
 
     def append(self, table: type[Table], data: pl.DataFrame) -> None:
         """Adds rows that fit the contract, matched by column name."""
@@ -217,9 +221,13 @@ class DuckDBFile:
 
 def ddl(table: type[Table]) -> str:
     """`create table` from the contract: types, and not null where the contract forbids it."""
-    kinds = {pl.String: "varchar", pl.Int64: "bigint", pl.Float64: "double", pl.Boolean: "boolean", pl.Date: "date", pl.Datetime: "timestamptz"}
-    columns = (f"{name} {kinds[column.dtype.type.base_type()]}{'' if column.nullable else ' not null'}" for name, column in table.to_schema().columns.items())
+    columns = (f"{name} {_sql_type(column)}{'' if column.nullable else ' not null'}" for name, column in table.to_schema().columns.items())
     return f"create table {table_name(table)} ({', '.join(columns)})"
+
+
+def _sql_type(column: Any) -> str:
+    kinds = {pl.String: "varchar", pl.Int64: "bigint", pl.Float64: "double", pl.Boolean: "boolean", pl.Date: "date", pl.Datetime: "timestamptz"}
+    return kinds[column.dtype.type.base_type()]
 
 
 def publish(source: DuckDBFile, target: Path) -> list[str]:

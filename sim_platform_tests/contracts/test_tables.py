@@ -22,6 +22,10 @@ CHOSEN = {
     "measures": "model",
     "kind": "amendment",
     "label_stratum": "rest",
+    "against": "control",
+    "margin": 2.0,
+    "tier": "gate",
+    "verdict": "PASS",
 }
 
 
@@ -33,7 +37,7 @@ def test_a_table_is_named_after_its_class() -> None:
     assert NAMES == [
         "consented_log_extract", "row_dispositions", "quarantined_rows", "extraction_accounting", "deidentified_corpus",
         "stratified_sample", "candidate_completions", "classifier_scores", "production_scores", "grader_answers", "label_draws", "human_labels", "calibration",
-        "preregistration", "rate_comparison",
+        "preregistration", "rate_comparison", "release_gate",
     ]  # fmt: skip
 
 

@@ -28,17 +28,6 @@ OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "
 
 
 @pytest.fixture(scope="module")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found:
-        return found
-    message = "no chromium on the PATH; `apt-get install chromium` brings it"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-@pytest.fixture(scope="module")
 def servers(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with serving(demo_home(tmp_path_factory.mktemp("demo"))) as running:
         yield running

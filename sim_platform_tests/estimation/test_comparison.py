@@ -51,10 +51,12 @@ def labels_of(found: pl.DataFrame, plan: Design) -> list[LabelCounts]:
         return [LabelCounts(b, connection.sql(LABEL_COUNTS, params={"release": "cand-2", "behavior": b}).pl()) for b in sorted(found["behavior"].unique())]
 
 
-def counted(found: pl.DataFrame, sample: pl.DataFrame, undesired: dict[str, str], measures: str = "model") -> pl.DataFrame:
+def counted(found: pl.DataFrame, sample: pl.DataFrame, undesired: dict[str, str], measures: str = "model", block_above: float = 1.25) -> pl.DataFrame:
     """The comparison as the asset makes it."""
     plan = design_of(sample, "cand-2")
-    return compare(labels_of(found, plan), plan, release="cand-2", replaces="prod-1", undesired=undesired, measures=measures)
+    return compare(
+        labels_of(found, plan), plan, release="cand-2", replaces="prod-1", undesired=undesired, measures=measures, block_above=dict.fromkeys(undesired, block_above)
+    )
 
 
 def compared(found: pl.DataFrame, sample: pl.DataFrame) -> dict[str, Row]:

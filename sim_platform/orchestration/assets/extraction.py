@@ -28,6 +28,7 @@ def consented_log_extract(context: dg.AssetExecutionContext, deployment: Deploym
     progress = Progress(context, "consented_log_extract")
     warehouse = deployment.warehouse()
     summary = extract_log(home, deployment.vault(), warehouse, now=datetime.now(UTC), advance=progress.advance)
+    progress.finish()
     accounting = warehouse.read(ExtractionAccounting).group_by("disposition", "reason").agg(pl.sum("n")).sort("disposition", "reason")
     extracted = int(accounting.filter(disposition="extracted")["n"].sum())
     return dg.MaterializeResult(

@@ -65,6 +65,7 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
         parts.append(scores(outcomes, home.graded, release=candidate.version, home=home, ask=ask, exploratory=registered.exploratory))
         last = outcomes["prefix_id"][-1]
         progress.advance(len(outcomes))
+    progress.finish()
     graded = pl.concat(parts)
     with warehouse.transaction() as tx:
         tx.replace(ClassifierScores, graded, {"model_version": candidate.version})

@@ -1,0 +1,37 @@
+"""`sim-platform gate`: may the release go out, for people and for a build pipeline.
+
+Belongs here: the command and its exit code. Does not: the decision (estimation.gates).
+"""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table as RichTable
+
+from sim_platform.registry.home import home_path, load_home
+from sim_platform.terminal import Json, exit_codes, print_json, runs, show
+
+EXIT_CODES = {"PASS": 0, "BLOCK": 1, "INCONCLUSIVE": 2}
+
+
+def gate(model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")], as_json: Json = False) -> None:
+    """Say PASS, BLOCK or INCONCLUSIVE for a release, from its stored comparison and the registered rules. Exit code: 0 PASS, 1 BLOCK, 2 INCONCLUSIVE or no decision.
+
+    Only behaviours with `tier: gate` decide. PASS needs every one of them within its margin (and below its ceiling); BLOCK needs one that is surely worse.
+    """
+    from sim_platform.estimation.gates import release_verdict  # noqa: PLC0415 - imports polars and scipy
+
+    with exit_codes(failed=2):
+        home = load_home(home_path())
+        home.release(model_version)
+        decisions = runs().stored_decisions(home, model_version)
+        verdict, why = release_verdict(decisions)
+        if as_json:
+            print_json({"model_version": model_version, "verdict": verdict, "reason": why, "behaviors": decisions.to_dicts()})
+        else:
+            table = RichTable("behaviour", "verdict", "why", title=f"{model_version}: {verdict}")
+            for row in decisions.filter(tier="gate").to_dicts():
+                table.add_row(row["behavior"], row["verdict"], row["reason"])
+            show(table)
+            typer.echo(f"{verdict}: {why}")
+        raise typer.Exit(EXIT_CODES[verdict])

@@ -1,0 +1,76 @@
+"""`sim-platform plan`: what a simulation will cost and be able to show, before anything is sent.
+
+Belongs here: the command and how the plan is printed. Does not: the plan (orchestration.planning).
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table as RichTable
+
+from sim_platform.registry.home import home_path, load_home
+from sim_platform.terminal import Json, exit_codes, print_json, show
+
+
+def plan(
+    model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
+    sample_size: Annotated[int | None, typer.Option("--sample-size", min=1, help="Prefixes to plan for instead of the plan's sample_size.")] = None,
+    curve: Annotated[Path | None, typer.Option("--curve", help="Write the curve (smallest detectable ratio against prefixes) to this PNG file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show requests, tokens, cost and detection floors of a release's plan, and per behaviour what the sample can decide. Sends nothing and costs nothing.
+
+    Rates come from the recorded arm of earlier comparisons; without one, only the floors are known. Tokens are estimated at 4 characters each.
+    """
+    from sim_platform.orchestration.planning import plan_facts  # noqa: PLC0415 - imports dagster
+
+    with exit_codes():
+        home = load_home(home_path())
+        facts = plan_facts(home, model_version, sample_size)
+        if curve is not None:
+            from sim_platform.reporting.plan import curve_png  # noqa: PLC0415 - imports matplotlib
+
+            curve.write_bytes(curve_png(facts["curve"]))
+        if as_json:
+            print_json(facts)
+            return
+        _print(facts)
+        if curve is not None:
+            typer.echo(f"curve: {curve}")
+
+
+def _print(facts: dict[str, Any]) -> None:
+    from sim_platform.reporting.rates import per_100k  # noqa: PLC0415 - imports polars
+
+    typer.echo(f"{facts['model_version']} replaces {facts['replaces']}: {facts['prefixes']} prefixes of {facts['population']} conversations ({facts['users']} users)")
+    if facts["prefixes"] < facts["asked"]:
+        typer.echo(f"  the plan asks for {facts['asked']}; the log has no more")
+    for arm in facts["arms"]:
+        cost = "price unknown" if arm["cost_usd"] is None else f"{arm['cost_usd']:.2f} USD at most"
+        typer.echo(
+            f"  {arm['model']} ({arm['provider']}): {arm['requests']} requests, about {arm['prompt_tokens']:,} + {arm['completion_tokens_at_most']:,} tokens, {cost}"
+        )
+    floors = facts["floors"]
+    typer.echo(
+        f"  per 100k messages: nothing seen bounds a rate at {per_100k(floors['none_seen_bound'])}; three events are likely from {per_100k(floors['three_events'])}; "
+        f"within a factor of two from {per_100k(floors['within_factor_two'])}"
+    )
+    table = RichTable(
+        "behaviour", "tier", "rate per 100k", "events", "detectable ratio", "passes if same", "blocks if doubled", "labels", title="what this sample can decide"
+    )
+    for row in facts["behaviors"]:
+        if row["rate"] is None:
+            table.add_row(row["behavior"], row["tier"], "not known", *["–"] * 5)
+            continue
+        ratio, labels = row["detectable_ratio"], row["labels"]
+        table.add_row(
+            row["behavior"], row["tier"], per_100k(row['rate']), f"{row['expected_events']:.1f}", f"× {ratio:.2f}" if ratio else "–",
+            f"{row['chance_pass_if_same']:.0%}", f"{row['chance_block_if_doubled']:.0%}", str(sum(labels.values())),
+        )  # fmt: skip
+    show(table)
+    curve = RichTable("prefixes", "floor per 100k", "smallest detectable ratio (median behaviour)", title="the same at other sizes")
+    for point in facts["curve"]:
+        ratios = sorted(point["detectable_ratios"].values())
+        curve.add_row(f"{point['prefixes']:,}", per_100k(point["floor"]), f"× {ratios[len(ratios) // 2]:.2f}" if ratios else "–")
+    show(curve)

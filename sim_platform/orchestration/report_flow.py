@@ -1,0 +1,117 @@
+"""Reads what a release's report says, and writes the files.
+
+Belongs here: queries over the warehouse and the files in reports/. Does not: the page (reporting.release_report).
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.tables import RateComparison, ReleaseGate
+from sim_platform.estimation.gates import release_verdict
+from sim_platform.orchestration.registration_flow import covered
+from sim_platform.orchestration.resources import lock_wait_seconds
+from sim_platform.registry.home import Home
+from sim_platform.reporting.release_report import ReleaseFacts, report_html, report_json
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform.warehouse.sql_models import load_sql_models
+
+SQL_MODELS = Path(__file__).resolve().parents[2] / "dbt_like_sql"
+EXAMPLE_CHARACTERS = 2_000
+SAMPLE = """
+    select count(*) as prefixes, count(distinct s.user_key) as users, count(distinct s.stratum) as strata, round(sum(s.weight))::bigint as eligible_messages,
+           min(c.week) as first_week, max(c.week) as last_week
+    from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $release"""
+OUTCOMES = """
+    select arm, status, coalesce(reason, '') as reason, count(*) as n from candidate_completions where model_version = $release group by all order by all"""
+SPEND = """
+    select arm, count(*) as outcomes, count(reused_from) as reused, sum(prompt_tokens)::bigint as prompt_tokens, sum(completion_tokens)::bigint as completion_tokens,
+           sum(cost_usd) as cost_usd, median(latency_s) as median_seconds, string_agg(distinct served_model, ', ') as served_as
+    from candidate_completions where model_version = $release group by arm order by arm"""
+STRATA = "select * exclude (model_version) from rates_by_stratum where model_version = $release order by stratum, behavior, arm"
+COVERAGE = "select * from pipeline_coverage where model_version is null or model_version = $release order by model_version nulls first, stage_number"
+HASHES = """
+    select 'sample' as what, sample_id as value from stratified_sample where model_version = $release
+    union select 'de-identification', deid_version from stratified_sample where model_version = $release
+    union select 'grader of ' || behavior, grader_hash from classifier_scores where model_version = $release
+    union select 'registration ' || number || case when is_exploratory then ' (exploratory)' else '' end, sha256 from preregistration where model_version = $release
+    union select 'estimator', estimator_version from rate_comparison where model_version = $release order by all"""
+EXAMPLES = """
+    select behavior, turn, response from (
+        select s.behavior, p.prefix ->> '$[#-1].content' as turn, c.text as response,
+               row_number() over (partition by s.behavior order by s.prefix_id, s.k) as place
+        from classifier_scores s join candidate_completions c using (model_version, arm, prefix_id, k) join stratified_sample p using (model_version, prefix_id)
+        where s.model_version = $release and s.arm = 'candidate' and s.label and c.text is not null)
+    where place <= $examples order by behavior, place"""
+
+
+def write_report(home: Home, release: str, examples: int = 3) -> Path:
+    """Writes reports/RELEASE.html, .json and .csv (mode 0600: they quote de-identified text) and returns the page's path.
+
+    Raises:
+        SimPlatformError: the release has not been compared yet.
+    """
+    facts = read_facts(home, release, examples)
+    home.reports.mkdir(exist_ok=True)
+    page = home.reports / f"{release}.html"
+    _write(page, report_html(facts))
+    _write(page.with_suffix(".json"), report_json(facts))
+    _write(page.with_suffix(".csv"), facts.rates.write_csv())
+    return page
+
+
+def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
+    """What the warehouse holds about a release. The marts' statements are asked anew: their tables are made after the releases' runs."""
+    candidate, replaced = home.release(release)
+    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
+    rates, decisions = (warehouse.read(table, {"model_version": release}).sort("behavior") for table in (RateComparison, ReleaseGate))
+    if rates.is_empty() or decisions.is_empty():
+        raise SimPlatformError(f"{release}: nothing to report yet; run `sim-platform run {release}` first")
+    covered(home, warehouse, release)
+    verdict, reason = release_verdict(decisions)
+    marts = {model.name: model.sql for model in load_sql_models(SQL_MODELS)}
+    with warehouse.reading() as tx:
+        sample = tx.query(SAMPLE, {"release": release}).to_dicts()[0]
+        outcomes, spend, hashes = (tx.query(sql, {"release": release}).to_dicts() for sql in (OUTCOMES, SPEND, HASHES))
+        strata, coverage = (
+            tx.query(f"with {mart} as ({marts[mart]}) {sql}", {"release": release}).to_dicts()
+            for mart, sql in (("rates_by_stratum", STRATA), ("pipeline_coverage", COVERAGE))
+        )
+        shown = tx.query(EXAMPLES, {"release": release, "examples": examples}) if examples else pl.DataFrame()
+    return ReleaseFacts(
+        release=release,
+        replaces=replaced.version,
+        verdict=verdict,
+        reason=reason,
+        measures=candidate.measures,
+        consent=home.sources.consent.all or f"per conversation, from the ledger, scope {home.sources.consent.scope}",
+        sample=sample | {"cut": candidate.plan.cut.replace("_", " "), "salt": candidate.plan.salt},
+        rates=rates,
+        decisions=decisions.to_dicts(),
+        examples=[{name: _clipped(value) for name, value in row.items()} for row in shown.to_dicts()],
+        outcomes=outcomes,
+        spend=spend,
+        strata=strata,
+        coverage=coverage,
+        hashes=hashes,
+    )
+
+
+def _clipped(value: str | None) -> str:
+    text = value or ""
+    if text.startswith("["):  # content in parts
+        with suppress(ValueError, AttributeError, TypeError):
+            text = "\n".join(part.get("text", "") for part in json.loads(text))
+    return text if len(text) <= EXAMPLE_CHARACTERS else f"{text[:EXAMPLE_CHARACTERS]} … ({len(text)} characters)"
+
+
+def _write(path: Path, text: str) -> None:
+    """Readable by the owner alone, and never half written."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(draft, path)
