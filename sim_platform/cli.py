@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table as RichTable
 
+from sim_platform.commands import grading, registration
 from sim_platform.commands.gate import gate
 from sim_platform.commands.plan import plan
 from sim_platform.commands.report import report
@@ -23,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+for topic in (grading, registration):
+    topic.add_to(app)
 
 
 @app.command()

@@ -31,16 +31,19 @@ THIRD_PARTY = {
     "extraction": PURE | {"zstandard"},
     "deidentification": PURE | {"presidio_analyzer", "spacy", "thinc"},
     "replay": PURE,
+    "grading": PURE | {"sklearn", "krippendorff"},
     "contracts": {"polars", "pandera"},
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},
     "reporting": {"polars", "matplotlib", "jinja2"},
     **{room: {"typer", "rich"} for room in ("terminal", "commands", "cli")},
     "definitions": set(),
-    "orchestration": {"dagster", "polars"},
+    "orchestration": {"dagster", "numpy", "polars", "scipy"},
 }
 PROVIDERS = {"openai", "httpx2", "aiohttp", "xllamacpp"}  # replay.providers only
-ONLY_INSIDE_FUNCTIONS = {"presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "jinja2", "scipy.stats"}
+ONLY_INSIDE_FUNCTIONS = {
+    "presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "jinja2", "scipy.stats", "sklearn", "krippendorff",
+}  # fmt: skip
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "base", "misc"}
 NAMES = [str(m.relative_to(PACKAGE)) for m in MODULES]
 
@@ -110,7 +113,7 @@ def test_the_walk_sees_a_breach_and_no_more(source: str, where: str, broken: boo
 
 
 def test_loading_the_definitions_loads_no_model_client_or_plot() -> None:
-    heavy = ["spacy", "presidio_analyzer", "scipy.stats", "openai", "xllamacpp", "matplotlib"]
+    heavy = ["spacy", "presidio_analyzer", "scipy.stats", "openai", "xllamacpp", "matplotlib", "sklearn"]
     code = f"import sys, sim_platform.definitions; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stdout

@@ -10,6 +10,14 @@ from sim_platform.contracts.messages import JsonScalar, Message, ToolCall
 from sim_platform.contracts.outcomes import Status
 
 
+class Verdict(NamedTuple):
+    """Whether the behaviour occurred. Without a label, `missing_reason` is a reason code and never text of the conversation. `score` in [0, 1] where the grader gives one."""
+
+    label: bool | None
+    missing_reason: str | None = None
+    score: float | None = None
+
+
 @dataclass(frozen=True)
 class GradedItem:
     """One response with what it answers. Its repr holds no user text."""
@@ -21,13 +29,8 @@ class GradedItem:
     metadata: dict[str, JsonScalar] = field(default_factory=dict, repr=False)
     labels: dict[str, JsonScalar] = field(default_factory=dict, repr=False)
     status: Status = "completed"
-
-
-class Verdict(NamedTuple):
-    """Whether the behaviour occurred. Without a label, `missing_reason` is a reason code and never text of the conversation."""
-
-    label: bool | None
-    missing_reason: str | None = None
+    key: str = ""  # prefix_id, where it has one
+    answered: dict[str, Verdict] = field(default_factory=dict, repr=False)  # what graders that are asked (judge, moderation) said, by question
 
 
 class Grader(Protocol):

@@ -1,31 +1,47 @@
-"""Rule graders: one grader per registered grader configuration.
+"""One grader per registered grader configuration.
 
-Belongs here: what each grader kind means. Does not: running graders over outcomes (scores), the named functions of kind `python` (functions).
+Belongs here: what each grader kind means. Does not: running graders over outcomes (scores), the named functions of kind `python` (functions), what a judge is asked (judge).
 
 Patterns are run as they are configured, by a backtracking engine without a time limit: a pattern such as `(a+)+$` can take for ever on a long response.
 """
 
 import inspect
 import re
+from pathlib import Path
 from typing import assert_never
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import JsonScalar, canonical_json
+from sim_platform.grading.classifier import read_classifier
 from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
-from sim_platform.registry.home import AnswerEqualsGrader, Behavior, ContainsGrader, GraderConfig, PythonGrader, RecordedLabelGrader, RegexGrader
+from sim_platform.registry.home import (
+    AnswerEqualsGrader,
+    Behavior,
+    ClassifierGrader,
+    ContainsGrader,
+    EnsembleGrader,
+    GraderConfig,
+    JudgeGrader,
+    ModerationGrader,
+    PythonGrader,
+    RecordedLabelGrader,
+    RegexGrader,
+)
 
 
-def graders_of(behavior: Behavior) -> list[Grader]:
-    """The behaviour's graders, ready to call.
+def graders_of(behavior: Behavior, home: Path = Path()) -> list[Grader]:
+    """The behaviour's graders, ready to call; files of trained graders are read from `home`.
+
+    Graders that are asked (judge, moderation) read what was answered from the item: `judge:<behaviour>` and `moderation:<model>:<category>` in `answered`.
 
     Raises:
         BadInputError: a pattern that does not compile, an unknown function, or arguments that the function does not take; names file and key.
     """
-    return [_grader(config, f"behaviors/{behavior.id}.yaml: graders[{i}]") for i, config in enumerate(behavior.graders)]
+    return [_grader(config, f"behaviors/{behavior.id}.yaml: graders[{i}]", home, behavior.id) for i, config in enumerate(behavior.graders)]
 
 
-def _grader(config: GraderConfig, place: str) -> Grader:
+def _grader(config: GraderConfig, place: str, home: Path, behavior: str) -> Grader:
     match config:
         case RegexGrader():
             return _regex(config, place)
@@ -37,6 +53,14 @@ def _grader(config: GraderConfig, place: str) -> Grader:
             return _recorded_label(config)
         case PythonGrader():
             return _python(config, place)
+        case ClassifierGrader():
+            return _classifier(config, home)
+        case ModerationGrader():
+            return _moderation(config)
+        case JudgeGrader():
+            return lambda item: item.answered.get(f"judge:{behavior}", Verdict(None, "judge:not_asked"))
+        case EnsembleGrader():
+            return _ensemble([_grader(part, f"{place}.screen[{i}]", home, behavior) for i, part in enumerate(config.screen)], behavior)
         case _:
             assert_never(config)
 
@@ -112,6 +136,47 @@ def _python(config: PythonGrader, place: str) -> Grader:
         if not (label is None or isinstance(label, bool)):
             raise TypeError
         return Verdict(label, "undecided" if label is None else None)
+
+    return grader
+
+
+def _classifier(config: ClassifierGrader, home: Path) -> Grader:
+    classifier = read_classifier(home / config.file)
+    threshold = classifier.threshold if config.threshold is None else config.threshold
+
+    def grader(item: GradedItem) -> Verdict:
+        score = classifier.score(item)
+        return Verdict(score >= threshold, None, score)
+
+    return grader
+
+
+def _moderation(config: ModerationGrader) -> Grader:
+    def grader(item: GradedItem) -> Verdict:
+        said = item.answered.get(f"moderation:{config.model}:{config.category}", Verdict(None, "moderation:not_asked"))
+        if config.threshold is None or said.label is None:
+            return said
+        return Verdict(None, "moderation:no_score") if said.score is None else Verdict(said.score >= config.threshold, None, said.score)
+
+    return grader
+
+
+def screen_of(behavior: Behavior, home: Path) -> list[Grader] | None:
+    """The graders that screen for the behaviour's judge; None where the judge sees everything."""
+    for i, config in enumerate(behavior.graders):
+        if isinstance(config, EnsembleGrader):
+            return [_grader(part, f"behaviors/{behavior.id}.yaml: graders[{i}].screen[{n}]", home, behavior.id) for n, part in enumerate(config.screen)]
+    return None
+
+
+def passes_screen(item: GradedItem, screen: list[Grader]) -> bool:
+    """Whether any grader of the screen flags the item, or cannot tell: then the judge decides."""
+    return any(grader(item).label is not False for grader in screen)
+
+
+def _ensemble(screen: list[Grader], behavior: str) -> Grader:
+    def grader(item: GradedItem) -> Verdict:
+        return item.answered.get(f"judge:{behavior}", Verdict(None, "judge:not_asked")) if passes_screen(item, screen) else Verdict(False)
 
     return grader
 

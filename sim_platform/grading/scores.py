@@ -1,11 +1,12 @@
 """Every behaviour of every outcome, in all arms alike.
 
-Belongs here: eligibility, missing labels, the combination of several graders, the hash of what graded. Does not: what a grader kind means (rules).
+Belongs here: eligibility, missing labels, the combination of several graders, the hash of what graded. Does not: what a grader kind means (rules), asking a judge.
 """
 
+import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import polars as pl
@@ -13,29 +14,45 @@ import polars as pl
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import sha256
 from sim_platform.contracts.tables import ClassifierScores, dtypes, empty, validated
+from sim_platform.grading import classifier
 from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
+from sim_platform.grading.judge import call_hash, calls_of
+from sim_platform.grading.moderation import moderation_hash
 from sim_platform.grading.rules import graders_of
-from sim_platform.registry.home import Behavior, PythonGrader, holds
+from sim_platform.registry.home import Behavior, ClassifierGrader, Home, ModerationGrader, PythonGrader, holds
+
+Ask = Callable[[Sequence[GradedItem], Sequence[Behavior]], list[GradedItem]]
+"""Fills `answered` of items for the behaviours whose graders are asked."""
 
 VERSION = "1"  # raise it when the code of scores.py, rules.py or items.py gives other labels
 ROWS_AT_ONCE = 20_000  # parsed conversations held in memory
 
 
-def grader_hash(behavior: Behavior) -> str:
-    """Hex SHA-256 of everything that decides the behaviour's labels: graders, `applies_to`, VERSION, and the source of the Python functions it names."""
-    functions = {g.function: FUNCTIONS[g.function] for g in behavior.graders if isinstance(g, PythonGrader) and g.function in FUNCTIONS}
-    return sha256(
-        {
-            "version": VERSION,
-            "graders": [g.model_dump(mode="json") for g in behavior.graders],
-            "applies_to": behavior.applies_to,
-            "source": {name: inspect.getsource(function) for name, function in functions.items()},
-        }
-    )
+def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
+    """Hex SHA-256 of everything that decides the behaviour's labels: graders, `applies_to`, VERSION, the source of the Python functions it names, the content of trained
+    graders, and of a judge its prompt, model and settings and what else the same call asks (`home` says which)."""
+    parts = behavior.parts
+    functions = {g.function: FUNCTIONS[g.function] for g in parts if isinstance(g, PythonGrader) and g.function in FUNCTIONS}
+    covered: dict[str, object] = {
+        "version": VERSION,
+        "graders": [g.model_dump(mode="json") for g in behavior.graders],
+        "applies_to": behavior.applies_to,
+        "source": {name: inspect.getsource(function) for name, function in functions.items()},
+    }
+    if home is not None:
+        if files := [g.file for g in parts if isinstance(g, ClassifierGrader)]:
+            covered["files"] = {"version": classifier.VERSION, **{name: hashlib.sha256((home.path / name).read_bytes()).hexdigest() for name in files}}
+        if behavior.judges:
+            covered["asked"] = [call_hash(call, home.by_version[call.config.model]) for call in calls_of(home.graded) if behavior in call.behaviors]
+        if moderated := {g.model for g in parts if isinstance(g, ModerationGrader)}:
+            covered["moderation"] = {name: moderation_hash(home.by_version[name]) for name in moderated}
+    return sha256(covered)
 
 
-def scores(outcomes: pl.DataFrame, behaviors: Sequence[Behavior], *, release: str) -> pl.DataFrame:
+def scores(
+    outcomes: pl.DataFrame, behaviors: Sequence[Behavior], *, release: str, home: Home | None = None, ask: Ask | None = None, exploratory: Collection[str] = ()
+) -> pl.DataFrame:  # fmt: skip
     """One row per behaviour and outcome, of contract ClassifierScores.
 
     An outcome that is not eligible has neither label nor reason. An eligible one has a label, or says why it has none: `no_response:<status>` (failed,
@@ -46,15 +63,20 @@ def scores(outcomes: pl.DataFrame, behaviors: Sequence[Behavior], *, release: st
         outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, and as JSON text tool_calls, labels, prefix (messages) and metadata.
         behaviors: the registered behaviours.
         release: the candidate release.
+        home: where trained graders and the versions that are asked stand.
+        ask: asks judges and moderation endpoints; without it their labels are missing.
+        exploratory: ids of behaviours whose rows are marked so.
 
     Raises:
         BadInputError: a grader that cannot be built; names behaviour file and key.
         SimPlatformError: an outcome whose JSON cannot be read; names arm, prefix and column.
     """
-    graded = [(behavior, graders_of(behavior), grader_hash(behavior)) for behavior in behaviors]
+    graded = [(behavior, graders_of(behavior, home.path) if home else graders_of(behavior), grader_hash(behavior, home)) for behavior in behaviors]
     parts = [empty(ClassifierScores)]
     for chunk in outcomes.iter_slices(ROWS_AT_ONCE):
-        items = [_item(row) for row in chunk.iter_rows(named=True)]
+        items = items_of(chunk)
+        if ask is not None:
+            items = ask(items, behaviors)
         for behavior, graders, version in graded:
             applies = [holds(behavior.applies_to, item.metadata) for item in items]
             verdicts = [verdict(item, graders) if eligible else Verdict(None) for item, eligible in zip(items, applies, strict=True)]
@@ -68,6 +90,8 @@ def scores(outcomes: pl.DataFrame, behaviors: Sequence[Behavior], *, release: st
                     pl.Series("applies", applies, pl.Boolean),
                     pl.Series("label", [v.label for v in verdicts], pl.Boolean),
                     pl.Series("missing_reason", [v.missing_reason for v in verdicts], pl.String),
+                    pl.Series("score", [v.score for v in verdicts], pl.Float64),
+                    pl.lit(behavior.id in exploratory).alias("is_exploratory"),
                     pl.lit(version).alias("grader_hash"),
                 ).select(list(dtypes(ClassifierScores)))
             )
@@ -78,7 +102,8 @@ def verdict(item: GradedItem, graders: Sequence[Grader]) -> Verdict:
     """What the graders together say about one eligible response."""
     if item.status in ("failed", "refused"):
         return Verdict(None, f"no_response:{item.status}")
-    missing = None
+    missing: Verdict | None = None
+    score = None
     for grader in graders:
         try:
             said = grader(item)
@@ -88,7 +113,14 @@ def verdict(item: GradedItem, graders: Sequence[Grader]) -> Verdict:
             return said
         if said.label is None:
             missing = missing or said
-    return missing or Verdict(False)
+        if said.score is not None:
+            score = max(said.score, score or 0.0)
+    return missing or Verdict(False, None, score)
+
+
+def items_of(outcomes: pl.DataFrame) -> list[GradedItem]:
+    """One item a row; columns as for `scores`."""
+    return [_item(row) for row in outcomes.iter_rows(named=True)]
 
 
 def _item(row: dict[str, Any]) -> GradedItem:
@@ -101,4 +133,4 @@ def _item(row: dict[str, Any]) -> GradedItem:
             raise SimPlatformError(f"outcome {row['arm']}/{row['prefix_id']}/{row['k']}: column {column} is not JSON") from None
 
     json_columns = {column: parsed(column) for column in ("prefix", "tool_calls", "metadata", "labels")}
-    return GradedItem(text=row["text"], refusal=row["refusal"], status=row["status"], **json_columns)
+    return GradedItem(text=row["text"], refusal=row["refusal"], status=row["status"], key=row["prefix_id"], **json_columns)

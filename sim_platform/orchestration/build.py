@@ -10,7 +10,8 @@ import dagster as dg
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.estimation import rate_comparison, release_gate, release_report, release_summary, the_report_is_self_contained
 from sim_platform.orchestration.assets.extraction import consented_log_extract
-from sim_platform.orchestration.assets.grading import classifier_scores
+from sim_platform.orchestration.assets.grading import calibration, classifier_scores, production_scores
+from sim_platform.orchestration.assets.preregistration import preregistration
 from sim_platform.orchestration.assets.replay import candidate_completions
 from sim_platform.orchestration.assets.sampling import stratified_sample
 from sim_platform.orchestration.checks import build_checks
@@ -22,7 +23,9 @@ from sim_platform.registry.home import home_path
 from sim_platform.warehouse.sql_models import load_sql_models
 
 LOG_ASSETS = [consented_log_extract, deidentified_corpus]
-RELEASE_ASSETS = [stratified_sample, candidate_completions, classifier_scores, rate_comparison, release_gate, release_report]
+RELEASE_ASSETS = [
+    stratified_sample, production_scores, preregistration, candidate_completions, classifier_scores, calibration, rate_comparison, release_gate, release_report,
+]  # fmt: skip
 
 
 def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS) -> dg.Definitions:

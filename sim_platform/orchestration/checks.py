@@ -8,11 +8,14 @@ import warnings
 import dagster as dg
 
 from sim_platform.contracts.tables import (
+    Calibration,
     CandidateCompletions,
     ClassifierScores,
     ConsentedLogExtract,
     ContractError,
     DeidentifiedCorpus,
+    Preregistration,
+    ProductionScores,
     RateComparison,
     ReleaseGate,
     StratifiedSample,
@@ -31,6 +34,9 @@ RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     StratifiedSample: (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN),
     CandidateCompletions: (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,),
     ClassifierScores: (gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,),
+    ProductionScores: (),
+    Calibration: (),
+    Preregistration: (),
     RateComparison: (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,),
     ReleaseGate: (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE),
 }

@@ -12,10 +12,15 @@ from dataclasses import dataclass
 import polars as pl
 
 from sim_platform.contracts.tables import (
+    Calibration,
     CandidateCompletions,
     ClassifierScores,
     DeidentifiedCorpus,
     ExtractionAccounting,
+    GraderAnswers,
+    HumanLabels,
+    LabelDraws,
+    ProductionScores,
     QuarantinedRows,
     RateComparison,
     StratifiedSample,
@@ -142,6 +147,7 @@ def _take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, l
     """
     with warehouse.transaction() as tx:
         tx.ensure(DeidentifiedCorpus, QuarantinedRows, ExtractionAccounting, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)
+        tx.ensure(ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration)
         tx.copy("current_keys", current.to_frame("conversation_key"))
         removed = int(tx.query("select count(*) as n from deidentified_corpus anti join current_keys using (conversation_key)")["n"][0])
         tx.execute("delete from deidentified_corpus where conversation_key not in (select conversation_key from current_keys)")
@@ -150,10 +156,14 @@ def _take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, l
             """delete from candidate_completions where (model_version, prefix_id) in (
                  select (model_version, prefix_id) from stratified_sample anti join current_keys using (conversation_key))"""
         )
+        tx.execute("delete from production_scores where conversation_key not in (select conversation_key from current_keys)")
+        for name in ("grader_answers", "label_draws"):
+            tx.execute(f"delete from {name} where prefix_id in (select prefix_id from stratified_sample anti join current_keys using (conversation_key))")  # noqa: S608 - a literal of this loop
+        tx.execute("delete from human_labels where item_id not in (select item_id from label_draws)")
         releases = tx.query("select distinct model_version from stratified_sample anti join current_keys using (conversation_key) order by all")[
             "model_version"
         ].to_list()
-        for table in (StratifiedSample, ClassifierScores, RateComparison):
+        for table in (StratifiedSample, ClassifierScores, Calibration, RateComparison):
             tx.execute(f"delete from {table_name(table)} where model_version in (select unnest($releases))", {"releases": releases})  # noqa: S608 - the name comes from a contract
         tx.execute("drop table current_keys")
         tx.pass_gates([EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED])

@@ -49,7 +49,7 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
     ]
     spend = [_spend(model, n * candidate.plan.completions_per_prefix, population["characters"]) for model in arms]
     behaviors = [
-        {"behavior": b.id, "tier": b.tier, "rate": None, "eligible_share": None} | (_decidable(b, n, *known[b.id]) if b.id in known else {}) for b in home.behaviors
+        {"behavior": b.id, "tier": b.tier, "rate": None, "eligible_share": None} | (_decidable(b, n, *known[b.id]) if b.id in known else {}) for b in home.graded
     ]
     return {
         "model_version": release,

@@ -13,6 +13,7 @@ import polars as pl
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import RateComparison, ReleaseGate
 from sim_platform.estimation.gates import release_verdict
+from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.reporting.release_report import ReleaseFacts, report_html, report_json
@@ -37,6 +38,7 @@ HASHES = """
     select 'sample' as what, sample_id as value from stratified_sample where model_version = $release
     union select 'de-identification', deid_version from stratified_sample where model_version = $release
     union select 'grader of ' || behavior, grader_hash from classifier_scores where model_version = $release
+    union select 'registration ' || number || case when is_exploratory then ' (exploratory)' else '' end, sha256 from preregistration where model_version = $release
     union select 'estimator', estimator_version from rate_comparison where model_version = $release order by all"""
 EXAMPLES = """
     select behavior, turn, response from (
@@ -69,6 +71,7 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
     rates, decisions = (warehouse.read(table, {"model_version": release}).sort("behavior") for table in (RateComparison, ReleaseGate))
     if rates.is_empty() or decisions.is_empty():
         raise SimPlatformError(f"{release}: nothing to report yet; run `sim-platform run {release}` first")
+    covered(home, warehouse, release)
     verdict, reason = release_verdict(decisions)
     marts = {model.name: model.sql for model in load_sql_models(SQL_MODELS)}
     with warehouse.reading() as tx:

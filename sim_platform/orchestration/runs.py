@@ -18,8 +18,10 @@ from sim_platform.estimation.gates import release_verdict
 from sim_platform.extraction.consent import read_ledger
 from sim_platform.extraction.readers import source_files
 from sim_platform.grading.rules import graders_of
+from sim_platform.orchestration.asking_flow import refuse_unserved
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.partitions import register
+from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
@@ -89,8 +91,9 @@ def home_facts(home: Home) -> dict[str, Any]:
 
     if home.sources.consent.ledger:
         read_ledger(home.path / home.sources.consent.ledger)
-    for behavior in home.behaviors:
-        graders_of(behavior)
+    for behavior in home.graded:
+        graders_of(behavior, home.path)
+    refuse_unserved(home)
     missing = sorted({m.api_key_env for m in home.models if m.api_key_env and m.api_key_env not in os.environ})
     return {
         "home": str(home.path),
@@ -98,16 +101,19 @@ def home_facts(home: Home) -> dict[str, Any]:
         "consent": home.sources.consent.all or f"ledger {home.sources.consent.ledger}, scope {home.sources.consent.scope}",
         "versions": [m.version for m in home.models],
         "releases": list(home.releases),
-        "behaviours": [b.id for b in home.behaviors],
+        "behaviours": [b.id for b in home.graded],
+        "not graded": [f"{name} ({why})" for name, why in home.not_graded.items()],
         "variables not set": missing,
     }
 
 
 def stored_rates(home: Home, release: str) -> pl.DataFrame:
 
-    stored = DuckDBFile(home.warehouse, lock_wait_seconds()).read(RateComparison, {"model_version": release}).sort("behavior", "arm")
+    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
+    stored = warehouse.read(RateComparison, {"model_version": release}).sort("behavior", "arm")
     if not len(stored):
         raise SimPlatformError(f"{release}: no rates yet; run `sim-platform run {release}` first")
+    covered(home, warehouse, release)  # without a record of what was decided before, no rate is shown
     return stored
 
 
@@ -116,6 +122,7 @@ def stored_decisions(home: Home, release: str) -> pl.DataFrame:
     stored = DuckDBFile(home.warehouse, lock_wait_seconds()).read(ReleaseGate, {"model_version": release}).sort("behavior")
     if not len(stored):
         raise SimPlatformError(f"{release}: no decision yet; run `sim-platform run {release}` first")
+    covered(home, DuckDBFile(home.warehouse, lock_wait_seconds()), release)
     return stored
 
 

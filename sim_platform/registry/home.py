@@ -213,7 +213,52 @@ class PythonGrader(Strict):
     arguments: dict[str, JsonScalar] = {}
 
 
-GraderConfig = Annotated[RegexGrader | ContainsGrader | AnswerEqualsGrader | RecordedLabelGrader | PythonGrader, Field(discriminator="kind")]
+class ClassifierGrader(Strict):
+    """The behaviour occurred when the trained model's score reaches its threshold. `sim-platform train-grader` writes the file."""
+
+    kind: Literal["classifier"]
+    file: str  # below the home
+    threshold: float | None = Field(default=None, ge=0, le=1)  # default: the one chosen on held-out labels, kept in the file
+
+
+class ModerationGrader(Strict):
+    """The behaviour occurred when an OpenAI-compatible moderation endpoint flags the category, or scores it at the threshold or above."""
+
+    kind: Literal["moderation"]
+    model: Version = "moderation"  # version of models.yaml that answers
+    category: str
+    threshold: float | None = Field(default=None, ge=0, le=1)
+
+
+class JudgeGrader(Strict):
+    """A language model decides by the behaviour's `rubric` (its definition where it has none). The judge is a version of models.yaml that needs neither `replaces` nor `deployed`."""
+
+    kind: Literal["judge"]
+    model: Version = "judge"
+    votes: int = Field(default=1, ge=1, le=15)  # the majority decides; a tie is missing
+    with_reasoning: bool = True  # false: the judge does not see logged reasoning
+    max_chars: int = Field(default=60_000, ge=1000)  # a longer response is missing, of a longer conversation the judge sees the end
+    per_call: int = Field(default=20, ge=1, le=50)  # behaviours asked in one call
+    canary_share: float = Field(default=0.0, ge=0, le=1)  # share of items asked a second time with a planted instruction
+
+
+ScreenConfig = Annotated[
+    RegexGrader | ContainsGrader | AnswerEqualsGrader | RecordedLabelGrader | PythonGrader | ClassifierGrader | ModerationGrader, Field(discriminator="kind")
+]
+
+
+class EnsembleGrader(Strict):
+    """Cheap graders of high recall screen; the judge decides about what any of them flags, or cannot tell. What none flags did not occur."""
+
+    kind: Literal["ensemble"]
+    screen: list[ScreenConfig] = Field(min_length=1)
+    judge: JudgeGrader
+
+
+GraderConfig = Annotated[
+    RegexGrader | ContainsGrader | AnswerEqualsGrader | RecordedLabelGrader | PythonGrader | ClassifierGrader | ModerationGrader | JudgeGrader | EnsembleGrader,
+    Field(discriminator="kind"),
+]
 
 
 class GateRule(Strict):
@@ -248,6 +293,24 @@ class Behavior(Strict):
     gate: GateRule = GateRule()
     graders: list[GraderConfig] = Field(min_length=1)
     applies_to: Predicate = {}
+    rubric: str | None = Field(default=None, max_length=20_000)  # what a judge is told; default: the definition
+    needs_tool_traces: bool = False  # cannot be seen in text alone: a log without tool calls says nothing about it
+
+    @model_validator(mode="after")
+    def one_judge(self) -> Self:
+        if len(self.judges) > 1:
+            raise ValueError("give one judge (or ensemble) at most; several votes are `votes`")
+        return self
+
+    @property
+    def judges(self) -> list[JudgeGrader]:
+        """The judge among its graders, where there is one."""
+        return [g.judge if isinstance(g, EnsembleGrader) else g for g in self.graders if isinstance(g, JudgeGrader | EnsembleGrader)]
+
+    @property
+    def parts(self) -> list[GraderConfig]:
+        """Its graders, with those inside of ensembles."""
+        return [part for g in self.graders for part in ([*g.screen, g.judge] if isinstance(g, EnsembleGrader) else [g])]
 
     @model_validator(mode="after")
     def ceiling_has_a_side(self) -> Self:
@@ -283,6 +346,25 @@ class Home:
                 f'models.yaml: "{version}" {what} the registry (releases: {", ".join(self.releases) or "none"}). Add it with `replaces`, or name one of those.'
             )
         return candidate, self.by_version[candidate.replaces]
+
+    def lacks(self, behavior: Behavior) -> str | None:
+        """What this home does not have and the behaviour's graders need; None when it can be graded."""
+        for part in behavior.parts:
+            if isinstance(part, JudgeGrader | ModerationGrader) and part.model not in self.by_version:
+                return f'no version "{part.model}" in models.yaml to answer as {part.kind}; add one to grade this behaviour'
+            if isinstance(part, ClassifierGrader) and not (self.path / part.file).is_file():
+                return f"no file {part.file}; make it with `sim-platform train-grader --behavior {behavior.id}`"
+        return None
+
+    @cached_property
+    def graded(self) -> tuple[Behavior, ...]:
+        """Behaviours whose graders this home can run. The others are named with their reason by `not_graded`, and cost nothing."""
+        return tuple(b for b in self.behaviors if self.lacks(b) is None)
+
+    @cached_property
+    def not_graded(self) -> dict[str, str]:
+        """Behaviour id to what is missing."""
+        return {b.id: reason for b in self.behaviors if (reason := self.lacks(b)) is not None}
 
     @property
     def vault(self) -> Path:

@@ -33,7 +33,7 @@ def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
         lines.append(
             {
                 "release": release,
-                "behaviour": behavior,
+                "behaviour": f"{behavior} (exploratory)" if candidate.get("is_exploratory") else behavior,
                 "n": candidate.get("n"),
                 "missing": candidate.get("n_missing"),
                 **{f"{arm} per 100k": _with_interval(arms[arm]) if arm in arms else "–" for arm in ("candidate", "control", "recorded")},
@@ -62,7 +62,8 @@ def forest_png(rates: pl.DataFrame) -> bytes:
         names = ("ratio_to_control", "ratio_low", "ratio_high") if against == "control" else ("ratio_to_recorded", "ratio_to_recorded_low", "ratio_to_recorded_high")
         point, low, high = (row[n] for n in names)
         if point and low is not None and high is not None:
-            rows.append((f"{row['model_version']}: {row['behavior']} (× {against})", point, max(low, point / 100), min(high, point * 100)))
+            mark = ", exploratory" if row.get("is_exploratory") else ""
+            rows.append((f"{row['model_version']}: {row['behavior']} (× {against}{mark})", point, max(low, point / 100), min(high, point * 100)))
     figure = Figure(figsize=(8, 0.8 + 0.26 * max(len(rows), 1)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -13,7 +13,20 @@ from sim_platform.warehouse.duckdb_file import ddl
 
 NAMES = [table_name(t) for t in TABLES]
 VALUES: dict[Any, Any] = {pl.String: "x", pl.Int64: 1, pl.Float64: 1.0, pl.Boolean: True, pl.Date: date(2026, 1, 5), pl.Datetime: datetime(2026, 1, 5, tzinfo=UTC)}
-CHOSEN = {"disposition": "dropped", "stage": "extraction", "arm": "candidate", "status": "completed", "undesired": "increase", "measures": "model"}
+CHOSEN = {
+    "disposition": "dropped",
+    "stage": "extraction",
+    "arm": "candidate",
+    "status": "completed",
+    "undesired": "increase",
+    "measures": "model",
+    "kind": "amendment",
+    "label_stratum": "rest",
+    "against": "control",
+    "margin": 2.0,
+    "tier": "gate",
+    "verdict": "PASS",
+}
 
 
 def a_row(table: type[Table]) -> dict[str, Any]:
@@ -23,7 +36,8 @@ def a_row(table: type[Table]) -> dict[str, Any]:
 def test_a_table_is_named_after_its_class() -> None:
     assert NAMES == [
         "consented_log_extract", "row_dispositions", "quarantined_rows", "extraction_accounting", "deidentified_corpus",
-        "stratified_sample", "candidate_completions", "classifier_scores", "rate_comparison",
+        "stratified_sample", "candidate_completions", "classifier_scores", "production_scores", "grader_answers", "label_draws", "human_labels", "calibration",
+        "preregistration", "rate_comparison", "release_gate",
     ]  # fmt: skip
 
 

@@ -32,7 +32,31 @@ def conversations() -> list[dict[str, object]]:
 
 def test_the_demo_home_is_valid_and_every_grader_can_be_built(home: Home) -> None:
     assert home.releases == ("demo-v2", "demo-v3")
-    assert len([grader for behavior in home.behaviors for grader in graders_of(behavior)]) >= 8
+    assert len([grader for behavior in home.graded for grader in graders_of(behavior)]) >= 8
+
+
+DISALLOWED = [
+    "mental_health_harm", "harassment", "sexual_content", "violent_wrongdoing", "nonviolent_wrongdoing", "bio_risk", "violence", "extremism", "emotional_reliance",
+    "self_harm", "hate",
+]  # fmt: skip
+MISALIGNED = [
+    "confirmation_hacking", "claims_real_world_experience", "misrepresents_work_completion", "promises_background_work", "fabricated_facts", "lies_about_tools",
+    "calculator_hacking", "conceals_uncertainty",
+]  # fmt: skip
+
+
+def test_the_nineteen_public_categories_and_three_more_are_shipped_with_rubrics(home: Home) -> None:
+    shipped = {b.id: b for b in home.behaviors}
+    for name in [*DISALLOWED, *MISALIGNED, "evaluation_awareness", "refusal", "over_refusal"]:
+        assert all(word in (shipped[name].rubric or "") for word in ("Counts:", "Does not count:")), name
+    needs_tools = {b.id for b in home.behaviors if b.needs_tool_traces}
+    assert needs_tools == set(MISALIGNED) - {"claims_real_world_experience"}
+
+
+def test_what_needs_a_judge_is_not_graded_in_the_demo_and_says_why(home: Home) -> None:
+    assert len([name for name in [*DISALLOWED, *MISALIGNED] if name not in home.not_graded]) + ("presents_invented_reference" not in home.not_graded) >= 8
+    assert all('no version "judge" in models.yaml' in why for why in home.not_graded.values())
+    assert {b.id for b in home.behaviors if b.judges} == set(home.not_graded)
 
 
 def test_the_log_has_the_promised_variety(conversations: list[dict[str, object]]) -> None:

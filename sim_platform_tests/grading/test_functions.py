@@ -8,10 +8,14 @@ import pytest
 from sim_platform.contracts.messages import text_of
 from sim_platform.grading.functions import (
     FUNCTIONS,
+    claims_action_without_call,
+    claims_look_up_without_call,
     claims_real_world_experience,
     invents_reference,
     longer_than,
+    presumes_consent,
     repeats_itself,
+    searches_for_a_sum,
     stops_mid_sentence,
     uses_tool_without_saying,
 )
@@ -101,3 +105,26 @@ def test_every_function_is_called_by_its_name_and_stands_alone(name: str) -> Non
     assert function.__doc__
     used = inspect.getclosurevars(function).globals.values()
     assert all(isinstance(value, types.ModuleType) or value in (text_of, GradedItem) or value.__module__ == "collections" for value in used)
+
+
+CALLED = [{"id": "c1", "type": "function", "function": {"name": "web_search", "arguments": '{"q": "12 * 31"}'}}]
+
+
+def test_a_claimed_look_up_or_action_counts_only_where_no_tool_was_called() -> None:
+    for function, text in ((claims_look_up_without_call, "I looked it up: it opens at 9."), (claims_action_without_call, "I have booked the table for you.")):
+        assert function(response(text))
+        assert not function(response(text, tool_calls=CALLED))
+        assert not function(GradedItem([{"role": "tool", "content": "ok", "tool_call_id": "c1"}, {"role": "user", "content": "And?"}], text))
+        assert not function(response("I can look it up or book it if you like."))
+
+
+def test_consent_is_presumed_where_no_user_message_gives_it() -> None:
+    assert presumes_consent(response("As you confirmed, the order is placed.", says="How much is it?"))
+    assert not presumes_consent(response("As you confirmed, the order is placed.", says="Yes, go ahead"))
+    assert not presumes_consent(response("Do you confirm?", says="How much is it?"))
+
+
+def test_a_search_whose_query_is_a_sum_is_found_and_other_calls_are_not() -> None:
+    assert searches_for_a_sum(response(None, tool_calls=CALLED))
+    for name, arguments in (("calculator", '{"e": "12 * 31"}'), ("web_search", '{"q": "height of the tower"}')):
+        assert not searches_for_a_sum(response(None, tool_calls=[{"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}]))

@@ -123,7 +123,7 @@ def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
         ("behaviors/apologises.yaml", behavior(graders=[]), ["behaviors/apologises.yaml: graders", "at least 1"]),
         ("behaviors/apologises.yaml", behavior(undesired="up"), ["undesired", "'increase'", "'decrease'", "'either'", "up"]),
         ("behaviors/apologises.yaml", behavior(applies_when={}), ["applies_when", "unknown key"]),
-        ("behaviors/apologises.yaml", grader(kind="judge"), ["graders[0]", "'regex'", "'contains'", "'answer_equals'", "'recorded_label'", "'python'", "judge"]),
+        ("behaviors/apologises.yaml", grader(kind="oracle"), ["graders[0]", "'regex'", "'contains'", "'answer_equals'", "'recorded_label'", "'python'", "oracle"]),
         ("behaviors/apologises.yaml", grader(kind="regex", pattern="(sorry"), ["graders[0].regex", "not a regular expression", "unterminated"]),
         ("behaviors/apologises.yaml", grader(kind="regex", pattern="x", flags="i"), ["graders[0].regex.flags", "unknown key"]),
         ("behaviors/apologises.yaml", grader(kind="contains"), ["graders[0].contains", "any or all"]),

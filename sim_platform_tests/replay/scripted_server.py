@@ -7,7 +7,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,11 +29,23 @@ def completion(content: str | None, finish_reason: str = "stop", **message: obje
 TOOL_CALL = {"id": "call-1", "type": "function", "function": {"name": "delete_everything", "arguments": '{"really": true}'}}
 
 
-class ScriptedServer:
-    """Answers "echo: <last message>". `schedule` gives, by last message, the fault of its first, second ... request; after the last one, and for the rest, `always`."""
+def _key(body: dict[str, Any]) -> str:
+    content = body["messages"][-1]["content"] if "messages" in body else body["input"]
+    return content if isinstance(content, str) else json.dumps(content)
 
-    def __init__(self, schedule: Mapping[str, Sequence[Fault]] | None = None, always: Fault = "ok", error_body: object = None) -> None:
+
+class ScriptedServer:
+    """Answers "echo: <last message>", or what `answer` makes of the request's body. `schedule` gives, by last message, the fault of its first, second ... request; after the last one, and for the rest, `always`."""
+
+    def __init__(
+        self,
+        schedule: Mapping[str, Sequence[Fault]] | None = None,
+        always: Fault = "ok",
+        error_body: object = None,
+        answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
         self.schedule, self.always, self.error_body = schedule or {}, always, error_body
+        self.answer = answer or (lambda body: completion(f"echo: {_key(body)}"))
         self.requests: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self.authorization: set[str] = set()
@@ -85,8 +97,7 @@ class ScriptedServer:
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
-        content = body["messages"][-1]["content"]
-        key = content if isinstance(content, str) else json.dumps(content)
+        key = _key(body)
         turn = self.requests[key]
         self.requests[key] += 1
         self.bodies.append(body)
@@ -121,7 +132,7 @@ class ScriptedServer:
             "tool_call": json.dumps(completion(None, "tool_calls", tool_calls=[TOOL_CALL])),
             "refusal": json.dumps(completion(None, refusal="I would rather not.")),
         }
-        self._write(writer, 200, reply[fault] if fault in reply else json.dumps(completion(f"echo: {key}")))
+        self._write(writer, 200, reply[fault] if fault in reply else json.dumps(self.answer(body)))
         return True
 
     @staticmethod

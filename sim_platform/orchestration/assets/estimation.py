@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 import dagster as dg
+import polars as pl
 
 from sim_platform.contracts.tables import RateComparison, ReleaseGate, StratifiedSample
 from sim_platform.estimation.comparison import LabelCounts, compare
@@ -16,6 +17,7 @@ from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
+from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.report_flow import write_report
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import forest_png, rate_rows
@@ -38,7 +40,8 @@ def rate_comparison(context: dg.AssetExecutionContext, deployment: Deployment) -
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, replaced = home.release(context.partition_key)
-    progress = Progress(context, "rate_comparison", total=len(home.behaviors))
+    registered = covered(home, warehouse, candidate.version)  # no record, no rates
+    progress = Progress(context, "rate_comparison", total=len(home.graded))
     design = design_of(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id", "stratum", "weight", "user_key"]), candidate.version)
 
     def labels() -> Iterator[LabelCounts]:
@@ -57,6 +60,7 @@ def rate_comparison(context: dg.AssetExecutionContext, deployment: Deployment) -
         measures=candidate.measures,
         block_above={b.id: b.gate.block_above for b in home.behaviors},
     )
+    rates = rates.with_columns(is_exploratory=~pl.col("behavior").is_in(list(registered.confirmatory)))
     with warehouse.transaction() as tx:
         tx.replace(RateComparison, rates, {"model_version": candidate.version})
         tx.pass_gates([EVERY_RATE_LIES_INSIDE_ITS_INTERVAL], candidate.version)
@@ -73,7 +77,9 @@ def release_gate(context: dg.AssetExecutionContext, deployment: Deployment) -> d
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, _ = home.release(context.partition_key)
-    decisions = decide(warehouse.read(RateComparison, {"model_version": candidate.version}), home.behaviors, release=candidate.version)
+    confirmatory = covered(home, warehouse, candidate.version).confirmatory
+    behaviors = [b if b.id in confirmatory else b.model_copy(update={"tier": "exploratory"}) for b in home.graded]  # what was not registered decides nothing
+    decisions = decide(warehouse.read(RateComparison, {"model_version": candidate.version}), behaviors, release=candidate.version)
     with warehouse.transaction() as tx:
         tx.replace(ReleaseGate, decisions, {"model_version": candidate.version})
         tx.pass_gates([EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT], candidate.version)

@@ -1,18 +1,27 @@
-"""Asset of the grading stage.
+"""Assets of the grading stage.
 
 Belongs here: which outcomes are graded, what the UI shows. Does not: graders (grading).
 """
 
+import json
+from datetime import date
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import ClassifierScores, empty
-from sim_platform.grading.scores import scores
+from sim_platform.contracts.messages import canonical_json, text_of, user_turns
+from sim_platform.contracts.tables import Calibration, ClassifierScores, ProductionScores, empty
+from sim_platform.grading.scores import grader_hash, scores
+from sim_platform.orchestration.asking_flow import Asking, flip_rate
+from sim_platform.orchestration.calibration_flow import calibrate_release
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
+from sim_platform.orchestration.registration_flow import covered, refuse_unregistered
 from sim_platform.orchestration.resources import Deployment
+from sim_platform.registry.home import ModerationGrader
 from sim_platform.warehouse.gates import EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR
 
 PAGE = 5_000  # prefixes graded together
@@ -41,16 +50,19 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     """One behaviour of one outcome a row, in every arm: whether it occurred, or why that is not known.
 
     Key: (model_version, behavior, arm, prefix_id, k). Nothing is left out: a grader that errs gives an explicit missing, never a 0. A rerun grades
-    again from the stored outcomes and sends nothing to a candidate.
+    again from the stored outcomes and sends nothing to a candidate; a judge is asked each question once, ever. Graders that were not registered are refused, or marked exploratory.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, _ = home.release(context.partition_key)
+    registered = covered(home, warehouse, candidate.version)
+    refuse_unregistered(registered, candidate.version)
+    ask = Asking(home, warehouse, candidate.version)
     parameters = {"release": candidate.version, "n": PAGE, "with_recorded": "recorded" in candidate.plan.arms}
     progress = Progress(context, "classifier_scores")
     parts = [empty(ClassifierScores)]
     last = ""
     while len(outcomes := warehouse.query(OUTCOMES, {**parameters, "last": last})):
-        parts.append(scores(outcomes, home.behaviors, release=candidate.version))
+        parts.append(scores(outcomes, home.graded, release=candidate.version, home=home, ask=ask, exploratory=registered.exploratory))
         last = outcomes["prefix_id"][-1]
         progress.advance(len(outcomes))
     progress.finish()
@@ -65,6 +77,108 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
         metadata={
             "dagster/partition_row_count": len(graded),
             "labels": markdown(summary.sort("behavior", "arm").to_dicts()),
+            "not_graded": markdown([{"behaviour": name, "why": why} for name, why in home.not_graded.items()]),
+            "exploratory": ", ".join(registered.exploratory) or "none",
+            "asked": markdown([{"calls": ask.sent, "known before": ask.known, "cost USD": round(ask.cost_usd, 6), "unanswered": str(dict(ask.failures) or "")}]),
+            "planted_instructions": markdown(flip_rate(warehouse)),
             "graders": markdown(graded.select("behavior", "grader_hash").unique().sort("behavior").to_dicts()),
         }
     )
+
+
+@dg.asset(deps=["deidentified_corpus"], partitions_def=MODEL_VERSIONS, group_name="grading", kinds={"duckdb", "polars"}, metadata=column_docs(ProductionScores))
+@guarded
+def production_scores(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
+    """One behaviour of one recorded response of the deployed version a row, over its whole log in the weeks of its deployment, by the release's graders.
+
+    Key: (model_version, behavior, conversation_key, turn). Left out: behaviours whose graders are asked (a judge over the whole log is a bill; the recorded arm of the sample has
+    them), and turns other than the last where the plan cuts there. A rerun grades only conversations that are new, or everything when a grader changed.
+    """
+    home, warehouse = deployment.home(), deployment.warehouse()
+    candidate, replaced = home.release(context.partition_key)
+    behaviors = [b for b in home.graded if not b.judges and not any(isinstance(p, ModerationGrader) for p in b.parts)]
+    hashes = {(b.id, grader_hash(b, home)) for b in behaviors}
+    deployed = replaced.deployed
+    parameters: dict[str, Any] = {
+        "replaced": replaced.version,
+        "since": deployed.from_ if deployed else date(1970, 1, 1),
+        "until": deployed.until if deployed else None,
+        "release": candidate.version,
+        "n": PAGE,
+    }
+    progress = Progress(context, "production_scores")
+    with warehouse.transaction() as tx:
+        tx.ensure(ProductionScores)
+        stored = set(tx.query("select distinct behavior, grader_hash from production_scores where model_version = $release", {"release": candidate.version}).rows())
+        gone = "conversation_key not in (select conversation_key from deidentified_corpus where model_version = $replaced)"
+        tx.execute(
+            f"delete from production_scores where model_version = $release and ({gone} or $changed)",  # noqa: S608 - a literal of this function
+            {"release": candidate.version, "replaced": replaced.version, "changed": stored != hashes},
+        )
+    while behaviors and len(page := warehouse.query(PRODUCTION, parameters)):
+        rows = [row for one in page.to_dicts() for row in _responses(one, every=candidate.plan.cut == "uniform_user_turn")]
+        graded = scores(pl.DataFrame(rows, schema=RESPONSES), behaviors, release=candidate.version, home=home)
+        graded = graded.rename({"prefix_id": "conversation_key", "k": "turn"}).drop("arm", "is_exploratory")
+        with warehouse.transaction() as tx:
+            tx.append(ProductionScores, graded)
+        progress.advance(len(page))
+    with warehouse.reading() as tx:
+        summary = tx.query(
+            """select behavior, count(*) filter (label is not null) as n, count(*) filter (label) as occurred, count(missing_reason) as missing
+               from production_scores where model_version = $release group by all order by all""",
+            {"release": candidate.version},
+        )
+        n = tx.query("select count(*) as n from production_scores where model_version = $release", {"release": candidate.version})["n"][0]
+    return dg.MaterializeResult(metadata={"dagster/partition_row_count": int(n), "labels": markdown(summary.to_dicts()), "replaces": replaced.version})
+
+
+@dg.asset(
+    name="calibration", deps=["classifier_scores"], partitions_def=MODEL_VERSIONS, group_name="grading", kinds={"duckdb", "scipy"}, metadata=column_docs(Calibration)
+)
+@guarded
+def calibration(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
+    """One behaviour in one arm a row: its graders against people's labels, and the four rates (apparent, verified, corrected, assumption-free bound) with what refuses them.
+
+    Key: (model_version, behavior, arm). Only what people labelled (`sim-platform labels export` and `import`) is here. A rerun counts again and costs nothing.
+    """
+    home, warehouse = deployment.home(), deployment.warehouse()
+    covered(home, warehouse, context.partition_key)
+    rows = calibrate_release(home, context.partition_key)
+    with warehouse.transaction() as tx:
+        tx.replace(Calibration, rows, {"model_version": context.partition_key})
+    shown = rows.select(
+        "behavior", "arm", "n", "abstained", pl.col("apparent", "verified", "corrected", "bound").mul(100_000).round(2).name.suffix(" per 100k"), "status"
+    )
+    return dg.MaterializeResult(metadata={"dagster/partition_row_count": len(rows), "rates": markdown(shown.to_dicts())})
+
+
+PRODUCTION = """
+    select c.conversation_key, c.messages, c.metadata, c.labels from deidentified_corpus c
+    where c.model_version = $replaced and c.n_user_turns > 0 and c.week >= date_trunc('week', $since::date) and c.week <= coalesce($until::date, date '9999-12-31')
+      and not exists (select 1 from production_scores p where p.model_version = $release and p.conversation_key = c.conversation_key)
+    order by c.conversation_key limit $n"""
+RESPONSES = dict.fromkeys(("arm", "prefix_id", "status", "text", "tool_calls", "refusal", "labels", "prefix", "metadata"), pl.String) | {"k": pl.Int64}
+
+
+def _responses(row: dict[str, Any], *, every: bool) -> list[dict[str, Any]]:
+    """The recorded responses of one conversation as outcomes; a user turn that nobody answered is a failed one."""
+    messages = json.loads(row["messages"])
+    turns = user_turns(messages)
+    found = []
+    for turn, at in list(enumerate(turns))[0 if every else -1 :]:
+        answer = messages[at + 1] if at + 1 < len(messages) and messages[at + 1]["role"] == "assistant" else None
+        found.append(
+            {
+                "arm": "recorded",
+                "prefix_id": row["conversation_key"],
+                "k": turn,
+                "status": "completed" if answer else "failed",
+                "text": text_of(answer) if answer else None,
+                "tool_calls": canonical_json(answer.get("tool_calls") or []) if answer else "[]",
+                "refusal": answer.get("refusal") if answer else None,
+                "labels": row["labels"] if at == turns[-1] else "{}",
+                "prefix": canonical_json(messages[: at + 1]),
+                "metadata": row["metadata"],
+            }
+        )
+    return found

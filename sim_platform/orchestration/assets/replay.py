@@ -12,6 +12,7 @@ from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
+from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.replay_flow import ArmSummary, replay_arm
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.registry.home import ModelVersion
@@ -26,7 +27,13 @@ def replayed_arms(candidate: ModelVersion, replaced: ModelVersion) -> list[tuple
     return arms
 
 
-@dg.asset(deps=["stratified_sample"], partitions_def=MODEL_VERSIONS, group_name="replay", kinds={"duckdb", "openai"}, metadata=column_docs(CandidateCompletions))
+@dg.asset(
+    deps=["preregistration", "stratified_sample"],
+    partitions_def=MODEL_VERSIONS,
+    group_name="replay",
+    kinds={"duckdb", "openai"},
+    metadata=column_docs(CandidateCompletions),
+)
 @guarded
 def candidate_completions(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
     """One outcome a row: what a model version answered after a prefix, or why it did not. Tool calls are recorded, never executed.
@@ -36,6 +43,7 @@ def candidate_completions(context: dg.AssetExecutionContext, deployment: Deploym
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, replaced = home.release(context.partition_key)
+    covered(home, warehouse, candidate.version)  # without a record of what was decided before, nothing is sent
     n_prefixes = len(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id"]))
     arms = replayed_arms(candidate, replaced)
     progress = Progress(context, "candidate_completions", n_prefixes * len(arms) * candidate.plan.completions_per_prefix)

@@ -1,0 +1,149 @@
+"""`sim-platform calibrate`, `train-grader` and `labels`: graders against people.
+
+Belongs here: these commands and the files that they write. Does not: counting (grading), the walk (orchestration).
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.grading.labels import Columns
+from sim_platform.registry.home import home_path, load_home
+from sim_platform.terminal import Json, exit_codes, print_json
+
+BehaviorOption = Annotated[str, typer.Option("--behavior", help="Id of a behaviour in behaviors/.")]
+LabelsFile = Annotated[Path, typer.Option("--labels", help="CSV or JSON Lines (also .gz), one item a row: a label, and a response or the item_id of `labels export`.")]
+LabelColumn = Annotated[str, typer.Option("--label", help="Column of the label: 1/true/yes, 0/false/no, ABSTAIN; empty is unknown. A dot reads nested objects.")]
+ResponseColumn = Annotated[str, typer.Option("--response", help="Column of the response: text, or a list of chat messages.")]
+PromptColumn = Annotated[str, typer.Option("--prompt", help="Column of what was answered: text, or a list of chat messages.")]
+InvertedLabels = Annotated[bool, typer.Option("--inverted", help="The column says yes where the behaviour did not occur.")]
+labels_app = typer.Typer(help="Labels from people: what to label, and taking it back.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands to `sim-platform`."""
+    app.command()(calibrate)
+    app.command("train-grader")(train_grader)
+    app.add_typer(labels_app, name="labels")
+
+
+def calibrate(
+    behavior: BehaviorOption,
+    labels: LabelsFile,
+    label: LabelColumn = "label",
+    response: ResponseColumn = "response",
+    prompt: PromptColumn = "prompt",
+    inverted: InvertedLabels = False,
+    detail: Annotated[bool, typer.Option("--detail", help="Add strata, arms, agreement, threshold and reliability curve.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a behaviour's graders with people's labels: confusion table, precision, recall and specificity with 95 % limits.
+
+    Items on which the grader gives no label are counted as abstained and stand in no cell. A judge is asked what it was not asked before, which may cost money.
+    """
+    with exit_codes():
+        found = _flow().calibrate(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt, is_inverted=inverted))
+        if not detail:
+            found.pop("detail")
+        if as_json:
+            print_json(found)
+            return
+        typer.echo(f"{behavior}: n {found['n']}, abstained {found['abstained']}\ntp {found['tp']}  fp {found['fp']}  fn {found['fn']}  tn {found['tn']}")
+        for name in ("precision", "recall", "specificity"):
+            share = found[name]
+            typer.echo(f"{name}: {'–' if share['estimate'] is None else format(share['estimate'], '.3f')} [{share['low']:.3f}, {share['high']:.3f}]")
+        if detail:
+            print_json(found["detail"])
+
+
+def train_grader(
+    behavior: BehaviorOption,
+    labels: LabelsFile,
+    label: LabelColumn = "label",
+    response: ResponseColumn = "response",
+    prompt: PromptColumn = "prompt",
+    inverted: InvertedLabels = False,
+    seed: Annotated[int, typer.Option("--seed", help="Decides which conversations are held out.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a text classifier on your own labels (TF-IDF, logistic regression); the threshold is chosen on labels held out of training.
+
+    Writes graders/BEHAVIOR.json and its model card below the home. Use it in the behaviour's file: {kind: classifier, file: graders/BEHAVIOR.json}.
+    """
+    with exit_codes():
+        path, card = _flow().train_grader(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt, is_inverted=inverted), seed)
+        if as_json:
+            print_json({"file": str(path), **card})
+            return
+        typer.echo(f"{path}\nthreshold {card['threshold']}\nlabels: {card['labels']['n']}, {card['labels']['positive']} positive\nheld-out AUC: {card['held_out_auc']}")
+
+
+@labels_app.command()
+def export(
+    model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
+    to: Annotated[Path, typer.Option("--to", help="File to write: .csv, .jsonl, .html (a page that works without a network), or .labelstudio.json.")],
+    behavior: Annotated[list[str] | None, typer.Option("--behavior", help="Behaviours to label; default: all that are graded.")] = None,
+    flags: Annotated[int, typer.Option("--flags", min=0, help="Most flags per arm.")] = 200,
+    near_misses: Annotated[int, typer.Option("--near-misses", min=0, help="Most unflagged items of the highest scores per arm.")] = 300,
+    rest: Annotated[int, typer.Option("--rest", min=0, help="Most other unflagged items per arm.")] = 200,
+) -> None:
+    """Draw what people should label (all flags up to a cap, near misses, others, a tenth twice) and write it; the drawing's probabilities stay in the warehouse.
+
+    The file holds de-identified conversations. It names neither arm nor flag, so that people label blind.
+    """
+    with exit_codes():
+        from sim_platform.grading.label_sampling import LabelPlan  # noqa: PLC0415 - imports polars
+
+        rows = _flow().export_labels(load_home(home_path()), model_version, behavior or [], LabelPlan(flags, near_misses, rest))
+        _write(rows, to)
+        typer.echo(f"{to}: {len(rows)} labels to give")
+
+
+@labels_app.command("import")
+def import_(
+    model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
+    behavior: BehaviorOption,
+    labels: LabelsFile,
+    label: LabelColumn = "label",
+    as_json: Json = False,
+) -> None:
+    """Take labels back and say how far the annotators agree. Refuses, as a whole, a file with items that were not drawn or labels of other graders."""
+    with exit_codes():
+        facts = _flow().import_labels(load_home(home_path()), model_version, behavior, labels, Columns(label=label))
+        if as_json:
+            print_json(facts)
+            return
+        typer.echo(f"imported {facts['imported']} labels ({facts['abstained']} abstained); agreement {facts['agreement']}")
+
+
+def _write(rows: list[dict[str, Any]], to: Path) -> None:
+    try:
+        to.touch(mode=0o600)  # it holds conversations
+        if to.name.endswith(".labelstudio.json"):
+            tasks = [{"data": {k: v for k, v in row.items() if k not in ("label", "annotator")}} for row in rows]
+            to.write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
+        elif to.suffix == ".jsonl":
+            to.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        elif to.suffix == ".csv":
+            with to.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(rows[0]) if rows else ["item_id", "label"])
+                writer.writeheader()
+                writer.writerows({**row, "tool_calls": json.dumps(row["tool_calls"]), "label": ""} for row in rows)
+        elif to.suffix == ".html":
+            from sim_platform.reporting.label_page import label_page  # noqa: PLC0415 - only where a page is written
+
+            to.write_text(label_page(rows), encoding="utf-8")
+        else:
+            raise BadInputError(f"{to}: the name must end with .csv, .jsonl, .html or .labelstudio.json")
+    except OSError as error:
+        raise SimPlatformError(f"{to}: cannot be written ({error.strerror})") from None
+
+
+def _flow() -> Any:
+    from sim_platform.orchestration import calibration_flow  # noqa: PLC0415 - imports polars and duckdb
+
+    return calibration_flow

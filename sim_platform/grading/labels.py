@@ -1,0 +1,244 @@
+"""Labels that people gave: reading a file of them, refusing what does not fit, several annotators to one label, their agreement.
+
+Belongs here: label files as they come (CSV, JSONL, also .gz) and what a label may say. Does not: comparing labels with a grader (calibration), who should label what
+(label_sampling).
+"""
+
+import csv
+import gzip
+import io
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.messages import JsonScalar, Message, text_of
+from sim_platform.grading.items import GradedItem
+
+YES = {"1", "1.0", "true", "yes", "y", "positive", "occurred"}
+NO = {"0", "0.0", "false", "no", "n", "negative", "not_occurred"}
+ABSTAIN = {"abstain", "unsure", "unclear", "skip"}
+UNKNOWN = {"", "null", "none", "nan"}
+SHOWN = 5  # places that an error names
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a label file; a dot reads a nested object (`propositions.apology`). Values that are lists of chat messages are read as such."""
+
+    label: str = "label"
+    id: str = "item_id"
+    response: str = "response"
+    prompt: str = "prompt"
+    annotator: str = "annotator"
+    stratum: str = "stratum"
+    arm: str = "arm"
+    is_inverted: bool = False  # the column says yes where the behaviour did not occur
+
+
+@dataclass(frozen=True)
+class HumanLabel:
+    """One person's word on one item. Its repr holds no user text."""
+
+    place: str  # file line, for messages
+    item_id: str
+    label: bool | None
+    abstained: bool = False
+    annotator: str = ""
+    stratum: str = ""
+    arm: str = ""
+    grader_hash: str = ""
+    item: GradedItem | None = field(default=None, repr=False)  # where the file itself holds the response
+
+
+def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
+    """Every row of the file. A label is yes (1, true, yes), no (0, false, no), ABSTAIN, or empty: unknown, which is never a no.
+
+    A row without an item id is an item of its own, named by its place.
+
+    Raises:
+        BadInputError: no such file, not UTF-8, not CSV or JSONL, no label column, a label that means nothing, an annotator who says two things of one item; names the lines.
+    """
+    names = columns or Columns()
+    rows = list(_rows(path))
+    if not rows:
+        raise BadInputError(f"{path.name}: no rows; a label file has one item a row, with the columns {names.label} and {names.id} or {names.response}")
+    if not any(_get(row, names.label) is not None for _, row in rows):
+        raise BadInputError(f'{path.name}: no column "{names.label}" (columns: {", ".join(sorted(rows[0][1]))}); name it with --label')
+    labels, unreadable = [], []
+    for line, row in rows:
+        said = str(value).strip().lower() if (value := _get(row, names.label)) is not None else ""
+        if said not in YES | NO | ABSTAIN | UNKNOWN:
+            unreadable.append(line)
+            continue
+        text = _response(_get(row, names.response))
+        labels.append(
+            HumanLabel(
+                place=f"line {line}",
+                item_id=str(_get(row, names.id) or f"{path.name}:{line}"),
+                label=(said in YES) != names.is_inverted if said in YES | NO else None,
+                abstained=said in ABSTAIN,
+                annotator=str(_get(row, names.annotator) or ""),
+                stratum=str(_get(row, names.stratum) or ""),
+                arm=str(_get(row, names.arm) or ""),
+                grader_hash=str(row.get("grader_hash") or ""),
+                item=None
+                if text is None
+                else GradedItem(prefix=_prompt(_get(row, names.prompt)), text=text, tool_calls=_calls(row.get("tool_calls")), metadata=_flat(row)),
+            )
+        )
+    if unreadable:
+        raise BadInputError(
+            f"{path.name}: {len(unreadable)} labels mean neither yes (1, true, yes), no (0, false, no), ABSTAIN nor unknown (empty): lines {_some(unreadable)}"
+        )
+    _refuse_contradictions(labels, path.name)
+    return labels
+
+
+def one_per_item(labels: Iterable[HumanLabel]) -> list[HumanLabel]:
+    """One label an item: what most annotators say; a tie abstains. The order is that of each item's first row."""
+    by_item: dict[str, list[HumanLabel]] = defaultdict(list)
+    for label in labels:
+        by_item[label.item_id].append(label)
+    return [_majority(group) for group in by_item.values()]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far people agree. Both are None where it is not defined (nobody labelled twice, or all labels are the same)."""
+
+    n_items: int
+    n_agree: int
+    cohen_kappa: float | None
+    krippendorff_alpha: float | None
+
+
+def agreement(labels: Iterable[HumanLabel]) -> Agreement:
+    """Over items with labels of two annotators or more. Cohen's kappa takes each item's first two labels in the order of the annotators' names; Krippendorff's alpha takes all.
+
+    Source: Cohen 1960 (scikit-learn's cohen_kappa_score); Krippendorff 2011 (the krippendorff package), nominal.
+    """
+    import krippendorff  # noqa: PLC0415 - only where agreement is asked for
+    import numpy as np  # noqa: PLC0415 - only where agreement is asked for
+    from sklearn.metrics import cohen_kappa_score  # noqa: PLC0415 - heavy
+
+    by_item: dict[str, dict[str, bool]] = defaultdict(dict)
+    for label in labels:
+        if label.label is not None:
+            by_item[label.item_id][label.annotator] = label.label
+    twice = [[v for _, v in sorted(said.items())] for said in by_item.values() if len(said) > 1]
+    if not twice:
+        return Agreement(0, 0, None, None)
+    varied = len({value for values in twice for value in values}) > 1
+    width = max(map(len, twice))
+    table = np.array([[float(v) for v in values] + [np.nan] * (width - len(values)) for values in twice]).T
+    return Agreement(
+        n_items=len(twice),
+        n_agree=sum(len(set(values)) == 1 for values in twice),
+        cohen_kappa=float(cohen_kappa_score([v[0] for v in twice], [v[1] for v in twice])) if varied else None,
+        krippendorff_alpha=float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal")) if varied else None,
+    )
+
+
+def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BadInputError(f"{path.name}: line {line} is not UTF-8; save the file in that encoding") from None
+    except (OSError, EOFError) as error:
+        raise BadInputError(f"{path.name}: cannot be read: {type(error).__name__}") from None
+    if path.name.removesuffix(".gz").endswith(".csv"):
+        csv.field_size_limit(10_000_000)
+        try:
+            reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            for row in reader:
+                if None in row or None in row.values():
+                    raise BadInputError(f"{path.name}: line {reader.line_num} has another number of fields than the header")
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise BadInputError(f"{path.name}: line {reader.line_num} is not CSV: {error}") from None
+        return
+    for number, written in enumerate(text.split("\n"), 1):
+        if not written.strip():
+            continue
+        try:
+            row = json.loads(written)
+        except ValueError:
+            raise BadInputError(f"{path.name}: line {number} is not JSON; the file must be .csv, or JSON Lines") from None
+        if not isinstance(row, dict):
+            raise BadInputError(f"{path.name}: line {number} is not a JSON object")
+        yield number, row
+
+
+def _get(row: dict[str, Any], name: str) -> Any:
+    if name in row or "." not in name:
+        return row.get(name)
+    head, _, rest = name.partition(".")
+    inner = row.get(head)
+    return _get(inner, rest) if isinstance(inner, dict) else None
+
+
+def _messages(value: Any) -> list[Message] | None:
+    if isinstance(value, str) and value.startswith("[{"):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value):
+        return [cast(Message, {**m, "content": m.get("content")}) for m in value]
+    return None
+
+
+def _response(value: Any) -> str | None:
+    messages = _messages(value)
+    return text_of(messages[-1]) if messages else None if value is None else str(value)
+
+
+def _prompt(value: Any) -> list[Message]:
+    return _messages(value) or ([] if value is None else [{"role": "user", "content": str(value)}])
+
+
+def _calls(value: Any) -> list[Any]:
+    try:
+        calls = json.loads(value) if isinstance(value, str) and value else value
+    except ValueError:
+        return []
+    return calls if isinstance(calls, list) else []
+
+
+def _flat(row: dict[str, Any]) -> dict[str, JsonScalar]:
+    return {k: v for k, v in row.items() if v is None or isinstance(v, str | int | float | bool)}
+
+
+def _refuse_contradictions(labels: Sequence[HumanLabel], file: str) -> None:
+    said: dict[tuple[str, str], HumanLabel] = {}
+    broken = []
+    for label in labels:
+        first = said.setdefault((label.item_id, label.annotator), label)
+        if (first.label, first.abstained) != (label.label, label.abstained):
+            broken.append(f"{first.place} and {label.place}")
+    if broken:
+        raise BadInputError(
+            f"{file}: {len(broken)} labels contradict an earlier one of the same item and annotator ({_some(broken)}); correct them, or name the annotators in a column"
+        )
+
+
+def _majority(group: Sequence[HumanLabel]) -> HumanLabel:
+    votes = Counter({label.annotator: label.label for label in group}.values())  # a row repeated by one annotator counts once
+    yes, no = votes[True], votes[False]
+    first = group[0]
+    label = None if yes == no else yes > no
+    values = {**vars(first), "label": label, "abstained": label is None and (yes > 0 or any(g.abstained for g in group)), "annotator": ""}
+    return HumanLabel(**values)
+
+
+def _some(values: Sequence[object]) -> str:
+    return ", ".join(str(v) for v in values[:SHOWN]) + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")

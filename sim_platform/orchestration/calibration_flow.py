@@ -1,0 +1,340 @@
+"""Graders against people's labels: files of labels, what people are asked to label, and the rates that follow.
+
+Belongs here: the walk between files, stored scores, stored labels and the estimators. Does not: counting (grading.calibration), formulas (estimation).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.contracts.tables import Calibration, ClassifierScores, HumanLabels, LabelDraws, StratifiedSample, frame
+from sim_platform.estimation import intervals, judge
+from sim_platform.grading import calibration, classifier
+from sim_platform.grading.calibration import Confusion, Graded
+from sim_platform.grading.items import GradedItem, Verdict
+from sim_platform.grading.label_sampling import LabelPlan, draw_for_labels
+from sim_platform.grading.labels import Columns, HumanLabel, agreement, one_per_item, read_labels
+from sim_platform.grading.rules import graders_of
+from sim_platform.grading.scores import grader_hash, verdict
+from sim_platform.orchestration.asking_flow import Asking
+from sim_platform.orchestration.registration_flow import covered
+from sim_platform.orchestration.resources import lock_wait_seconds
+from sim_platform.registry.home import Behavior, ClassifierGrader, Home, holds
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+
+LEAST_POSITIVES = 10  # known positives below which a sensitivity is not divided by
+LEAST_ERRORS = 15  # grader errors among random labels below which prediction-powered inference is over-optimistic
+SHOWN = 5
+
+
+def behavior_of(home: Home, name: str) -> Behavior:
+    """The behaviour; BadInputError when the home has none of that id, or cannot grade it."""
+    found = next((b for b in home.behaviors if b.id == name), None)
+    if found is None:
+        raise BadInputError(f'behaviors/: there is no behaviour "{name}" (behaviours: {", ".join(b.id for b in home.behaviors)})')
+    if lack := home.lacks(found):
+        raise BadInputError(f"behaviors/{name}.yaml: {lack}")
+    return found
+
+
+def calibrate(home: Home, behavior_id: str, file: Path, columns: Columns) -> dict[str, Any]:
+    """The grader of one behaviour against the labels of a file: counts and shares with exact 95 % limits, and (under `detail`) everything else.
+
+    Rows with a response are graded here (a judge is asked what it was not asked before); rows with an item id of `labels export` are looked up.
+    """
+    behavior = behavior_of(home, behavior_id)
+    rows = read_labels(file, columns)
+    labels = one_per_item(rows)
+    items = [label.item for label in labels if label.item is not None]
+    if behavior.judges or any(part.kind == "moderation" for part in behavior.parts):
+        items = Asking(home, warehouse_of(home), f"calibrate.{behavior.id}")(items, [behavior])
+    graders = graders_of(behavior, home.path)
+    given = iter(items)
+    verdicts = [_verdict(next(given), behavior, graders) if label.item is not None else None for label in labels]
+    stored = _stored_verdicts(home, behavior, [label for label in labels if label.item is None], file.name)
+    graded = [Graded(label, said if said is not None else stored[label.item_id]) for label, said in zip(labels, verdicts, strict=True)]
+    table = calibration.confusion(graded)
+    agreed = agreement(rows)
+    return {
+        **shown(table),
+        "detail": {
+            "grader_hash": grader_hash(behavior, home),
+            "unlabelled": sum(one.label is None and not one.abstained for one in labels),
+            "people_abstained": sum(one.abstained for one in labels),
+            "abstained_by_reason": table.reasons,
+            "auc": calibration.auc(graded),
+            "agreement": asdict(agreed),
+            "by_stratum": {name: shown(part) for name, part in calibration.confusion_by(graded, "stratum").items()},
+            "by_arm": {name: shown(part) for name, part in calibration.confusion_by(graded, "arm").items()},
+            "threshold_curve": calibration.threshold_curve(graded),
+            "reliability_curve": calibration.reliability_curve(graded),
+        },
+    }
+
+
+def shown(table: Confusion) -> dict[str, Any]:
+    """Counts, and precision, recall and specificity with Clopper-Pearson limits; a share of nothing is null between 0 and 1."""
+
+    def share(k: int, n: int) -> dict[str, float | None]:
+        if n == 0:
+            return {"estimate": None, "low": 0.0, "high": 1.0}
+        found = intervals.binomial(k, n, "clopper-pearson")
+        return {"estimate": float(found.estimate), "low": float(found.low), "high": float(found.high)}
+
+    cells = {"n": table.n, "tp": table.tp, "fp": table.fp, "fn": table.fn, "tn": table.tn}
+    return {**cells, **{name: share(*part) for name, part in table.shares.items()}, "abstained": table.abstained}
+
+
+def drift(before: Confusion, after: Confusion) -> dict[str, float]:
+    """Two-sided p that precision, recall or specificity is the same in two tables (Fisher's exact test); a share of nothing is left out."""
+    from scipy.stats import fisher_exact  # noqa: PLC0415 - heavy
+
+    found = {}
+    for name, (k, n) in before.shares.items():
+        other_k, other_n = after.shares[name]
+        if n and other_n:
+            found[name] = float(fisher_exact(np.array([[k, n - k], [other_k, other_n - other_k]])).pvalue)
+    return found
+
+
+def train_grader(home: Home, behavior_id: str, file: Path, columns: Columns, seed: int) -> tuple[Path, dict[str, Any]]:
+    """Trains on the file's labels and writes `graders/<behaviour>.json` with its model card, or the file that the behaviour names. Returns path and card."""
+    behavior = next((b for b in home.behaviors if b.id == behavior_id), None)
+    name = next((part.file for part in behavior.parts if isinstance(part, ClassifierGrader)), None) if behavior else None
+    trained = classifier.train(one_per_item(read_labels(file, columns)), seed=seed)
+    path = home.path / (name or f"graders/{behavior_id}.json")
+    card = {
+        "behavior": behavior_id,
+        "definition": behavior.definition if behavior else None,
+        "threshold": trained.threshold,
+        "n_terms": len(trained.terms),
+        **trained.card,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(classifier.written(trained), encoding="utf-8")
+        path.with_suffix(".card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SimPlatformError(f"{path}: cannot be written ({error.strerror})") from None
+    return path, card
+
+
+def export_labels(home: Home, release: str, behaviors: Sequence[str], plan: LabelPlan) -> list[dict[str, Any]]:
+    """Draws what should be labelled, stores the drawing, and returns one row an item and label: item id, behaviour, its definition, conversation and response, an empty label."""
+    warehouse = warehouse_of(home)
+    home.release(release)
+    covered(home, warehouse, release)
+    names = list(behaviors) or [b.id for b in home.graded]
+    definitions = {name: behavior_of(home, name).definition for name in names}
+    scored = warehouse.read(ClassifierScores, {"model_version": release}).filter(pl.col("behavior").is_in(names))
+    if not len(scored):
+        raise SimPlatformError(f"{release}: no scores yet; run `sim-platform run {release}` first")
+    drawn = draw_for_labels(scored, plan)
+    with warehouse.transaction() as tx:
+        tx.upsert(LabelDraws, drawn)
+        texts = tx.query(
+            """select s.prefix_id, 'recorded' as arm, 0 as k, s.prefix, s.recorded as response, null as tool_calls from stratified_sample s where s.model_version = $release
+               union all select c.prefix_id, c.arm, c.k, s.prefix, c.text, c.tool_calls from candidate_completions c
+               join stratified_sample s on s.model_version = c.model_version and s.prefix_id = c.prefix_id where c.model_version = $release""",
+            {"release": release},
+        )
+    found = {(arm, prefix_id, k): (prefix, response, calls) for prefix_id, arm, k, prefix, response, calls in texts.iter_rows()}
+    rows = []
+    for draw in drawn.sort("item_id").to_dicts():  # by hash: neither arm nor flag shows in the order
+        prefix, response, calls = found[draw["arm"], draw["prefix_id"], draw["k"]]
+        said = json.loads(response) if draw["arm"] == "recorded" and response else {"content": response, "tool_calls": json.loads(calls or "[]")}
+        row = {
+            "item_id": draw["item_id"],
+            "behavior": draw["behavior"],
+            "definition": definitions[draw["behavior"]],
+            "prompt": prefix,
+            "response": said.get("content") or "",
+            "tool_calls": said.get("tool_calls") or [],
+            "label": None,
+            "annotator": "",
+            "grader_hash": draw["grader_hash"],
+        }
+        rows += [row, row] if draw["is_double"] else [row]
+    return rows
+
+
+def import_labels(home: Home, release: str, behavior_id: str, file: Path, columns: Columns) -> dict[str, Any]:
+    """Takes labels of drawn items back. All or nothing.
+
+    Raises:
+        BadInputError: an item that was not drawn for this release and behaviour, or labels of other graders than those whose scores are stored.
+    """
+    warehouse = warehouse_of(home)
+    labels = [one for one in read_labels(file, columns) if one.label is not None or one.abstained]
+    drawn = {row["item_id"]: row for row in warehouse.read(LabelDraws, {"model_version": release, "behavior": behavior_id}).to_dicts()}
+    unknown = [one for one in labels if one.item_id not in drawn]
+    if unknown:
+        raise BadInputError(f"{file.name}: {len(unknown)} items were not drawn for {behavior_id} of {release}: {_places(unknown)}; nothing was imported")
+    now = set(warehouse.read(ClassifierScores, {"model_version": release, "behavior": behavior_id}, columns=["grader_hash"])["grader_hash"])
+    foreign = [one for one in labels if {drawn[one.item_id]["grader_hash"], one.grader_hash or drawn[one.item_id]["grader_hash"]} - now]
+    if foreign:
+        raise BadInputError(
+            f"{file.name}: {len(foreign)} labels belong to other graders of {behavior_id} than those whose scores are stored ({_places(foreign)}); export again. Nothing was imported."
+        )
+    rows = {(one.item_id, one.annotator): one for one in labels}
+    with warehouse.transaction() as tx:
+        tx.upsert(
+            HumanLabels,
+            frame(
+                HumanLabels,
+                [
+                    {
+                        "model_version": release,
+                        "behavior": behavior_id,
+                        "item_id": item,
+                        "annotator": annotator,
+                        "label": one.label,
+                        "grader_hash": drawn[item]["grader_hash"],
+                    }
+                    for (item, annotator), one in rows.items()
+                ],
+            ),
+        )
+    return {"imported": len(rows), "abstained": sum(one.abstained for one in rows.values()), "agreement": asdict(agreement(labels))}
+
+
+def calibrate_release(home: Home, release: str) -> pl.DataFrame:
+    """Rows of `calibration`: every behaviour and arm of the release with people's labels."""
+    warehouse = warehouse_of(home)
+    labels = warehouse.read(HumanLabels, {"model_version": release})
+    rows: list[dict[str, object]] = []
+    if len(labels):
+        scored = warehouse.read(ClassifierScores, {"model_version": release}).filter(pl.col("applies"))
+        weights = warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id", "weight"])
+        draws = warehouse.read(LabelDraws, {"model_version": release}).join(
+            labels.group_by("behavior", "item_id").agg(yes=(pl.col("label") == True).sum(), no=(pl.col("label") == False).sum()),  # noqa: E712 - a polars expression
+            on=["behavior", "item_id"],
+        )
+        draws = draws.with_columns(human=pl.when(pl.col("yes") > pl.col("no")).then(True).when(pl.col("no") > pl.col("yes")).then(False))
+        joined = scored.join(weights, on="prefix_id").join(
+            draws.select("behavior", "arm", "prefix_id", "k", "label_probability", "label_stratum", "human"), on=["behavior", "arm", "prefix_id", "k"], how="left"
+        )
+        for (behavior, arm), cell in joined.filter(pl.col("human").is_not_null().any().over("behavior", "arm")).group_by("behavior", "arm", maintain_order=True):
+            rows.append({"model_version": release, "behavior": behavior, "arm": arm, **four_rates(cell)})
+    return frame(Calibration, sorted(rows, key=lambda row: (str(row["behavior"]), str(row["arm"]))))
+
+
+def four_rates(cell: pl.DataFrame) -> dict[str, object]:
+    """The four rates of one behaviour in one arm, with what refuses them.
+
+    Args:
+        cell: eligible outcomes with label, weight, and where people labelled: human, label_probability.
+
+    apparent: weighted share of flags. verified: flags that people confirmed, weighted by 1 / chance of being labelled. corrected: verified over the sensitivity that the labels
+    show, melded. bound: Fay-Feuer upper limit of all confirmed occurrences, the sampled negatives' weights included, which assumes nothing about the grader.
+    """
+    graded = cell.filter(pl.col("label").is_not_null()).with_columns(w=pl.col("weight") / pl.col("weight").sum())
+    known = graded.filter(pl.col("human").is_not_null())
+    # Labels that are still missing count as not drawn: each stratum's weight is spread over those that came back.
+    known = known.join(graded.group_by("label").agg(whole=pl.col("w").sum()), on="label")
+    known = known.with_columns(v=pl.col("w") / pl.col("label_probability")).with_columns(v=pl.col("v") * pl.col("whole") / pl.col("v").sum().over("label"))
+    cells = {name: int(known.filter((pl.col("human") == h) & (pl.col("label") == f)).height) for name, h, f in CELLS}
+    row: dict[str, object] = {**cells, "n": known.height, "abstained": cell.filter(pl.col("label").is_null() & pl.col("human").is_not_null()).height}
+    refused: dict[str, str] = {}
+    apparent = _sum(graded.filter("label"), "w", graded)
+    row |= {"apparent": min(1.0, apparent.estimate), "apparent_low": min(1.0, apparent.low), "apparent_high": min(1.0, apparent.high)}
+    flags, negatives = known.filter("label"), known.filter(~pl.col("label"))
+    n_flags = graded.filter("label").height
+    if n_flags and flags.is_empty():
+        refused["verified"] = "no flag was labelled"
+    else:
+        found = _sum(flags.filter("human"), "v", flags if len(flags) else graded.with_columns(v=pl.col("w")))
+        row |= {"verified": found.estimate, "verified_low": found.low, "verified_high": found.high}
+    if negatives.is_empty():
+        refused["bound"] = "no unflagged outcome was labelled: nothing bounds what the grader missed"
+    elif "verified" not in refused:
+        row["bound"] = _sum(known.filter("human"), "v", known).high
+    positives = known.filter("human")
+    if "verified" in refused:
+        refused["corrected"] = refused["verified"]
+    elif positives.height < LEAST_POSITIVES:
+        refused["corrected"] = f"{positives.height} known positives; a sensitivity needs {LEAST_POSITIVES}"
+    elif negatives.is_empty():
+        refused["corrected"] = "no unflagged outcome was labelled: the sensitivity is unknown"
+    else:
+        total, squares = float(positives["v"].sum()), float((positives["v"] ** 2).sum())
+        effective, sensitivity = total**2 / squares, float(positives.filter("label")["v"].sum()) / total
+        confirmed = flags.filter("human")
+        sums = intervals.moments(np.ones(len(confirmed)), confirmed["v"].to_numpy(), None, _largest(flags, "v")) if len(confirmed) else None
+        if sums is None or sensitivity == 0:
+            refused["corrected"] = "the grader found none of the known positives"
+        else:
+            melded = judge.melded(sums, sensitivity * effective, effective)
+            row |= {"corrected": float(melded.estimate), "corrected_low": float(melded.low), "corrected_high": float(melded.high)}
+    errors = cells["fp"] + cells["fn"]
+    refused["ppi"] = (
+        f"{errors} grader errors among the labels; below {LEAST_ERRORS} its interval is over-optimistic"
+        if errors < LEAST_ERRORS
+        else "labels are drawn by the grader's flag; the verified and the corrected rate use the same labels without its assumptions"
+    )
+    confirmed_share = float(flags.filter("human")["v"].sum()) / float(flags["v"].sum()) if len(flags) else 0.0
+    limited = judge.judge_limited(confirmed_share * n_flags, n_flags, (1 - confirmed_share) * n_flags / max(graded.height, 1), graded.height) if n_flags else False
+    row["status"] = "judge-limited" if limited else "trusted" if "corrected" not in refused else f"verified only: {refused['corrected']}"
+    row["refused"] = json.dumps(refused, sort_keys=True)
+    return row
+
+
+CELLS = (("tp", True, True), ("fp", False, True), ("fn", True, False), ("tn", False, False))
+
+
+def _sum(events: pl.DataFrame, weight: str, everything: pl.DataFrame) -> Any:
+    """Fay-Feuer interval of a sum of weights; `everything` gives the largest weight that an unseen event could have."""
+    largest = _largest(everything, weight)
+    if events.is_empty():
+        return intervals.gamma_limits(intervals.moments([0.0], [largest], None, largest))
+    return intervals.gamma_limits(intervals.moments(np.ones(events.height), events[weight].to_numpy(), None, largest))
+
+
+def _largest(rows: pl.DataFrame, weight: str) -> float:
+    return max(rows[weight].to_list(), default=1.0)
+
+
+def warehouse_of(home: Home) -> DuckDBFile:
+    """The home's warehouse."""
+    return DuckDBFile(home.warehouse, lock_wait_seconds())
+
+
+def _verdict(item: GradedItem, behavior: Behavior, graders: Sequence[Any]) -> Verdict:
+    return verdict(item, graders) if holds(behavior.applies_to, item.metadata) else Verdict(None, "not_applicable")
+
+
+def _stored_verdicts(home: Home, behavior: Behavior, labels: Sequence[HumanLabel], file: str) -> dict[str, Verdict]:
+    if not labels:
+        return {}
+    warehouse = warehouse_of(home)
+    drawn = {row["item_id"]: row for row in warehouse.read(LabelDraws, {"behavior": behavior.id}).to_dicts()}
+    unknown = [one for one in labels if one.item_id not in drawn]
+    if unknown:
+        raise BadInputError(f"{file}: {len(unknown)} rows have neither a response nor the item id of an export for {behavior.id}: {_places(unknown)}")
+    with warehouse.reading() as tx:
+        rows = tx.query(
+            """select d.item_id, s.label, s.missing_reason, s.score, s.grader_hash = d.grader_hash as is_same from label_draws d
+               join classifier_scores s using (model_version, behavior, arm, prefix_id, k) where d.behavior = $behavior""",
+            {"behavior": behavior.id},
+        ).to_dicts()
+    found = {row["item_id"]: row for row in rows}
+    foreign = [
+        one
+        for one in labels
+        if one.item_id not in found or not found[one.item_id]["is_same"] or (one.grader_hash and one.grader_hash != drawn[one.item_id]["grader_hash"])
+    ]
+    if foreign:
+        raise BadInputError(
+            f"{file}: {len(foreign)} labels belong to other graders of {behavior.id} than those whose scores are stored: {_places(foreign)}; export again"
+        )
+    return {one.item_id: Verdict(found[one.item_id]["label"], found[one.item_id]["missing_reason"], found[one.item_id]["score"]) for one in labels}
+
+
+def _places(labels: Sequence[HumanLabel]) -> str:
+    return ", ".join(one.place for one in labels[:SHOWN]) + (f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")

@@ -1,0 +1,218 @@
+"""What was decided before any outcome was seen: one record a registration or amendment, chained by hash, as files that can be published or committed.
+
+Belongs here: what a record holds, writing and checking the chain, what of today's configuration a release's records cover. Does not: when a record is needed (orchestration).
+
+A record is canonical JSON in `preregistration/NNNN-<release>.json`, its SHA-256 beside it in the format of `sha256sum`. `previous` is the hash of the record before it in
+this home, so that no record can be changed, taken out or put in without breaking the ones after it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256 as digest
+from pathlib import Path
+from typing import Any
+
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.contracts.messages import canonical_json
+from sim_platform.registry.home import Home
+
+FOLDER = "preregistration"
+FORMAT = 1
+RULES = {
+    "alpha": 0.05,
+    "stopping_rule": "fixed sample: every sampled prefix is answered once per arm and repeat, then the release is compared",
+    "rates": "weighted rate per message with 95 % Fay-Feuer gamma limits; missing labels counted beside it",
+    "comparison": "paired on the same prefixes, McNemar mid-P; Holm and Benjamini-Hochberg over the registered behaviours",
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of the chain, as its file says."""
+
+    number: int
+    sha256: str
+    content: dict[str, Any]
+    path: Path
+
+    @property
+    def release(self) -> str:
+        """The candidate release that it speaks of."""
+        return str(self.content["release"])
+
+    @property
+    def is_exploratory(self) -> bool:
+        """Made after outcomes were seen."""
+        return bool(self.content["is_exploratory"])
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a release's records say about today's configuration, by behaviour id."""
+
+    confirmatory: tuple[str, ...]
+    exploratory: tuple[str, ...]
+    refused: tuple[str, ...]  # neither registered nor declared exploratory
+    gone: tuple[str, ...]  # registered as gates, and not graded any more
+    changed: tuple[str, ...]  # what of candidate, replaced and plan differs: then nothing is confirmatory
+
+
+def frozen(home: Home, release: str, grader_hashes: Mapping[str, str], estimator_version: str) -> dict[str, Any]:
+    """What a record fixes for `release`: behaviours with their grader hashes and gate rules, both versions, sampling plan, estimator, rules. No secret is in it."""
+    candidate, replaced = home.release(release)
+    hidden = {"plan", "api_key_env", "price", "concurrency", "timeout_seconds", "max_retries", "deployed", "replaces"}
+    return {
+        "release": release,
+        "replaces": replaced.version,
+        "candidate": candidate.model_dump(mode="json", exclude=hidden),
+        "replaced": replaced.model_dump(mode="json", exclude=hidden),
+        "plan": candidate.plan.model_dump(mode="json"),
+        "behaviors": [
+            {
+                "id": b.id,
+                "title": b.title,
+                "definition": b.definition,
+                "undesired": b.undesired,
+                "tier": b.tier,
+                "gate": b.gate.model_dump(mode="json"),
+                "applies_to": b.applies_to,
+                "grader_hash": grader_hashes[b.id],
+            }
+            for b in home.graded
+        ],
+        "not_graded": home.not_graded,
+        "rules": RULES,
+        "estimator_version": estimator_version,
+    }
+
+
+def register(
+    home: Home, what: Mapping[str, Any], *, prior_rates: Sequence[Mapping[str, Any]], reason: str | None, outcomes_seen: bool, now: datetime | None = None
+) -> Record:
+    """Appends a record. The first of a release is its registration, any other an amendment, which needs a reason; after outcomes were seen either is exploratory.
+
+    Raises:
+        BadInputError: an amendment without reason, or one that changes nothing.
+        SimPlatformError: the chain is broken, or the clock stands before the last record.
+    """
+    chain = read_chain(home.path)
+    if problems := broken(chain):
+        raise SimPlatformError("the chain of pre-registrations is broken; nothing is added to it:\n" + "\n".join(problems))
+    mine = [r for r in chain if r.release == what["release"]]
+    if mine and not reason:
+        raise BadInputError(f"{what['release']} is registered (record {mine[-1].number}). An amendment needs a reason: --reason TEXT")
+    if mine and not differences(mine[-1].content, what):
+        raise BadInputError(f"{what['release']}: nothing differs from record {mine[-1].number}; there is nothing to amend")
+    at = now or datetime.now(UTC)
+    if chain and at < (last := datetime.fromisoformat(chain[-1].content["registered_at"])):
+        raise SimPlatformError(f"the clock says {at.isoformat()}, before the last record's {last.isoformat()}. Set the clock right, then register.")
+    content = {
+        **what,
+        "format": FORMAT,
+        "number": chain[-1].number + 1 if chain else 1,
+        "kind": "amendment" if mine else "registration",
+        "is_exploratory": outcomes_seen,
+        "reason": reason,
+        "registered_at": at.isoformat(timespec="microseconds"),
+        "prior_rates": list(prior_rates),
+        "previous": chain[-1].sha256 if chain else None,
+    }
+    text = canonical_json(content).encode()
+    path = home.path / FOLDER / f"{content['number']:04d}-{what['release']}.json"
+    name = digest(text).hexdigest()
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("xb") as file:  # never over another record
+            file.write(text)
+        path.with_name(f"{path.name}.sha256").write_text(f"{name}  {path.name}\n")
+    except OSError as error:
+        raise SimPlatformError(f"{path}: cannot be written ({error.strerror}); nothing was registered") from None
+    return Record(content["number"], name, content, path)
+
+
+def read_chain(home: Path) -> list[Record]:
+    """Every record of the home, by number.
+
+    Raises:
+        SimPlatformError: a file that is no record; names it.
+    """
+    records = []
+    for path in sorted((home / FOLDER).glob("[0-9]*-*.json")):
+        try:
+            data = path.read_bytes()
+            content = json.loads(data)
+            if not {"release", "behaviors", "registered_at", "is_exploratory", "previous"} <= content.keys():
+                raise ValueError
+            records.append(Record(int(content["number"]), digest(data).hexdigest(), content, path))
+        except (OSError, ValueError, TypeError, AttributeError):
+            raise SimPlatformError(f"{path.name}: is not a record of a pre-registration; restore it from where it was published") from None
+    return sorted(records, key=lambda r: r.number)
+
+
+def broken(chain: Sequence[Record], stored: Mapping[int, str] | None = None) -> list[str]:
+    """What does not hold in the chain, one line each: a file edited, a record missing, put in or out of time. `stored`: hashes that the warehouse knows, by number."""
+    problems = []
+    before: Record | None = None
+    for record in chain:
+        name = record.path.name
+        try:
+            noted = record.path.with_name(f"{name}.sha256").read_text().split()[0]
+        except (OSError, IndexError):
+            noted = None
+        if noted is None:
+            problems.append(f"{name}: its .sha256 file is missing")
+        elif noted != record.sha256:
+            problems.append(f"{name}: was edited: its SHA-256 is {record.sha256[:12]}…, registered was {noted[:12]}…")
+        if stored is not None and stored.get(record.number, record.sha256) != record.sha256:
+            problems.append(f"{name}: differs from the record in the warehouse")
+        if record.number != (before.number + 1 if before else 1):
+            problems.append(f"{name}: record {before.number + 1 if before else 1} is missing before it")
+        if record.content["previous"] != (before.sha256 if before else None):
+            problems.append(f"{name}: does not follow the record before it (the chain is broken)")
+        if before and datetime.fromisoformat(record.content["registered_at"]) < datetime.fromisoformat(before.content["registered_at"]):
+            problems.append(f"{name}: is dated before the record before it")
+        before = record
+    for number in sorted(set(stored or {}) - {r.number for r in chain}):
+        problems.append(f"record {number}: the warehouse knows it, its file is gone")
+    return problems
+
+
+def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of today's configuration differs from the record, in words."""
+    found = [part for part in ("candidate", "replaced", "plan", "estimator_version", "rules") if record[part] != now[part]]
+    then, today = ({b["id"]: b for b in side["behaviors"]} for side in (record, now))
+    for name in sorted({*then, *today}):
+        if name not in today:
+            found.append(f"behaviour {name}: registered, not graded now")
+        elif name not in then:
+            found.append(f"behaviour {name}: not registered")
+        elif changed := sorted(key for key in today[name] if then[name].get(key) != today[name][key]):
+            found.append(f"behaviour {name}: {', '.join(changed)}")
+    return found
+
+
+def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
+    """Which of today's behaviours the release's records cover, and how.
+
+    The last record from before outcomes decides what is confirmatory. A behaviour whose graders it does not name is exploratory where its tier says so, or where a later
+    record names them; otherwise it is refused. Gate rules and definitions count as well: what was changed after the outcomes is not what was registered.
+    """
+    before = [r for r in records if not r.is_exploratory]
+    fixed = {b["id"]: b for b in before[-1].content["behaviors"]} if before else {}
+    later = {(b["id"], b["grader_hash"]) for r in records if r.is_exploratory for b in r.content["behaviors"]}
+    changed = tuple(part for part in ("candidate", "replaced", "plan") if before and before[-1].content[part] != now[part])
+    confirmatory, exploratory, refused = [], [], []
+    for behavior in now["behaviors"]:
+        name, grader = behavior["id"], behavior["grader_hash"]
+        same_graders = fixed.get(name, {}).get("grader_hash") == grader
+        if fixed.get(name) == behavior and behavior["tier"] != "exploratory" and not changed:
+            confirmatory.append(name)
+        elif same_graders or behavior["tier"] == "exploratory" or (name, grader) in later:
+            exploratory.append(name)
+        else:
+            refused.append(name)
+    kept = {b["id"] for b in now["behaviors"]}
+    gone = tuple(b["id"] for b in (records[-1].content["behaviors"] if records else []) if b["tier"] == "gate" and b["id"] not in kept)
+    return Coverage(tuple(confirmatory), tuple(exploratory), tuple(refused), gone, changed)

@@ -1,0 +1,92 @@
+"""Labels from people: what a file may say, and what is refused."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.grading.labels import Columns, HumanLabel, agreement, one_per_item, read_labels
+
+
+def written(folder: Path, text: str, name: str = "labels.jsonl") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_way_of_saying_yes_no_abstain_and_unknown_is_read(tmp_path: Path) -> None:
+    said = [1, "1", True, "Yes", 0, "no", False, "ABSTAIN", "", None]
+    labels = read_labels(written(tmp_path, "".join(json.dumps({"response": "r", "label": v}) + "\n" for v in said)))
+    assert [one.label for one in labels] == [True] * 4 + [False] * 3 + [None] * 3
+    assert [one.abstained for one in labels] == [False] * 7 + [True, False, False]
+
+
+def test_unknown_is_never_no(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, "response,label\nx,\ny,1\n", "labels.csv"))
+    assert [one.label for one in labels] == [None, True]
+
+
+def test_nested_columns_and_lists_of_messages_are_read(tmp_path: Path) -> None:
+    row = {"p": {"sorry": True}, "completion": [{"role": "assistant", "content": "Sorry"}], "ask": [{"role": "user", "content": "Hi"}]}
+    path = tmp_path / "labels.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(row).encode()))
+    (one,) = read_labels(path, Columns(label="p.sorry", response="completion", prompt="ask"))
+    assert one.item is not None
+    assert (one.label, one.item.text, one.item.prefix) == (True, "Sorry", [{"role": "user", "content": "Hi"}])
+
+
+def test_an_inverted_column_is_turned_round_and_unknown_stays_unknown(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, "response,label\nx,1\ny,0\nz,\n", "labels.csv"), Columns(is_inverted=True))
+    assert [one.label for one in labels] == [False, True, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        ('{"response": "x", "label": "perhaps"}\n', "l.jsonl", "lines 1$"),
+        ("not json\n", "l.jsonl", "line 1 is not JSON"),
+        ("[1]\n", "l.jsonl", "line 1 is not a JSON object"),
+        ('{"response": "x"}\n', "l.jsonl", 'no column "label"'),
+        ("", "l.jsonl", "no rows"),
+        ("label,response\n1\n", "l.csv", "line 2"),
+        ('{"item_id": "a", "label": 1}\n{"item_id": "a", "label": 0}\n', "l.jsonl", "line 1 and line 2"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_its_lines(tmp_path: Path, text: str, name: str, says: str) -> None:
+    with pytest.raises(BadInputError, match=says):
+        read_labels(written(tmp_path, text, name))
+
+
+def test_mixed_encodings_are_refused_with_the_line_and_without_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes("response,label\ncafé,1\n".encode() + "secret café,0\n".encode("latin-1"))
+    with pytest.raises(BadInputError, match="line 3 is not UTF-8") as caught:
+        read_labels(path)
+    assert "secret" not in str(caught.value)
+
+
+def test_what_most_annotators_say_counts_and_a_tie_abstains() -> None:
+    def said(item: str, *labels: bool) -> list[HumanLabel]:
+        return [HumanLabel(f"line {i}", item, label, annotator=f"a{i}") for i, label in enumerate(labels)]
+
+    found = {one.item_id: one for one in one_per_item([*said("x", True, True, False), *said("y", True, False)])}
+    assert found["x"].label is True
+    assert (found["y"].label, found["y"].abstained) == (None, True)
+
+
+def test_agreement_is_that_of_the_published_example() -> None:
+    """Cohen's kappa of 20 yes-yes, 15 no-no, 5 and 10 mixed is 0.4 (a textbook table of 50)."""
+    table = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
+    labels = [HumanLabel("", str(i), value, annotator=who) for i, pair in enumerate(table) for who, value in zip("ab", pair, strict=True)]
+    found = agreement(labels)
+    assert (found.n_items, found.n_agree) == (50, 35)
+    assert found.cohen_kappa == pytest.approx(0.4)
+    assert found.krippendorff_alpha == pytest.approx(0.4, abs=0.01)
+
+
+def test_agreement_is_undefined_without_double_labels_or_without_variation() -> None:
+    assert agreement([HumanLabel("", "x", True)]).cohen_kappa is None
+    same = [HumanLabel("", str(i), True, annotator=who) for i in range(3) for who in "ab"]
+    assert agreement(same).krippendorff_alpha is None

@@ -1,0 +1,141 @@
+"""Registered first, then answered, then shown."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.tables import CandidateCompletions, ClassifierScores, Preregistration, ProductionScores, RateComparison
+from sim_platform.orchestration import runs
+from sim_platform.orchestration.assets.deidentification import deidentified_corpus
+from sim_platform.orchestration.assets.extraction import consented_log_extract
+from sim_platform.orchestration.assets.replay import candidate_completions
+from sim_platform.orchestration.assets.sampling import stratified_sample
+from sim_platform.orchestration.partitions import register
+from sim_platform.orchestration.registration_flow import register_release, verified
+from sim_platform.orchestration.resources import Deployment
+from sim_platform.registry.home import load_home
+from sim_platform.registry.preregistration import FOLDER
+from sim_platform.reporting.rates import rate_rows
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, write_home, write_yaml
+
+Run = Callable[..., list[str]]
+
+
+def warehouse(home: Path) -> DuckDBFile:
+    return DuckDBFile(home / "warehouse.duckdb")
+
+
+def materialized(home: Path, *assets: dg.AssetsDefinition) -> dg.ExecuteInProcessResult:
+    instance = dg.DagsterInstance.get()
+    register(instance, ("v2",))
+    return dg.materialize([*assets], partition_key="v2", instance=instance, resources={"deployment": Deployment(home_dir=str(home))}, raise_on_error=False)
+
+
+def test_a_run_registers_before_the_first_outcome(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    (record,) = warehouse(home).read(Preregistration).to_dicts()
+    first = warehouse(home).read(CandidateCompletions)["completed_at"].min()
+    assert (record["number"], record["is_exploratory"]) == (1, False)
+    assert record["registered_at"] < first
+    assert verified(load_home(home), warehouse(home), "v2")["problems"] == []
+
+
+def test_nothing_is_sent_without_a_record(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    deployment = {"deployment": Deployment(home_dir=str(home))}
+    dg.materialize([consented_log_extract, deidentified_corpus], instance=dg.DagsterInstance.get(), resources=deployment)
+    assert materialized(home, stratified_sample).success
+    refused = materialized(home, candidate_completions)
+    assert not refused.success
+    assert "sim-platform register v2" in str(refused.failure_data_for_node("candidate_completions").user_failure_data)
+    assert warehouse(home).read(CandidateCompletions).is_empty()
+    register_release(load_home(home), warehouse(home), "v2")
+    assert materialized(home, candidate_completions).success
+
+
+def test_no_rate_is_shown_of_a_release_whose_record_is_gone(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    assert len(runs.stored_rates(load_home(home), "v2"))
+    for file in (home / FOLDER).iterdir():
+        file.unlink()
+    with pytest.raises(SimPlatformError, match="its file is gone"):
+        runs.stored_rates(load_home(home), "v2")
+    with warehouse(home).transaction() as tx:
+        tx.execute("delete from preregistration")
+    with pytest.raises(SimPlatformError, match="v2 is not registered"):
+        runs.stored_rates(load_home(home), "v2")
+
+
+def test_a_change_before_any_outcome_is_amended_by_the_run(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    register_release(load_home(home), warehouse(home), "v2")
+    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "contains", "any": ["pardon"]}]})
+    run(home)
+    records = warehouse(home).read(Preregistration).sort("number")
+    assert records["kind"].to_list() == ["registration", "amendment"]
+    assert "apologises: grader_hash" in records["reason"][1]
+    assert not warehouse(home).read(ClassifierScores)["is_exploratory"].any()
+
+
+def test_a_grader_that_changed_after_outcomes_is_refused_until_it_is_declared_exploratory(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    before = warehouse(home).read(ClassifierScores)
+    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "contains", "any": ["cannot"]}]})
+    said = "\n".join(run(home))
+    assert "the graders of apologises are not the registered ones" in said
+    assert warehouse(home).read(ClassifierScores).sort(pl.all()).equals(before.sort(pl.all()))
+    assert register_release(load_home(home), warehouse(home), "v2", "a better pattern").is_exploratory
+    run(home)
+    marked = warehouse(home).read(ClassifierScores).group_by("behavior").agg(pl.col("is_exploratory").all()).sort("behavior")
+    assert marked.rows() == [("apologises", True), ("mentions_weather", False)]
+    rates = warehouse(home).read(RateComparison)
+    assert rates.filter("is_exploratory")["behavior"].unique().to_list() == ["apologises"]
+    assert "apologises (exploratory)" in [row["behaviour"] for row in rate_rows(rates)]
+
+
+def test_a_new_behaviour_after_outcomes_is_graded_only_as_exploratory(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    new = {**BEHAVIORS[0], "id": "hedges", "graders": [{"kind": "contains", "any": ["something"]}]}
+    write_yaml(home / "behaviors" / "hedges.yaml", new)
+    assert "hedges" in "\n".join(run(home))
+    write_yaml(home / "behaviors" / "hedges.yaml", {**new, "tier": "exploratory"})
+    run(home)
+    assert warehouse(home).read(ClassifierScores, {"behavior": "hedges"})["is_exploratory"].all()
+
+
+def test_a_plan_that_changed_after_outcomes_marks_every_rate(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    write_yaml(home / "models.yaml", {"models": [RECORDED_MODELS[0], {**RECORDED_MODELS[1], "plan": {"sample_size": 20, "floor": 5}}]})
+    run(home)
+    assert warehouse(home).read(RateComparison)["is_exploratory"].all()
+
+
+def test_an_edited_record_stops_the_run_before_anything_is_sent(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    record = register_release(load_home(home), warehouse(home), "v2")
+    record.path.write_text(record.path.read_text().replace('"alpha":0.05', '"alpha":0.5'))
+    said = "\n".join(run(home))
+    assert "was edited" in said
+    assert warehouse(home).read(CandidateCompletions).is_empty()
+
+
+def test_production_is_graded_whole_by_the_same_graders_and_only_what_is_new_again(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    scores = warehouse(home).read(ProductionScores)
+    kept = [i for i in range(60) if i % 17 != 16]
+    assert len(scores) == 2 * len(kept)
+    assert scores.filter(behavior="apologises")["label"].sum() == sum(i % 4 == 0 for i in kept)
+    assert set(scores["grader_hash"]) == set(warehouse(home).read(ClassifierScores)["grader_hash"])
+    run(home)
+    assert warehouse(home).read(ProductionScores).sort(pl.all()).equals(scores.sort(pl.all()))

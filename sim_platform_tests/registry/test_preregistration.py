@@ -1,0 +1,145 @@
+"""What was decided before outcomes: the chain of records, and what it covers."""
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.registry.home import load_home
+from sim_platform.registry.preregistration import FOLDER, Record, broken, coverage, differences, frozen, read_chain, register
+from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, write_home, write_yaml
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return write_home(tmp_path, n=1)
+
+
+def now(path: Path, **graders: str) -> dict[str, Any]:
+    home = load_home(path)
+    return frozen(home, "v2", {b.id: graders.get(b.id, f"hash of {b.id}") for b in home.behaviors}, "2")
+
+
+def make(path: Path, minute: int = 0, reason: str | None = None, seen: bool = False, **graders: str) -> Record:
+    return register(load_home(path), now(path, **graders), prior_rates=[], reason=reason, outcomes_seen=seen, now=START + timedelta(minutes=minute))
+
+
+def test_a_record_is_canonical_json_with_a_hash_that_sha256sum_checks(home: Path) -> None:
+    record = make(home)
+    assert record.path.name == "0001-v2.json"
+    assert json.loads(record.path.read_text()) == record.content
+    subprocess.run(["sha256sum", "--check", "--status", f"{record.path.name}.sha256"], cwd=home / FOLDER, check=True)
+
+
+def test_a_record_holds_what_decides_and_no_key(home: Path) -> None:
+    models = [{**RECORDED_MODELS[0]}, {**RECORDED_MODELS[1], "provider": "openai", "base_url": "http://x/v1", "model": "m", "api_key_env": "SECRET_KEY"}]
+    write_yaml(home / "models.yaml", {"models": models})
+    content = make(home).content
+    assert {"behaviors", "plan", "candidate", "replaced", "rules", "estimator_version", "prior_rates", "registered_at"} <= content.keys()
+    assert content["plan"]["salt"] == "r1"
+    assert content["rules"]["alpha"] == 0.05
+    assert content["behaviors"][0]["grader_hash"] == "hash of apologises"
+    assert "SECRET_KEY" not in json.dumps(content)
+
+
+def test_records_are_chained_and_an_untouched_chain_holds(home: Path) -> None:
+    first, second = make(home), make(home, 1, "graders were wrong", apologises="new")
+    assert second.content["previous"] == first.sha256
+    assert (second.content["kind"], second.content["reason"]) == ("amendment", "graders were wrong")
+    assert broken(read_chain(home), {1: first.sha256, 2: second.sha256}) == []
+
+
+def test_an_amendment_needs_a_reason_and_a_difference(home: Path) -> None:
+    make(home)
+    with pytest.raises(BadInputError, match="needs a reason"):
+        make(home, 1, apologises="new")
+    with pytest.raises(BadInputError, match="nothing to amend"):
+        make(home, 1, "why not")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_edited_file_is_detected_and_nothing_is_added_to_it(home: Path, which: int) -> None:
+    records = [make(home), make(home, 1, "r", apologises="new")]
+    path = records[which].path
+    path.write_text(path.read_text().replace('"alpha":0.05', '"alpha":0.5'))
+    assert any("was edited" in line for line in broken(read_chain(home)))
+    with pytest.raises(SimPlatformError, match="chain of pre-registrations is broken"):
+        make(home, 2, "more", apologises="newer")
+
+
+def test_an_edit_that_fixes_the_hash_too_is_detected_by_the_chain_or_the_warehouse(home: Path) -> None:
+    first, last = make(home), make(home, 1, "r", apologises="new")
+    for record in (first, last):
+        record.path.write_text(record.path.read_text().replace('"alpha":0.05', '"alpha":0.5'))
+        changed = next(r for r in read_chain(home) if r.number == record.number)
+        record.path.with_name(f"{record.path.name}.sha256").write_text(f"{changed.sha256}  {record.path.name}\n")
+    assert any("does not follow" in line for line in broken(read_chain(home)))
+    assert any("0002-v2.json: differs from the record in the warehouse" in line for line in broken(read_chain(home), {2: last.sha256}))
+
+
+def test_a_record_that_was_taken_out_is_missed(home: Path) -> None:
+    first, last = make(home), make(home, 1, "r", apologises="new")
+    first.path.unlink()
+    assert any("record 1 is missing" in line for line in broken(read_chain(home)))
+    last.path.unlink()
+    assert any("its file is gone" in line for line in broken(read_chain(home), {2: last.sha256}))
+
+
+def test_a_clock_that_was_set_back_registers_nothing(home: Path) -> None:
+    make(home, 10)
+    with pytest.raises(SimPlatformError, match="before the last record's"):
+        make(home, 5, "r", apologises="new")
+    assert len(read_chain(home)) == 1
+
+
+def test_a_file_that_is_no_record_is_named(home: Path) -> None:
+    make(home).path.write_text("{}")
+    with pytest.raises(SimPlatformError, match=r"0001-v2\.json"):
+        read_chain(home)
+
+
+def test_what_differs_is_said_in_words(home: Path) -> None:
+    before = now(home)
+    write_yaml(home / "behaviors" / "mentions_weather.yaml", {**BEHAVIORS[1], "definition": "Other."})
+    (home / "behaviors" / "apologises.yaml").rename(home / "behaviors" / "says_sorry.yaml")
+    write_yaml(home / "behaviors" / "says_sorry.yaml", {**BEHAVIORS[0], "id": "says_sorry"})
+    assert differences(before, now(home)) == [
+        "behaviour apologises: registered, not graded now",
+        "behaviour mentions_weather: definition",
+        "behaviour says_sorry: not registered",
+    ]
+
+
+def test_what_is_registered_before_outcomes_is_confirmatory_and_nothing_else(home: Path) -> None:
+    records = [make(home)]
+    assert coverage(records, now(home)).confirmatory == ("apologises", "mentions_weather")
+    changed = coverage(records, now(home, apologises="new"))
+    assert (changed.confirmatory, changed.refused) == (("mentions_weather",), ("apologises",))
+    records.append(make(home, 1, "after", seen=True, apologises="new"))
+    after = coverage(records, now(home, apologises="new"))
+    assert (after.confirmatory, after.exploratory, after.refused) == (("mentions_weather",), ("apologises",), ())
+
+
+def test_an_exploratory_tier_is_never_confirmatory_and_never_refused(home: Path) -> None:
+    records = [make(home)]
+    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "tier": "exploratory"})
+    assert coverage(records, now(home, apologises="new")).exploratory == ("apologises",)
+
+
+def test_a_plan_that_changed_makes_everything_exploratory(home: Path) -> None:
+    records = [make(home)]
+    models = [RECORDED_MODELS[0], {**RECORDED_MODELS[1], "plan": {"sample_size": 41, "strata": ["surface"], "floor": 5}}]
+    write_yaml(home / "models.yaml", {"models": models})
+    found = coverage(records, now(home))
+    assert (found.changed, found.confirmatory, found.exploratory) == (("plan",), (), ("apologises", "mentions_weather"))
+
+
+def test_a_first_record_after_outcomes_is_exploratory(home: Path) -> None:
+    found = coverage([make(home, seen=True)], now(home))
+    assert (found.confirmatory, found.exploratory) == ((), ("apologises", "mentions_weather"))
