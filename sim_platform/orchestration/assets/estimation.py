@@ -99,7 +99,9 @@ class ReportConfig(dg.Config):
     examples: int = 3  # de-identified responses per behaviour; 0: none
 
 
-@dg.asset(deps=["release_gate", "rate_comparison"], partitions_def=MODEL_VERSIONS, group_name="reporting", kinds={"html"})
+@dg.asset(
+    deps=["release_gate", "rate_comparison", "rate_forecast", "forecast_scorecard", "calibration"], partitions_def=MODEL_VERSIONS, group_name="reporting", kinds={"html"}
+)
 @guarded
 def release_report(context: dg.AssetExecutionContext, deployment: Deployment, config: ReportConfig) -> dg.MaterializeResult[None]:
     """One self-contained page per release in reports/ of the home (HTML, with JSON and CSV beside it): verdict, rates, charts, what is missing, spend, examples, limits, hashes.
