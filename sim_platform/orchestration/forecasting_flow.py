@@ -152,13 +152,18 @@ def enter_forecasts(warehouse: DuckDBFile, made: pl.DataFrame) -> int:
 def _enter(warehouse: DuckDBFile, rows: list[dict[str, Any]]) -> int:
     now = datetime.now(UTC)
     empty = dict.fromkeys(("method", "low", "high", "log_variance", "prior_rate", "floor", "events", "messages"))
-    entries = frame(ForecastLedger, [{**empty, **row, "entry_id": sha256(row), "entered_at": now} for row in rows])
+    entries = frame(ForecastLedger, [{**empty, **row, "entry_id": sha256(_rounded(row)), "entered_at": now} for row in rows])
     with warehouse.transaction() as tx:
         tx.ensure(ForecastLedger)
         there = set(tx.query("select entry_id from forecast_ledger")["entry_id"])
         new = entries.filter(~pl.col("entry_id").is_in(there)).unique("entry_id", maintain_order=True)
         tx.append(ForecastLedger, new)
     return len(new)
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Nine digits: sums of several threads differ in the last ones."""
+    return {name: f"{value:.9g}" if isinstance(value, float) else value for name, value in row.items()}
 
 
 def first_forecasts(ledger: pl.DataFrame) -> pl.DataFrame:
