@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sim_platform"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-STAGES = ("extraction", "deidentification", "sampling", "replay", "grading", "estimation")
+STAGES = ("extraction", "deidentification", "sampling", "replay", "grading", "estimation", "forecasting")
 ROOMS = (*STAGES, "contracts", "registry", "warehouse", "reporting", "orchestration", "terminal", "commands", "cli", "definitions")
 
 OURS = {

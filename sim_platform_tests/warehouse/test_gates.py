@@ -19,6 +19,7 @@ from sim_platform.contracts.tables import (
     ExtractionAccounting,
     QuarantinedRows,
     RateComparison,
+    ReleaseGate,
     StratifiedSample,
     Table,
     dtypes,
@@ -88,6 +89,11 @@ def score(key: str, behavior: str = "b", arm: str = "candidate", k: int = 0, **v
 def rate(behavior: str = "b", arm: str = "candidate", **values: Any) -> dict[str, Any]:
     known = {"model_version": "v2", "replaces": "v1", "behavior": behavior, "arm": arm, "undesired": "increase", "measures": "model"}
     return row(RateComparison, **{**known, "n": 1, "n_missing": 0, "events": 1, "rate": 1.0, "low": 0.1, "high": 4.0, **values})
+
+
+def decision(behavior: str = "b", **values: Any) -> dict[str, Any]:
+    known = {"model_version": "v2", "behavior": behavior, "tier": "gate", "verdict": "PASS", "against": "control", "margin": 2.0, "block_above": 1.25, "harm_high": 1.5}
+    return row(ReleaseGate, **{**known, **values})
 
 
 @pytest.fixture
@@ -186,6 +192,18 @@ KEEPS: dict[str, tuple[Gate, Stored]] = {
         gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
         {ClassifierScores: [score("a", label=None, missing_reason="x")], RateComparison: [rate(n=0, n_missing=1, events=0, rate=None, low=None, high=None)]},
     ),
+    "a decision for each compared behaviour": (
+        gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT,
+        {RateComparison: [rate(), rate(arm="control")], ReleaseGate: [decision(), decision("never_graded", verdict="INCONCLUSIVE")]},
+    ),
+    "a pass by the ceiling": (
+        gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT,
+        {RateComparison: [rate()], ReleaseGate: [decision(harm_high=9.0, ceiling=0.01, rate_high=0.005)]},
+    ),
+    "nothing blocks": (
+        gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE,
+        {ReleaseGate: [decision(), decision("c", verdict="INCONCLUSIVE"), decision(model_version="v3", verdict="BLOCK")]},
+    ),
     "another release's rates": (
         gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
         {ClassifierScores: [score("a"), score("a", model_version="v3")], RateComparison: [rate(), rate("c", model_version="v4")]},
@@ -193,6 +211,11 @@ KEEPS: dict[str, tuple[Gate, Stored]] = {
 }
 
 BREAKS: dict[str, tuple[Gate, Stored]] = {
+    "a compared behaviour without decision": (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, {RateComparison: [rate(), rate("c")], ReleaseGate: [decision()]}),
+    "two decisions for one behaviour": (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, {RateComparison: [rate()], ReleaseGate: [decision(), decision()]}),
+    "a pass beyond the margin": (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, {RateComparison: [rate()], ReleaseGate: [decision(harm_high=2.5)]}),
+    "a pass above the ceiling": (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, {RateComparison: [rate()], ReleaseGate: [decision(ceiling=0.01, rate_high=0.02)]}),
+    "a behaviour blocks": (gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE, {ReleaseGate: [decision(), decision("c", verdict="BLOCK")]}),
     "a row is lost": (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {ExtractionAccounting: accounted(rows_in=3, extracted=2)}),
     "a row came twice": (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, {ExtractionAccounting: accounted(rows_in=1, extracted=1, dropped=1)}),
     "a file's rows went to another file": (

@@ -1,0 +1,91 @@
+"""Weights that make a sample look like the newest traffic.
+
+Belongs here: post-stratification to a joint mix, raking to margins, what the weighting costs. Does not: deciding which mix (drift), rates (forecast).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from sim_platform.forecasting.forecast import Array, Counts
+
+CAP = 5.0  # a stratum's weight may grow at most this many times; a convention
+
+
+def mix_factors(sample_mix: npt.ArrayLike, newest_mix: npt.ArrayLike, cap: float = CAP) -> Array:
+    """Factor per stratum on its design weights, mean 1 over the sample: newest share / sample share, at most `cap`.
+
+    Raises:
+        ValueError: unequal lengths, shares that are negative, a stratum of the newest mix that the sample has nothing of, with its place.
+    """
+    sampled, newest = (np.asarray(m, dtype=np.float64) for m in (sample_mix, newest_mix))
+    if sampled.shape != newest.shape or sampled.ndim != 1:
+        raise ValueError(f"sample_mix and newest_mix must be lists of one length: {sampled.shape}, {newest.shape}")
+    if not (np.isfinite(sampled).all() and np.isfinite(newest).all() and (sampled >= 0).all() and (newest >= 0).all() and sampled.sum() > 0 and newest.sum() > 0):
+        raise ValueError("shares must be finite, not negative, and not all zero")
+    if len(empty := np.flatnonzero((sampled == 0) & (newest > 0))):
+        raise ValueError(f"stratum {int(empty[0])} has newest traffic and no sampled unit; merge it with another")
+    sampled, newest = sampled / sampled.sum(), newest / newest.sum()
+    factors = np.minimum(np.divide(newest, sampled, out=np.zeros_like(newest), where=sampled > 0), cap)
+    return np.asarray(factors / (factors * sampled).sum())
+
+
+def rake(cells: npt.ArrayLike, margins: Sequence[npt.ArrayLike], cap: float = CAP, rounds: int = 200) -> Array:
+    """Factors per cell so that the margins of cells x factors are those wanted, where only margins of the newest mix are known.
+
+    Args:
+        cells: sample shares, one axis per variable. margins: wanted shares per variable, in the order of the axes. cap: largest ratio of a factor to the mean.
+
+    Source: iterative proportional fitting, Deming & Stephan 1940, Annals of Mathematical Statistics 11:427.
+
+    Raises:
+        ValueError: margins that do not fit the axes, or a wanted level that the sample has nothing of.
+    """
+    table = np.asarray(cells, dtype=np.float64)
+    if len(margins) != table.ndim:
+        raise ValueError(f"give one margin per axis: {len(margins)} for {table.ndim}")
+    wanted = [np.asarray(m, dtype=np.float64) / np.sum(m) for m in margins]
+    fitted = table / table.sum()
+    for axis, margin in enumerate(wanted):
+        have = fitted.sum(axis=tuple(a for a in range(table.ndim) if a != axis))
+        if have.shape != margin.shape:
+            raise ValueError(f"margin {axis} has {margin.size} levels, the sample {have.size}")
+        if np.any((have == 0) & (margin > 0)):
+            raise ValueError(f"margin {axis}: level {int(np.flatnonzero((have == 0) & (margin > 0))[0])} has newest traffic and no sampled unit")
+    start = fitted.copy()
+    for _ in range(rounds):
+        for axis, margin in enumerate(wanted):
+            have = fitted.sum(axis=tuple(a for a in range(table.ndim) if a != axis))
+            step = np.divide(margin, have, out=np.zeros_like(margin), where=have > 0)
+            fitted = fitted * step.reshape([-1 if a == axis else 1 for a in range(table.ndim)])
+    factors = np.minimum(np.divide(fitted, start, out=np.zeros_like(start), where=start > 0), cap)
+    return np.asarray(factors / (factors * start).sum())
+
+
+def effective_counts(strata: Mapping[str, tuple[Array, Array, Array]], factors: Array) -> dict[str, Counts]:
+    """Effective counts per behaviour after post-stratification.
+
+    Args:
+        strata: behaviour to (y, v, exposure) per stratum: sums of w x and of w^2 x over labelled prefixes, and of w, with design weights w.
+        factors: per stratum, on the design weights.
+
+    Returns:
+        x = y^2 / v events in e = y / v messages; without an event, x = 0 and e the Kish size that one event of the mean weight would have.
+    """
+    found = {}
+    for behavior, (y, v, exposure) in strata.items():
+        whole = float((factors * exposure).sum())
+        total, variance = float((factors * y).sum()) / whole, float((factors**2 * v).sum()) / whole**2
+        if total > 0:
+            found[behavior] = Counts(np.array(total**2 / variance), np.array(total / variance))
+        else:
+            found[behavior] = Counts(np.array(0.0), np.array(whole**2 / max(float((factors**2 * exposure).sum()), 1e-300)))
+    return found
+
+
+def kept_size(sample_mix: npt.ArrayLike, factors: npt.ArrayLike) -> float:
+    """Share of the effective sample size that the factors leave, in (0, 1] (Kish)."""
+    shares, f = np.asarray(sample_mix, dtype=np.float64), np.asarray(factors, dtype=np.float64)
+    shares = shares / shares.sum()
+    return float((shares * f).sum() ** 2 / (shares * f**2).sum())

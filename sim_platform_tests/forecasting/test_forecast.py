@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim_platform.forecasting.forecast import Counts, Forecast, calibrated, direction, discrepancy, persistence, simulated
+from sim_platform.forecasting.worlds import BASE, PESSIMISTIC, draw, forecasts, validate
+
+
+def counts(x: list[float], e: float) -> Counts:
+    return Counts(np.array(x, dtype=np.float64), np.full(len(x), e))
+
+
+def test_with_many_events_the_control_arm_takes_the_simulators_bias_out() -> None:
+    """Simulated rates are all 1.6 times what production shows; the first behaviour doubles."""
+    production, control = counts([1000] * 12, 1e6), counts([1600] * 12, 1e6)
+    candidate = counts([3200] + [1600] * 11, 1e6)
+    found = calibrated(candidate, production, control)
+    assert found.rate[0] == pytest.approx(2e-3, rel=0.06)
+    assert found.rate[1:] == pytest.approx(np.full(11, 1e-3), rel=0.03)
+    assert simulated(candidate).rate[0] == pytest.approx(3.2e-3, rel=0.01)
+    assert found.chance_of_increase[0] > 0.99
+
+
+def test_with_few_events_the_forecast_stays_near_what_production_showed() -> None:
+    production, candidate = counts([200] * 10, 1e6), counts([0] + [2] * 9, 1e4)
+    found = calibrated(candidate, production, counts([2] * 10, 1e4))
+    assert found.rate == pytest.approx(np.full(10, 2e-4), rel=0.4)
+    assert direction(float(found.chance_of_increase[0])) == "no call"
+
+
+def test_without_production_or_control_it_still_forecasts_and_says_that_it_knows_less() -> None:
+    candidate, production, control = counts([50, 5, 0, 500], 1e5), counts([40, 4, 1, 400], 1e5), counts([42, 6, 0, 420], 1e5)
+    whole, no_control, alone = calibrated(candidate, production, control), calibrated(candidate, production, None), calibrated(candidate, None, None)
+    for found in (whole, no_control, alone):
+        assert np.all((found.rate > 0) & (found.rate < 0.05))
+        assert np.all(np.isfinite(found.log_variance))
+    assert no_control.log_variance[3] > whole.log_variance[3]
+    assert alone.log_variance[3] > whole.log_variance[3]
+
+
+cells = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=25)
+
+
+@settings(max_examples=40)
+@given(rows=cells, seed=st.integers(0, 9))
+def test_any_counts_give_rates_between_0_and_1_and_the_order_of_behaviours_does_not_matter(rows: list[tuple[int, int, int]], seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(rows))
+
+    def of(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Forecast:
+        x1, x0, q = (counts([float(rows[i][part]) for i in indices], 20_000) for part in range(3))
+        return calibrated(x1, q, x0)
+
+    found, shuffled = of(np.arange(len(rows))), of(order)
+    low, high = found.interval(20_000, 0.3)
+    assert np.all((found.rate > 0) & (found.rate <= 1) & (low <= found.rate) & (found.rate <= high))
+    assert np.all((found.chance_of_increase >= 0) & (found.chance_of_increase <= 1))
+    assert shuffled.rate == pytest.approx(found.rate[order], rel=1e-6)
+
+
+def test_rates_above_one_half_stay_rates() -> None:
+    found = calibrated(counts([90, 100], 100), counts([80, 100], 100), counts([85, 100], 100))
+    low, high = found.interval(100, 0.3)
+    assert np.all((found.rate <= 1) & (high <= 1) & (low > 0))
+
+
+def test_discrepancy_starts_at_a_published_median_error_and_learns_from_residuals() -> None:
+    """Without residuals .60, a median error of 1.5: exp(.6745 x .60)."""
+    random = np.random.default_rng(2)
+    assert discrepancy([], []) == pytest.approx(0.60, abs=0.01)
+    small, large = random.normal(0, 0.15, 60), random.normal(0, 1.0, 60)
+    assert discrepancy(small, np.full(60, 0.001)) == pytest.approx(0.17, abs=0.05)
+    assert discrepancy(large, np.full(60, 0.001)) == pytest.approx(1.0, abs=0.15)
+    assert discrepancy(small, np.full(60, 5.0)) > 0.05  # residuals that say nothing leave the start
+    for bad in (([1.0], []), ([np.nan], [0.1]), ([0.1], [-1.0])):
+        with pytest.raises(ValueError, match="residuals"):
+            discrepancy(*bad)
+
+
+def test_persistence_is_what_production_showed() -> None:
+    assert persistence(counts([9.5], 1e4)).rate == pytest.approx([1e-3])
+
+
+@pytest.mark.parametrize(("chance", "call"), [(0.81, "increase"), (0.5, "no call"), (0.19, "decrease")])
+def test_a_direction_is_called_only_when_it_is_likely(chance: float, call: str) -> None:
+    assert direction(chance) == call
+
+
+def test_in_synthetic_worlds_the_full_method_beats_the_simulated_rate_and_persistence() -> None:
+    """60 worlds of 50,000 messages: the documented figures are of 200."""
+    for world, limit in ((BASE, 1.34), (PESSIMISTIC, 1.48)):
+        found = validate(world, 50_000, 60)
+        full, naive, same = (found[name]["median"] for name in ("M7", "M0", "persistence"))  # type: ignore[index]  # dictionaries
+        assert full <= limit
+        assert full <= 0.95 * naive
+        assert full <= same
+        assert 0.87 <= float(str(found["coverage_90"])) <= 0.97
+
+
+def test_a_world_is_the_same_each_time_and_its_counts_follow_its_rates() -> None:
+    one, two = (draw(BASE, 200_000, 3, np.random.default_rng(4)) for _ in range(2))
+    assert np.array_equal(one.candidate, two.candidate)
+    assert one.candidate.shape == (3, 20, 24)
+    assert one.deployed_events.sum() == pytest.approx(one.deployed_rate.sum() * 200_000, rel=0.05)
+    assert set(forecasts(one)) == {"persistence", "M0", "M2", "M3", "M7"}
