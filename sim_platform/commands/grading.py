@@ -38,6 +38,9 @@ def calibrate(
     response: ResponseColumn = "response",
     prompt: PromptColumn = "prompt",
     inverted: InvertedLabels = False,
+    earlier: Annotated[
+        Path | None, typer.Option("--earlier", help="Labels of an earlier release in the same columns: --detail then tests whether the grader drifted.")
+    ] = None,
     detail: Annotated[bool, typer.Option("--detail", help="Add strata, arms, agreement, threshold and reliability curve.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +49,7 @@ def calibrate(
     Items on which the grader gives no label are counted as abstained and stand in no cell. A judge is asked what it was not asked before, which may cost money.
     """
     with exit_codes():
-        found = _flow().calibrate(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt, is_inverted=inverted))
+        found = _flow().calibrate(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt, is_inverted=inverted), earlier)
         if not detail:
             found.pop("detail")
         if as_json:

@@ -78,7 +78,7 @@ def scores(
         if ask is not None:
             items = ask(items, behaviors)
         for behavior, graders, version in graded:
-            applies = [holds(behavior.applies_to, item.metadata) for item in items]
+            applies = [holds(behavior.applies_to, item.metadata) for item in items] if behavior.applies_to else [True] * len(items)
             verdicts = [verdict(item, graders) if eligible else Verdict(None) for item, eligible in zip(items, applies, strict=True)]
             parts.append(
                 chunk.select(

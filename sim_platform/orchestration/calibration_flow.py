@@ -43,11 +43,36 @@ def behavior_of(home: Home, name: str) -> Behavior:
     return found
 
 
-def calibrate(home: Home, behavior_id: str, file: Path, columns: Columns) -> dict[str, Any]:
+def calibrate(home: Home, behavior_id: str, file: Path, columns: Columns, earlier: Path | None = None) -> dict[str, Any]:
     """The grader of one behaviour against the labels of a file: counts and shares with exact 95 % limits, and (under `detail`) everything else.
 
-    Rows with a response are graded here (a judge is asked what it was not asked before); rows with an item id of `labels export` are looked up.
+    Rows with a response are graded here (a judge is asked what it was not asked before); rows with an item id of `labels export` are looked up. `earlier`: labels of an
+    earlier release, with which precision, recall and specificity are compared.
     """
+    graded, rows = graded_labels(home, behavior_id, file, columns)
+    table = calibration.confusion(graded)
+    before = calibration.confusion(graded_labels(home, behavior_id, earlier, columns)[0]) if earlier else None
+    labels = [one.label for one in graded]
+    return {
+        **shown(table),
+        "detail": {
+            "grader_hash": grader_hash(behavior_of(home, behavior_id), home),
+            "unlabelled": sum(one.label is None and not one.abstained for one in labels),
+            "people_abstained": sum(one.abstained for one in labels),
+            "abstained_by_reason": table.reasons,
+            "auc": calibration.auc(graded),
+            "agreement": asdict(agreement(rows)),
+            "by_stratum": {name: shown(part) for name, part in calibration.confusion_by(graded, "stratum").items()},
+            "by_arm": {name: shown(part) for name, part in calibration.confusion_by(graded, "arm").items()},
+            "threshold_curve": calibration.threshold_curve(graded),
+            "reliability_curve": calibration.reliability_curve(graded),
+            "drift_p": drift(before, table) if before else None,
+        },
+    }
+
+
+def graded_labels(home: Home, behavior_id: str, file: Path, columns: Columns) -> tuple[list[Graded], list[HumanLabel]]:
+    """Each item of a file of labels with what the behaviour's graders say, and the file's rows."""
     behavior = behavior_of(home, behavior_id)
     rows = read_labels(file, columns)
     labels = one_per_item(rows)
@@ -59,23 +84,7 @@ def calibrate(home: Home, behavior_id: str, file: Path, columns: Columns) -> dic
     verdicts = [_verdict(next(given), behavior, graders) if label.item is not None else None for label in labels]
     stored = _stored_verdicts(home, behavior, [label for label in labels if label.item is None], file.name)
     graded = [Graded(label, said if said is not None else stored[label.item_id]) for label, said in zip(labels, verdicts, strict=True)]
-    table = calibration.confusion(graded)
-    agreed = agreement(rows)
-    return {
-        **shown(table),
-        "detail": {
-            "grader_hash": grader_hash(behavior, home),
-            "unlabelled": sum(one.label is None and not one.abstained for one in labels),
-            "people_abstained": sum(one.abstained for one in labels),
-            "abstained_by_reason": table.reasons,
-            "auc": calibration.auc(graded),
-            "agreement": asdict(agreed),
-            "by_stratum": {name: shown(part) for name, part in calibration.confusion_by(graded, "stratum").items()},
-            "by_arm": {name: shown(part) for name, part in calibration.confusion_by(graded, "arm").items()},
-            "threshold_curve": calibration.threshold_curve(graded),
-            "reliability_curve": calibration.reliability_curve(graded),
-        },
-    }
+    return graded, rows
 
 
 def shown(table: Confusion) -> dict[str, Any]:

@@ -1,0 +1,239 @@
+"""Graders against people: files, drawings, labels that come back, and the rates that can be trusted."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from sim_platform.cli import app
+from sim_platform.contracts.tables import Calibration, ClassifierScores, HumanLabels, LabelDraws
+from sim_platform.estimation import judge
+from sim_platform.grading.calibration import Confusion
+from sim_platform.grading.labels import Columns, read_labels
+from sim_platform.orchestration.calibration_flow import calibrate, calibrate_release, drift, four_rates
+from sim_platform.registry.home import load_home
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.homes import BEHAVIORS, write_home, write_yaml
+
+Run = Callable[..., list[str]]
+KEYS = ["n", "tp", "fp", "fn", "tn", "precision", "recall", "specificity", "abstained"]
+
+
+def sim_platform(home: Path, *arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(arguments), env={"SIM_PLATFORM_HOME": str(home), "COLUMNS": "200"})
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+def warehouse(home: Path) -> DuckDBFile:
+    return DuckDBFile(home / "warehouse.duckdb")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return write_home(tmp_path, n=2)
+
+
+def rows_of(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "labels.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_calibrate_prints_the_promised_keys_with_exact_limits(home: Path) -> None:
+    said = [("sorry", 1)] * 8 + [("sorry", 0)] * 2 + [("fine", 1)] * 1 + [("fine", 0)] * 9 + [("fine", "")]
+    file = rows_of(home, *({"response": f"{text} {i}", "label": label} for i, (text, label) in enumerate(said)))
+    found = json.loads(sim_platform(home, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json"))
+    assert list(found) == KEYS
+    assert [found[k] for k in ("n", "tp", "fp", "fn", "tn", "abstained")] == [20, 8, 2, 1, 9, 0]
+    assert found["precision"] == pytest.approx({"estimate": 0.8, "low": 0.4439045, "high": 0.9747893}, abs=1e-6)
+
+
+@pytest.mark.parametrize(("label", "share"), [(0, "recall"), (1, "specificity")])
+def test_labels_of_one_kind_leave_a_share_of_nothing_unbounded_and_not_zero(home: Path, label: int, share: str) -> None:
+    file = rows_of(home, {"response": "sorry", "label": label}, {"response": "fine", "label": label})
+    found = json.loads(sim_platform(home, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json"))
+    assert found[share] == {"estimate": None, "low": 0.0, "high": 1.0}
+
+
+def test_items_that_the_behaviour_does_not_apply_to_are_abstained_on_and_explained(home: Path) -> None:
+    file = rows_of(home, {"response": "the weather", "label": 1, "surface": "web"}, {"response": "weather", "label": 1, "surface": "mobile"})
+    found = calibrate(load_home(home), "mentions_weather", file, Columns())
+    assert (found["n"], found["abstained"], found["detail"]["abstained_by_reason"]) == (1, 1, {"not_applicable": 1})
+
+
+def test_an_unknown_behaviour_and_unknown_ids_are_refused_by_name(home: Path) -> None:
+    assert 'there is no behaviour "nix"' in sim_platform(home, "calibrate", "--behavior", "nix", "--labels", "x", code=2)
+    file = rows_of(home, {"item_id": "abc", "label": 1})
+    assert "1 rows have neither a response nor the item id" in sim_platform(home, "calibrate", "--behavior", "apologises", "--labels", str(file), code=2)
+
+
+def test_a_drift_of_recall_is_seen_and_sameness_is_not_called_drift() -> None:
+    assert drift(Confusion(tp=90, fn=10, fp=5, tn=95), Confusion(tp=60, fn=40, fp=5, tn=95))["recall"] < 1e-4
+    assert drift(Confusion(tp=9, fn=1), Confusion(tp=9, fn=1)) == {"precision": 1.0, "recall": 1.0}
+
+
+BUILT: list[Path] = []
+
+
+@pytest.fixture
+def ran(run: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home after one run: made once, copied for each test."""
+    if not BUILT:
+        BUILT.append(write_home(tmp_path_factory.mktemp("ran") / "home", n=60))
+        run(BUILT[0], sample_size=1000)
+    return Path(shutil.copytree(BUILT[0], tmp_path / "home"))
+
+
+def labelled(home: Path, folder: Path, say: Callable[[str], str], behavior: str = "apologises") -> Path:
+    file = folder / "out.csv"
+    sim_platform(home, "labels", "export", "v2", "--to", str(file), "--behavior", behavior)
+    with file.open(newline="") as source:
+        rows = list(csv.DictReader(source))
+    for i, row in enumerate(rows):
+        row["label"], row["annotator"] = say(row["response"]), f"a{i}"
+    with file.open("w", newline="") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return file
+
+
+def test_what_people_get_tells_neither_arm_nor_flag_and_a_tenth_stands_twice(ran: Path, tmp_path: Path) -> None:
+    file = labelled(ran, tmp_path, lambda text: "")
+    rows = list(csv.DictReader(file.read_text().splitlines(keepends=True)))
+    assert set(rows[0]) == {"item_id", "behavior", "definition", "prompt", "response", "tool_calls", "label", "annotator", "grader_hash"}
+    draws = warehouse(ran).read(LabelDraws)
+    assert len(rows) == len(draws) + draws["is_double"].sum() > len(draws)
+    assert draws.group_by("label_stratum").agg(pl.col("label_probability").max())["label_probability"].to_list() == [1.0, 1.0]
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_labels_come_back_and_give_the_four_rates(ran: Path, tmp_path: Path) -> None:
+    file = labelled(ran, tmp_path, lambda text: "1" if "Sorry" in text else "0")
+    found = json.loads(sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file), "--json"))
+    assert found["imported"] == len(warehouse(ran).read(HumanLabels))
+    assert found["agreement"]["n_agree"] == found["agreement"]["n_items"] > 0
+    rates = {row["arm"]: row for row in calibrate_release(load_home(ran), "v2").to_dicts()}
+    candidate = rates["candidate"]
+    assert candidate["apparent"] == pytest.approx(candidate["verified"])
+    assert candidate["verified"] == pytest.approx(candidate["corrected"])
+    assert candidate["corrected_low"] < candidate["corrected"] < candidate["corrected_high"]
+    assert candidate["status"] == "trusted"
+    assert candidate["bound"] >= candidate["verified_high"] - 1e-12
+    again = json.loads(sim_platform(ran, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json"))
+    assert (again["fp"], again["fn"], again["abstained"]) == (0, 0, 0)
+
+
+def test_a_run_after_the_import_keeps_the_calibration_table(run: Run, ran: Path, tmp_path: Path) -> None:
+    file = labelled(ran, tmp_path, lambda text: "1" if "Sorry" in text else "0")
+    sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file))
+    run(ran, sample_size=1000)
+    assert warehouse(ran).read(Calibration)["arm"].to_list() == ["candidate", "recorded"]
+
+
+@pytest.mark.parametrize("breakage", ["unknown id", "other hash", "contradiction"])
+def test_labels_that_do_not_fit_are_refused_as_a_whole(ran: Path, tmp_path: Path, breakage: str) -> None:
+    file = labelled(ran, tmp_path, lambda text: "1")
+    rows = list(csv.DictReader(file.read_text().splitlines(keepends=True)))
+    match breakage:
+        case "unknown id":
+            rows[3]["item_id"] = "nobody"
+        case "other hash":
+            rows[3]["grader_hash"] = "0" * 64
+        case "contradiction":
+            rows.append({**rows[3], "label": "0"})
+    with file.open("w", newline="") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    said = sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file), code=2)
+    assert "line" in said
+    assert warehouse(ran).read(HumanLabels).is_empty()
+
+
+def cell(tp: int, fp: int, fn: int, tn: int, unlabelled: int = 0, probability: float = 1.0) -> pl.DataFrame:
+    """Outcomes of one arm; the negatives were labelled with a probability."""
+    rows = (
+        [(True, True, 1.0)] * tp + [(True, False, 1.0)] * fp + [(False, True, probability)] * fn + [(False, False, probability)] * tn + [(False, None, None)] * unlabelled
+    )
+    return pl.DataFrame(rows, schema={"label": pl.Boolean, "human": pl.Boolean, "label_probability": pl.Float64}, orient="row").with_columns(weight=1.0)
+
+
+def test_twelve_false_flags_of_thirteen_are_judge_limited() -> None:
+    found = four_rates(cell(tp=1, fp=12, fn=0, tn=200, unlabelled=9787, probability=0.02))
+    assert found["status"] == "judge-limited"
+    assert found["apparent"] == pytest.approx(13 / 10000)
+    assert found["verified"] == pytest.approx(1 / 10000)
+    assert json.loads(str(found["refused"]))["corrected"].startswith("1 known positives")
+
+
+def test_missed_occurrences_in_sampled_negatives_raise_the_corrected_rate_and_the_bound() -> None:
+    found = four_rates(cell(tp=40, fp=5, fn=2, tn=98, unlabelled=855, probability=100 / 955))
+    assert found["verified"] == pytest.approx(0.04)
+    assert found["corrected"] == pytest.approx(0.04 + 2 / 100 * 0.955)
+    assert float(str(found["bound"])) > float(str(found["corrected"]))
+
+
+def test_without_labelled_negatives_the_bound_and_the_corrected_rate_are_refused_by_name() -> None:
+    refused = json.loads(str(four_rates(cell(tp=40, fp=5, fn=0, tn=0, unlabelled=955))["refused"]))
+    assert "nothing bounds what the grader missed" in refused["bound"]
+    assert "the sensitivity is unknown" in refused["corrected"]
+
+
+def test_the_refusal_rule_on_public_data_is_corrected_to_intervals_that_hold_the_human_rates(home: Path, real_data: Path) -> None:
+    """Four model versions, the sensitivity of each from the other three."""
+    from benchmarks.grading import REFUSES  # the same pattern as the documented figures
+
+    write_yaml(home / "behaviors" / "refuses.yaml", {**BEHAVIORS[0], "id": "refuses", "graders": [{"kind": "regex", "pattern": REFUSES}]})
+    file = real_data / "llmdrift" / "SENSITIVEQ_EVAL.csv"
+    found = calibrate(load_home(home), "refuses", file, Columns(label="Response Rate", response="answer", prompt="query", stratum="model", is_inverted=True))
+    assert found["n"] == 400
+    tables = found["detail"]["by_stratum"]
+    assert len(tables) == 4
+    for name, mine in tables.items():
+        others = [t for other, t in tables.items() if other != name]
+        tp, fn, tn, fp = (sum(t[c] for t in others) for c in ("tp", "fn", "tn", "fp"))
+        interval = judge.rogan_gladen(mine["tp"] + mine["fp"], mine["n"], tp, tp + fn, tn, tn + fp)
+        assert interval.low <= (mine["tp"] + mine["fn"]) / mine["n"] <= interval.high, name
+
+
+def test_a_trained_grader_beats_the_rule_on_a_public_proposition_and_grades_in_the_home(home: Path, real_data: Path, tmp_path: Path) -> None:
+    source = real_data / "openai_rbr_gold" / "train.jsonl"
+    lines = source.read_text().splitlines()
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_text("\n".join(lines[:230]) + "\n")
+    test.write_text("\n".join(lines[230:]) + "\n")
+    columns = ["--label", "propositions.gentle_encouragement_for_help", "--response", "completion", "--prompt", "prompt"]
+    rule = {**BEHAVIORS[0], "id": "encourages", "graders": [{"kind": "regex", "pattern": r"\b(?:encourage|consider|reach out|talk to|seek)\b"}]}
+    write_yaml(home / "behaviors" / "encourages.yaml", rule)
+    read = Columns(label=columns[1], response="completion", prompt="prompt")
+    by_rule = calibrate(load_home(home), "encourages", test, read)
+    write_yaml(home / "behaviors" / "encourages.yaml", {**rule, "graders": [{"kind": "classifier", "file": "graders/encourages.json"}]})
+    assert "train-grader" in load_home(home).not_graded["encourages"]
+    card = json.loads(sim_platform(home, "train-grader", "--behavior", "encourages", "--labels", str(train), *columns, "--json"))
+    assert card["labels"]["n"] == 230
+    assert (home / "graders" / "encourages.card.json").exists()
+    by_model = calibrate(load_home(home), "encourages", test, read)
+    assert by_model["detail"]["auc"] > by_rule["detail"]["auc"]
+    assert len(by_model["detail"]["reliability_curve"]) > 3
+    assert len(read_labels(test, read)) == by_model["n"] == 121
+
+
+def test_scores_of_a_trained_grader_make_near_misses(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path / "h", n=60)
+    rows = ({"response": f"{'Sorry, I cannot say' if i % 2 else 'Here is something'} {i}", "prompt": f"q{i}", "label": i % 2} for i in range(60))
+    file = rows_of(tmp_path, *rows)
+    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "classifier", "file": "graders/a.json"}]})
+    sim_platform(home, "train-grader", "--behavior", "apologises", "--labels", str(file))
+    run(home, sample_size=1000)
+    scores = warehouse(home).read(ClassifierScores, {"behavior": "apologises"})
+    assert scores["score"].null_count() == 0
+    sim_platform(home, "labels", "export", "v2", "--to", str(tmp_path / "o.jsonl"), "--behavior", "apologises")
+    assert set(warehouse(home).read(LabelDraws)["label_stratum"]) == {"flag", "near_miss", "rest"}
