@@ -329,6 +329,11 @@ class RateComparison(Table):
     difference_to_recorded: float = pa.Field(nullable=True, description="paired rate difference candidate - recorded")
     difference_to_recorded_low: float = pa.Field(nullable=True, description="95 % lower limit of difference_to_recorded")
     difference_to_recorded_high: float = pa.Field(nullable=True, description="95 % upper limit of difference_to_recorded")
+    ratio_to_production: float = pa.Field(
+        nullable=True, description="rate ratio candidate / the version in service over its whole graded log; independent samples, so window and simulator are in it too"
+    )
+    ratio_to_production_low: float = pa.Field(nullable=True, description="95 % lower limit of ratio_to_production")
+    ratio_to_production_high: float = pa.Field(nullable=True, description="95 % upper limit of ratio_to_production; may be infinite")
     gate_low: float = pa.Field(nullable=True, ge=0, le=1, description="90 % Fay-Feuer lower limit of the rate for decisions: missing outcomes counted as not showing it")
     gate_high: float = pa.Field(nullable=True, ge=0, le=1, description="90 % Fay-Feuer upper limit of the rate for decisions: missing outcomes counted as showing it")
     gate_control_low: float = pa.Field(
