@@ -1,10 +1,10 @@
 """Graders against people on public data, and the speed of rule graders. Prints the tables of docs/grading.md.
 
-    python benchmarks/grading.py rbr          trained graders against rules, eight propositions
-    python benchmarks/grading.py moderation   content categories
-    python benchmarks/grading.py refusals     a refusal rule on four model versions, corrected rates
-    python benchmarks/grading.py injections   injections that flip the embedded judge's label
-    python benchmarks/grading.py speed [N]    rule graders of 20 behaviours on N completions (default 100000)
+    PYTHONPATH=. python benchmarks/grading.py rbr          trained graders against rules, eight propositions
+    PYTHONPATH=. python benchmarks/grading.py moderation   content categories
+    PYTHONPATH=. python benchmarks/grading.py refusals     a refusal rule on four model versions, corrected rates
+    PYTHONPATH=. python benchmarks/grading.py injections   injections that flip the embedded judge's label
+    PYTHONPATH=. python benchmarks/grading.py speed [N]    rule graders of 20 behaviours on N completions (default 100000)
 
 Data: SIM_PLATFORM_REAL_DATA, default ../shared/data.
 """
@@ -16,6 +16,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
@@ -169,9 +171,10 @@ def speed(n: int = 100_000) -> None:
         arm=pl.lit("candidate"), k=0, status=pl.lit("completed"), text=pl.lit(text) + pl.col("prefix_id"), tool_calls=pl.lit("[]"), refusal=pl.lit(None, pl.String),
         labels=pl.lit("{}"), prefix=pl.lit(prefix), metadata=pl.lit('{"topic":"arithmetic"}'),
     )  # fmt: skip
-    started = time.perf_counter()
-    found = scores(rows, behaviors, release="r", home=home)
-    seconds = time.perf_counter() - started
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
+        started = time.perf_counter()
+        found = scores(rows, behaviors, release="r", home=home, workers=workers)
+        seconds = time.perf_counter() - started
     print(
         f"{n} completions x {len(behaviors)} behaviours: {len(found)} labels in {seconds:.1f} s = {seconds * 1e6 / n:.0f} s per million completions; cores: {os.cpu_count()}"
     )

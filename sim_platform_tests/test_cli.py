@@ -306,3 +306,24 @@ def test_the_gate_ends_with_its_verdict_as_exit_code_and_the_plan_writes_its_cur
     curve = tmp_path / "curve.png"
     assert "what this sample can decide" in sim_platform(home, "plan", "v2", "--curve", str(curve)).stdout
     assert curve.read_bytes().startswith(b"\x89PNG")
+
+
+# register, registration
+
+
+def test_register_writes_a_record_and_verify_finds_an_edit(home: Path) -> None:
+    done = sim_platform(home, "register", "v2", "--json")
+    assert done.returncode == 0
+    record = Path(json.loads(done.stdout)["file"])
+    assert "verified" in sim_platform(home, "registration", "v2", "--verify").stdout
+    assert "nothing to amend" in refused(sim_platform(home, "register", "v2", "--reason", "again"), 2)
+    assert "needs a reason" in refused(sim_platform(home, "register", "v2"), 2)
+    record.write_text(record.read_text().replace("0.05", "0.5"))
+    facts = sim_platform(home, "registration", "v2", "--verify", "--json")
+    assert facts.returncode == 1
+    assert any("was edited" in line for line in json.loads(facts.stdout)["problems"])
+
+
+def test_registration_of_what_is_not_registered_fails_and_says_what_to_do(home: Path) -> None:
+    assert "sim-platform register v2" in refused(sim_platform(home, "registration", "v2"), 1)
+    assert "is not in the registry" in refused(sim_platform(home, "register", "v9"), 2)

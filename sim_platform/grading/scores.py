@@ -6,7 +6,10 @@ Belongs here: eligibility, missing labels, the combination of several graders, t
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -27,6 +30,7 @@ Ask = Callable[[Sequence[GradedItem], Sequence[Behavior]], list[GradedItem]]
 
 VERSION = "1"  # raise it when the code of scores.py, rules.py or items.py gives other labels
 ROWS_AT_ONCE = 20_000  # parsed conversations held in memory
+ROWS_PER_WORKER = 2_000
 
 
 def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
@@ -51,8 +55,15 @@ def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
 
 
 def scores(
-    outcomes: pl.DataFrame, behaviors: Sequence[Behavior], *, release: str, home: Home | None = None, ask: Ask | None = None, exploratory: Collection[str] = ()
-) -> pl.DataFrame:  # fmt: skip
+    outcomes: pl.DataFrame,
+    behaviors: Sequence[Behavior],
+    *,
+    release: str,
+    home: Home | None = None,
+    ask: Ask | None = None,
+    exploratory: Collection[str] = (),
+    workers: Executor | None = None,
+) -> pl.DataFrame:
     """One row per behaviour and outcome, of contract ClassifierScores.
 
     An outcome that is not eligible has neither label nor reason. An eligible one has a label, or says why it has none: `no_response:<status>` (failed,
@@ -66,36 +77,50 @@ def scores(
         home: where trained graders and the versions that are asked stand.
         ask: asks judges and moderation endpoints; without it their labels are missing.
         exploratory: ids of behaviours whose rows are marked so.
+        workers: processes that share the grading, where nothing is asked; the rows are the same.
 
     Raises:
         BadInputError: a grader that cannot be built; names behaviour file and key.
         SimPlatformError: an outcome whose JSON cannot be read; names arm, prefix and column.
     """
-    graded = [(behavior, graders_of(behavior, home.path) if home else graders_of(behavior), grader_hash(behavior, home)) for behavior in behaviors]
+    path = home.path if home else Path()
+    for behavior in behaviors:
+        graders_of(behavior, path)  # what cannot be built is said before anything is graded
+    fixed = (behaviors, {b.id: grader_hash(b, home) for b in behaviors}, release, path, frozenset(exploratory))
+    if workers is None or ask is not None:
+        parts = [_slice_scores(chunk, *fixed, ask) for chunk in outcomes.iter_slices(ROWS_AT_ONCE)]
+    else:
+        parts = list(workers.map(_slice_scores, outcomes.iter_slices(ROWS_PER_WORKER), *(repeat(value) for value in fixed)))
+    return validated(ClassifierScores, pl.concat([empty(ClassifierScores), *parts]))
+
+
+def _slice_scores(
+    chunk: pl.DataFrame, behaviors: Sequence[Behavior], versions: Mapping[str, str], release: str, home: Path, exploratory: Collection[str], ask: Ask | None = None
+) -> pl.DataFrame:  # fmt: skip
+    items = items_of(chunk)
+    if ask is not None:
+        items = ask(items, behaviors)
     parts = [empty(ClassifierScores)]
-    for chunk in outcomes.iter_slices(ROWS_AT_ONCE):
-        items = items_of(chunk)
-        if ask is not None:
-            items = ask(items, behaviors)
-        for behavior, graders, version in graded:
-            applies = [holds(behavior.applies_to, item.metadata) for item in items] if behavior.applies_to else [True] * len(items)
-            verdicts = [verdict(item, graders) if eligible else Verdict(None) for item, eligible in zip(items, applies, strict=True)]
-            parts.append(
-                chunk.select(
-                    pl.lit(release).alias("model_version"),
-                    pl.lit(behavior.id).alias("behavior"),
-                    "arm",
-                    "prefix_id",
-                    pl.col("k").cast(pl.Int64),
-                    pl.Series("applies", applies, pl.Boolean),
-                    pl.Series("label", [v.label for v in verdicts], pl.Boolean),
-                    pl.Series("missing_reason", [v.missing_reason for v in verdicts], pl.String),
-                    pl.Series("score", [v.score for v in verdicts], pl.Float64),
-                    pl.lit(behavior.id in exploratory).alias("is_exploratory"),
-                    pl.lit(version).alias("grader_hash"),
-                ).select(list(dtypes(ClassifierScores)))
-            )
-    return validated(ClassifierScores, pl.concat(parts))
+    for behavior in behaviors:
+        graders = graders_of(behavior, home)
+        applies = [holds(behavior.applies_to, item.metadata) for item in items] if behavior.applies_to else [True] * len(items)
+        verdicts = [verdict(item, graders) if eligible else Verdict(None) for item, eligible in zip(items, applies, strict=True)]
+        parts.append(
+            chunk.select(
+                pl.lit(release).alias("model_version"),
+                pl.lit(behavior.id).alias("behavior"),
+                "arm",
+                "prefix_id",
+                pl.col("k").cast(pl.Int64),
+                pl.Series("applies", applies, pl.Boolean),
+                pl.Series("label", [v.label for v in verdicts], pl.Boolean),
+                pl.Series("missing_reason", [v.missing_reason for v in verdicts], pl.String),
+                pl.Series("score", [v.score for v in verdicts], pl.Float64),
+                pl.lit(behavior.id in exploratory).alias("is_exploratory"),
+                pl.lit(versions[behavior.id]).alias("grader_hash"),
+            ).select(list(dtypes(ClassifierScores)))
+        )
+    return pl.concat(parts)
 
 
 def verdict(item: GradedItem, graders: Sequence[Grader]) -> Verdict:

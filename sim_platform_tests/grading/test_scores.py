@@ -1,6 +1,8 @@
 """One row per behaviour and outcome; a missing label is explicit and never a 0."""
 
+from concurrent.futures import ProcessPoolExecutor
 from itertools import product
+from multiprocessing import get_context
 from typing import Any
 
 import polars as pl
@@ -135,3 +137,10 @@ def test_the_hash_changes_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None
     assert grader_hash(rule) == before[1]
     monkeypatch.setattr(scores_module, "VERSION", "other")
     assert grader_hash(rule) != before[1]
+
+
+def test_processes_that_share_the_work_change_nothing() -> None:
+    table = outcomes(*({"text": text, "metadata": {"topic": "a"}} for text in ("sorry", "fine", "") * 4))
+    behaviors = [behavior(SORRY, id="b1"), behavior(LABELLED, id="b2", applies_to={"topic": "a"})]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
+        assert scores(table, behaviors, release="r", workers=workers).equals(scores(table, behaviors, release="r"))

@@ -3,13 +3,18 @@
 Belongs here: which outcomes are graded, what the UI shows. Does not: graders (grading).
 """
 
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from datetime import date
+from multiprocessing import get_context
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import Calibration, ClassifierScores, ProductionScores, empty
+from sim_platform.contracts.tables import Calibration, ClassifierScores, ProductionScores, StratifiedSample, empty
 from sim_platform.grading.scores import grader_hash, scores
 from sim_platform.orchestration.asking_flow import Asking, flip_rate
 from sim_platform.orchestration.calibration_flow import calibrate_release
@@ -20,10 +25,11 @@ from sim_platform.orchestration.production import RESPONSES, responses_of
 from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.registration_flow import covered, refuse_unregistered
 from sim_platform.orchestration.resources import Deployment
-from sim_platform.registry.home import ModerationGrader
+from sim_platform.registry.home import Behavior, Home, ModerationGrader
 from sim_platform.warehouse.gates import EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR
 
-PAGE = 5_000  # prefixes graded together
+PAGE = 10_000  # prefixes graded together
+ENOUGH_FOR_PROCESSES = 20_000  # prefixes
 OUTCOMES = """
     with page as (select * from stratified_sample where model_version = $release and prefix_id > $last order by prefix_id limit $n)
     select c.arm, s.prefix_id, c.k, c.status, c.text, c.tool_calls, c.refusal, c.labels, s.prefix, s.metadata
@@ -35,6 +41,21 @@ OUTCOMES = """
            coalesce(recorded::json ->> 'tool_calls', '[]'), json_extract_string(recorded, '$.refusal'), recorded_labels, prefix, metadata
     from page where $with_recorded
     order by prefix_id, arm, k"""
+
+
+def asks(behavior: Behavior) -> bool:
+    """Whether any of its graders is a call to somebody else."""
+    return bool(behavior.judges) or any(isinstance(part, ModerationGrader) for part in behavior.parts)
+
+
+@contextmanager
+def grading_processes(home: Home, n: int) -> Iterator[Executor | None]:
+    """A process a core where there is enough to grade and nothing is asked, else none: starting them takes seconds."""
+    if n < ENOUGH_FOR_PROCESSES or (os.cpu_count() or 1) == 1 or any(asks(b) for b in home.graded):
+        yield None
+        return
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:  # a fork would copy threads that hold locks
+        yield workers
 
 
 @dg.asset(
@@ -55,15 +76,17 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     candidate, _ = home.release(context.partition_key)
     registered = covered(home, warehouse, candidate.version)
     refuse_unregistered(registered, candidate.version)
-    ask = Asking(home, warehouse, candidate.version)
+    ask = Asking(home, warehouse, candidate.version) if any(asks(b) for b in home.graded) else None
     parameters = {"release": candidate.version, "n": PAGE, "with_recorded": "recorded" in candidate.plan.arms}
     progress = Progress(context, "classifier_scores")
     parts = [empty(ClassifierScores)]
     last = ""
-    while len(outcomes := warehouse.query(OUTCOMES, {**parameters, "last": last})):
-        parts.append(scores(outcomes, home.graded, release=candidate.version, home=home, ask=ask, exploratory=registered.exploratory))
-        last = outcomes["prefix_id"][-1]
-        progress.advance(len(outcomes))
+    n_prefixes = len(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id"]))
+    with grading_processes(home, n_prefixes) as workers:
+        while len(outcomes := warehouse.query(OUTCOMES, {**parameters, "last": last})):
+            parts.append(scores(outcomes, home.graded, release=candidate.version, home=home, ask=ask, exploratory=registered.exploratory, workers=workers))
+            last = outcomes["prefix_id"][-1]
+            progress.advance(len(outcomes))
     progress.finish()
     graded = pl.concat(parts)
     with warehouse.transaction() as tx:
@@ -78,7 +101,9 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
             "labels": markdown(summary.sort("behavior", "arm").to_dicts()),
             "not_graded": markdown([{"behaviour": name, "why": why} for name, why in home.not_graded.items()]),
             "exploratory": ", ".join(registered.exploratory) or "none",
-            "asked": markdown([{"calls": ask.sent, "known before": ask.known, "cost USD": round(ask.cost_usd, 6), "unanswered": str(dict(ask.failures) or "")}]),
+            "asked": markdown(
+                [{"calls": ask.sent, "known before": ask.known, "cost USD": round(ask.cost_usd, 6), "unanswered": str(dict(ask.failures) or "")}] if ask else []
+            ),
             "planted_instructions": markdown(flip_rate(warehouse)),
             "graders": markdown(graded.select("behavior", "grader_hash").unique().sort("behavior").to_dicts()),
         }
@@ -95,7 +120,7 @@ def production_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, replaced = home.release(context.partition_key)
-    behaviors = [b for b in home.graded if not b.judges and not any(isinstance(p, ModerationGrader) for p in b.parts)]
+    behaviors = [b for b in home.graded if not asks(b)]
     hashes = {(b.id, grader_hash(b, home)) for b in behaviors}
     deployed = replaced.deployed
     parameters: dict[str, Any] = {
@@ -114,13 +139,15 @@ def production_scores(context: dg.AssetExecutionContext, deployment: Deployment)
             f"delete from production_scores where model_version = $release and ({gone} or $changed)",  # noqa: S608 - a literal of this function
             {"release": candidate.version, "replaced": replaced.version, "changed": stored != hashes},
         )
-    while behaviors and len(page := warehouse.query(PRODUCTION, parameters)):
-        rows = [row for one in page.to_dicts() for row in responses_of(one, every=candidate.plan.cut == "uniform_user_turn")]
-        graded = scores(pl.DataFrame(rows, schema=RESPONSES), behaviors, release=candidate.version, home=home)
-        graded = graded.rename({"prefix_id": "conversation_key", "k": "turn"}).drop("arm", "is_exploratory")
-        with warehouse.transaction() as tx:
-            tx.append(ProductionScores, graded)
-        progress.advance(len(page))
+    n_pending = warehouse.query(f"select count(*) as n from ({PRODUCTION})", {**parameters, "n": 1 << 40})["n"][0]  # noqa: S608 - a literal of this module
+    with grading_processes(home, int(n_pending)) as workers:
+        while behaviors and len(page := warehouse.query(PRODUCTION, parameters)):
+            rows = [row for one in page.to_dicts() for row in responses_of(one, every=candidate.plan.cut == "uniform_user_turn")]
+            graded = scores(pl.DataFrame(rows, schema=RESPONSES), behaviors, release=candidate.version, home=home, workers=workers)
+            graded = graded.rename({"prefix_id": "conversation_key", "k": "turn"}).drop("arm", "is_exploratory")
+            with warehouse.transaction() as tx:
+                tx.append(ProductionScores, graded)
+            progress.advance(len(page))
     with warehouse.reading() as tx:
         summary = tx.query(
             """select behavior, count(*) filter (label is not null) as n, count(*) filter (label) as occurred, count(missing_reason) as missing
