@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from sim_platform.commands.deid import app as deid
 from sim_platform.commands.gate import gate
 from sim_platform.commands.plan import plan
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
@@ -106,6 +107,7 @@ def _print_rates(home: Home, release: str) -> None:
     typer.echo(f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent: {home.sources.consent.all or 'per conversation, from the ledger'}.")
 
 
+app.add_typer(deid, name="deid")
 app.command()(gate)
 app.command()(plan)
 
