@@ -35,6 +35,7 @@ CHUNK = 6_000  # characters given to the model at once
 OVERLAP = 200  # so that a name cut by one chunk is whole in the next
 UNSPACED = 600  # characters at once of a run without spaces, on which the tokenizer takes quadratic time
 WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left to the rules
+SMALL_NAME = 0.6  # probability from which on a word in small letters is a name in a text that uses capitals
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
 _CODE = "3"  # version of this module's own logic
 
@@ -126,7 +127,8 @@ def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, i
         entities: start, end, label from spaCy.
     """
     spans: list[Span] = []
-    for start, end, kinds, score in _grown(text, [m for m in marked if m[3] >= (policy.rampart_names if TYPES.get(m[2]) == "PERSON" else policy.rampart)]):
+    sure = [m for m in marked if m[3] >= _needed(text, m, policy)]
+    for start, end, kinds, score in _grown(text, sure):
         value = text[start:end]
         if kinds & _PLACE and not any(w.casefold() not in stoplist.COMMON for w in re.findall(r"[^\W\d_]{2,}", value)):
             continue  # figures alone are no address
@@ -141,13 +143,24 @@ def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, i
             spans += [Span(start, end, "POSTCODE", score, "rampart")] if len(kinds) > 1 and len(leaks.digits_of(value)) >= 3 else []
         elif any(c.isdecimal() or c in "@" for c in value) or "SECONDARY_ADDRESS" in kinds:
             kind = next(TYPES[k] for k in sorted(kinds, key=lambda k: TYPES.get(k) == "CITY") if k in TYPES)
-            if kind not in ("PHONE", "ID") or len(leaks.digits_of(value)) >= 4:
+            if kind not in ("PHONE", "ID") or (len(leaks.digits_of(value)) >= 4 and not _is_arithmetic(text, start, end)):
                 spans.append(Span(start, end, kind, score, "rampart"))
     for start, end, label in entities:
         use = policy.spacy_names if label == "PERSON" else policy.spacy_others if label in _NAMELIKE else "off"
         if use == "alone" or (use == "confirmed" and any(a < end and start < b for a, b, _, _ in marked)):
             spans += _name_spans(text, start, end, 0.8, "spacy")
     return spans
+
+
+def _is_arithmetic(text: str, start: int, end: int) -> bool:
+    """Whether figures are part of a decimal number or a calculation rather than a number that names something."""
+    number = re.compile(r"[\d.,]*").match(text, end)
+    before = re.search(r"[\d.,]*$", text[:start])
+    whole = (before[0] if before else "") + text[start:end] + (number[0] if number else "")
+    around = text[max(0, start - 2) : start] + "|" + text[end : end + 2]
+    return re.fullmatch(r"\d+\.\d+|\d{1,3}(?:,\d{3})+[.,]?", whole) is not None or (
+        whole.strip(".,").isdecimal() and re.search(r"[*/=<>×÷^%] ?\||\| ?[*/=<>×÷^%]", around) is not None
+    )
 
 
 _NAMELIKE = ("ORG", "GPE", "LOC", "NORP", "FAC", "PRODUCT", "WORK_OF_ART")
@@ -175,6 +188,15 @@ def _grown(text: str, marked: Sequence[Found]) -> Iterator[tuple[int, int, set[s
         current = (start, end, {kind}, score)
     if current is not None:
         yield current
+
+
+def _needed(text: str, found: Found, policy: Policy) -> float:
+    """Probability from which on Rampart is believed. It reads no case: a small word in a text that uses capitals is more often a thing than a name."""
+    if TYPES.get(found[2]) != "PERSON":
+        return policy.rampart
+    if text[found[0] : found[1]].islower() and not text.islower() and text[:1].isupper() and not re.search(r"\b[A-Z]\w*$", text[max(0, found[0] - 30) : found[0]]):
+        return max(policy.rampart_names, SMALL_NAME)
+    return policy.rampart_names
 
 
 _ADDRESS_TAIL = re.compile(
@@ -311,8 +333,23 @@ def _name_spans(text: str, start: int, end: int, score: float, source: str) -> I
         first, last = run.start() + words[0].start(), run.start() + words[-1].end()
         if initial := _INITIAL.match(text, last):
             last = initial.end("v")
-        if len(words) > 1 or not _is_code(text, first, last):
+        if len(words) > 1 or not (_is_code(text, first, last) or _is_term(text, first, last)):
             yield Span(first, last, "PERSON", score, source)
+
+
+_EPONYM = re.compile(
+    r"(?:['’]s)?[ -](?:disease|syndrome|sign|score|criteria|scale|reflex|palsy|lymphoma|sarcoma|tumou?r|chorea|o?esophagus|thyroiditis|dementia|ulcer|fracture|theorem|"
+    r"equation|inequality|algorithm|conjecture|integral|distribution|transform|series|matrix|effect|paradox|constant|number|sequence|triangle|prize|medal|cipher)s?\b", re.I
+)  # fmt: skip
+_TERM = re.compile(
+    r".{2,}(?:itis|osis|emia|aemia|pathy|ectomy|oscopy|plasty|statin|sartan|prazole|olol|pril|mab|cillin|mycin|xaban|formin|azepam|oxetine|dipine|thiazide|gliptin)", re.I
+)
+
+
+def _is_term(text: str, start: int, end: int) -> bool:
+    """Whether a single word is a term of medicine or mathematics: a drug, a disease, or somebody's disease, score or theorem."""
+    titled = re.search(r"\b(?i:mr|mrs|ms|dr|patient|pt)\.? $", text[max(0, start - 12) : start])
+    return not titled and (_EPONYM.match(text, end) is not None or _TERM.fullmatch(text, start, end) is not None)
 
 
 def _is_code(text: str, start: int, end: int) -> bool:

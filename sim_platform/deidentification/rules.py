@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sim_platform.deidentification import leaks
+from sim_platform.deidentification.set_gate import possible
 from sim_platform.deidentification.stoplist import ACCOUNTS, HANDLES, NOT_A_NAME
 
 Check = Callable[[str], bool]
@@ -113,7 +114,7 @@ RULES: tuple[Rule, ...] = (
     Rule("EMAIL", leaks.EMAIL),
     Rule("EMAIL", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}\s?[\[({]\s?at\s?[\])}]\s?[\w-]{1,63}(?:\s?(?:[\[({]\s?dot\s?[\])}]|\.)\s?[\w-]{1,63}){1,4}", re.I)),
     Rule("IP", leaks.IPV4, lambda text: not text.startswith(("127.", "255.255.", "0.0.0.0"))),
-    Rule("IP", re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{6,39}(?![\w:])"), _is_ipv6),
+    Rule("IP", re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{2,32}(?![\w:])"), _is_ipv6),
     Rule("PHONE", leaks.US_PHONE),
     Rule("PHONE", re.compile(leaks.US_PHONE.pattern.removesuffix(r"(?!\w)") + r"\s?(?:x|ext\.?)\s?\d{1,6}\b")),
     Rule("PHONE", re.compile(r"(?<![\w.,-])\(?\d{2,4}\)?[ -]\d{3}[ -]\d{3,4}(?![\w-]|[.,]\d)")),
@@ -163,10 +164,14 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
+_PATTERNS = tuple(rule.regex for rule in RULES)
+
+
 def find(text: str) -> list[tuple[int, int, str]]:
     """(start, end, type) of everything that a rule finds in `text`; may overlap, in no particular order."""
     found = []
-    for rule in RULES:
+    for i in possible(_PATTERNS, text):
+        rule = RULES[i]
         for match in rule.regex.finditer(text):
             group = next((g for g in ("v", "w") if match.groupdict().get(g) is not None), 0)
             start, end = match.span(group)
