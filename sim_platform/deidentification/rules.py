@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sim_platform.deidentification import leaks
+from sim_platform.deidentification.set_gate import possible
 from sim_platform.deidentification.stoplist import ACCOUNTS, HANDLES, NOT_A_NAME
 
 Check = Callable[[str], bool]
@@ -79,18 +80,18 @@ def _is_name(text: str) -> bool:
     return text.split()[0].strip(".'’").casefold() not in NOT_A_NAME
 
 
-_TO = r"(?:[\"']?\s*(?:\bis\b|\bwas\b|[:=#])\s*){1,2}[\"']?"  # what stands between a label and its value
+_TO = r"(?:[\"']?\s*(?:\bis\b|\bwas\b|[:=#])\s*){1,3}[\"']?"  # what stands between a label and its value
 _SEP = r"[\s_-]{0,2}"
 _KIND = r"(?:certificate|credit|debit|gift|card|order|user|payment|account|reservation|id)_"  # stays, so that the value keeps saying what it is
 _ID = rf"(?:{_KIND}){{0,3}}" + r"(?P<v>(?-i:[A-Za-z0-9])[A-Za-z0-9/_-]{2,40}(?:[ ]\d[\d-]{2,14}){0,3})"
 _STRONG = (
-    rf"mrn|medical{_SEP}record|(?:health|medical){_SEP}(?:plan|insurance)|beneficiary|subscriber|passport|driver'?s?{_SEP}licen[cs]e|licen[cs]e{_SEP}plate|"
+    rf"mrn|med(?:ical)?{_SEP}rec(?:ord)?|(?:insurance|insurer|ins|pt){_SEP}(?:id|identifier|no|num|number)|insurance|insurer|(?:health|medical){_SEP}(?:plan|insurance)|beneficiary|subscriber|passport|driver'?s?{_SEP}licen[cs]e|licen[cs]e{_SEP}plate|"
     r"dl|npi|dea|tin|ein|itin|sin|nino|nhs|medicare|medicaid|aadhaar|imei|vin|routing|swift|bic|iban|acct"
 )
 _WEAK = (
     r"patient|member|membership|policy|plan|account|bank|customer|client|order|invoice|claim|case|ticket|reservation|booking|confirmation|licen[cs]e|tax|national|"
     r"employee|student|user|serial|device|reference|ref|tracking|certificate|chart|encounter|visit|specimen|rx|prescription|payment|transaction|voter|badge|"
-    r"registration|plate|group|record|contract|file|credit|debit|gift"
+    r"registration|plate|group|record|ins|pt|hicn|contract|file|credit|debit|gift"
 )
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
 DATE = rf"(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}|\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH},?\s+\d{{4}})"
@@ -113,7 +114,7 @@ RULES: tuple[Rule, ...] = (
     Rule("EMAIL", leaks.EMAIL),
     Rule("EMAIL", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}\s?[\[({]\s?at\s?[\])}]\s?[\w-]{1,63}(?:\s?(?:[\[({]\s?dot\s?[\])}]|\.)\s?[\w-]{1,63}){1,4}", re.I)),
     Rule("IP", leaks.IPV4, lambda text: not text.startswith(("127.", "255.255.", "0.0.0.0"))),
-    Rule("IP", re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{6,39}(?![\w:])"), _is_ipv6),
+    Rule("IP", re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{2,32}(?![\w:])"), _is_ipv6),
     Rule("PHONE", leaks.US_PHONE),
     Rule("PHONE", re.compile(leaks.US_PHONE.pattern.removesuffix(r"(?!\w)") + r"\s?(?:x|ext\.?)\s?\d{1,6}\b")),
     Rule("PHONE", re.compile(r"(?<![\w.,-])\(?\d{2,4}\)?[ -]\d{3}[ -]\d{3,4}(?![\w-]|[.,]\d)")),
@@ -134,10 +135,10 @@ RULES: tuple[Rule, ...] = (
     Rule("CRYPTO", re.compile(r"\b(?:0x[0-9a-fA-F]{40}|bc1[a-z0-9]{25,60}|[13][a-km-zA-HJ-NP-Z1-9]{25,34})\b"), _has_digits(3)),
     Rule("ID", re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b")),
     Rule("ID", re.compile(r"\b[0-9a-fA-F]{32,128}\b"), _mixes_letters_and_digits),
-    Rule("ID", re.compile(rf"(?<![A-Za-z])(?:{_STRONG})(?:{_SEP}(?:id|identifier|no|number|num|nr|code)\b\.?)?(?:{_TO}|[\s#-]{{1,3}}){_ID}", re.I), _is_labelled_id),
+    Rule("ID", re.compile(rf"(?<![A-Za-z])(?:{_STRONG})(?:{_SEP}(?:id|identifier|no|number|num|nr|code)\b\.?)?(?:{_TO}|[\s#:-]{{1,4}})[#]?{_ID}", re.I), _is_labelled_id),
     Rule("ID", re.compile(rf"(?<![A-Za-z])(?:{_WEAK})(?:{_SEP}(?:(?:id|identifier|no|number|num|nr|code|card)\b\.?|\#)(?:{_TO}|[\s#-]{{0,3}})|{_TO}){_ID}", re.I), _is_labelled_id),
     Rule("ID", re.compile(r"\b(?:ID|Id|UID|PIN|REF|Ref|No\.)(?:\s?[:#=]\s?|\s)(?P<v>[A-Za-z0-9][A-Za-z0-9_-]{3,40})"), _has_digits(4, 5)),
-    Rule("ID", re.compile(r"(?<![\w-])(?!(?:ISO|IEC|CVE|RFC|IEEE|EN|DIN|PEP)\b)[A-Z]{1,5}-?\d{5,12}(?![\w-])|(?<![\w.-])\d{3,4}-\d{3,4}-\d{3,4}(?![\w-])")),
+    Rule("ID", re.compile(r"(?<![\w-])(?!(?:ISO|IEC|CVE|RFC|IEEE|EN|DIN|PEP)\b)(?:[A-Z]{1,5}-?|[a-z]{1,4}-)\d{5,12}(?![\w-])|(?<![\w.-])\d{3,4}-\d{3,4}-\d{3,4}(?![\w-])")),
     Rule("USERNAME", re.compile(rf"\b(?:user{_SEP}name|login|screen{_SEP}name|nickname|gamertag|handle){_TO}(?P<v>[\w.@-]{{2,40}})", re.I), _is_account),
     Rule("USERNAME", re.compile(r"[\\/](?:Users|home)[\\/]{1,2}(?P<v>[^\\/\s:\"'<>|]{2,32}(?:[ ][A-Z]\w{1,20}(?=\\))?)"), _is_account),
     Rule("USERNAME", re.compile(rf"(?<![A-Za-z0-9_])(?!{_KIND})[a-z]{{2,20}}_[a-z]{{2,20}}_\d{{3,8}}(?![A-Za-z0-9_])")),
@@ -146,12 +147,14 @@ RULES: tuple[Rule, ...] = (
     Rule("ADDRESS", re.compile(r"(?<![\w.,])\d{2,6}\s(?:[a-z]{2,20}\s){1,2}(?:street|avenue|boulevard|blvd|terrace|road|lane|ave|rd)\b")),
     Rule("ADDRESS", re.compile(rf"\b(?:Rue|Via|Calle|Avenida|Rua|Piazza|Carrer|Ulica|ul\.|Kungs|Strada|Viale|Paseo)\s(?:{_WORD}\s){{1,4}}\d{{1,5}}\b")),
     Rule("ADDRESS", re.compile(r"(?<!\w)(?:\d{1,5}[ ])?[A-ZÀ-Þ][\w-]{1,30}(?:straße|strasse|straat|gasse|weg|platz|allee|gatan|vägen|gade|vej|veien|katu|utca|laan|gata)\s\d{1,5}[a-z]?\b")),
-    Rule("ADDRESS", re.compile(r"\bP\.?\s?O\.?\s?Box\s\d{1,8}\b", re.I)),
-    Rule("ADDRESS", re.compile(rf"\b{_UNIT_WORD}\s?\d[\w-]{{0,7}}")),
+    Rule("ADDRESS", re.compile(r"\b(?:P\.?\s?O\.?\s?Box|Postbox|PSC\s\d{1,6},?\s{1,2}Box|Unit\s\d{1,6},?\s{1,2}Box)\s\d{1,8}\b", re.I)),
+    Rule("ADDRESS", re.compile(r"\b(?:USNV|USNS|USS|USCGC)\s\w{2,20}(?=,?\s{1,2}(?:FPO|APO|DPO)\b)|\b(?:FPO|APO|DPO)\s(?:AA|AE|AP)\s\d{5}(?:-\d{4})?\b", re.I)),
+    Rule("ADDRESS", re.compile(rf"\b{_UNIT_WORD}\s?\d[\w-]{{0,7}}|\b(?:apt|apartment|suite|ste)\b\.?\s?#?\s?\d[\w-]{{0,7}}")),
     Rule("POSTCODE", re.compile(rf"\b{_STATE},?\s{{1,2}}(?P<v>\d{{5}}(?:-\d{{4}})?)\b")),
     Rule("POSTCODE", re.compile(rf"\b(?:zip|post(?:al)?){_SEP}(?:code)?{_TO}(?P<v>\w[\w -]{{2,9}}\w)", re.I), _has_digits(2)),
     Rule("POSTCODE", re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]?\s\d[ABD-HJLNP-UW-Z]{2}\b")),
     Rule("DATE_OF_BIRTH", re.compile(rf"\b(?:born(?:\s+on)?|dob|d\.o\.b\.?|date{_SEP}of{_SEP}birth|birth{_SEP}?(?:date|day))\b[^\d\n]{{0,15}}?(?P<v>{DATE})", re.I)),
+    Rule("DATE", re.compile(rf"(?<![\w.-])(?:{DATE}|{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*,?\s*\d{{3}}))(?![\w])", re.I)),
     Rule("AGE", re.compile(r"\b(?:aged?\s(?:of\s)?|is\s)(?P<v>9\d|1[01]\d)(?=[\s,.;)]*(?:$|years?\b|y/?o\b|,|\)))|\b(?P<w>9\d|1[01]\d)[ -](?:years?|yrs?)[ -]old\b", re.I)),
     Rule("PERSON", re.compile(rf"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sgt|Capt|Nurse)\b\.?[ ]{{1,2}}(?P<v>{_NAME})"), _is_name),
     Rule("PERSON", re.compile(rf"\b(?i:my name(?:['’]s| is)|(?:he|she) is called|(?:a |the )?patient named)\s(?P<v>{_WORD}(?:[ ]{_CAP}){{0,2}})"), _is_name),
@@ -161,10 +164,14 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
+_PATTERNS = tuple(rule.regex for rule in RULES)
+
+
 def find(text: str) -> list[tuple[int, int, str]]:
     """(start, end, type) of everything that a rule finds in `text`; may overlap, in no particular order."""
     found = []
-    for rule in RULES:
+    for i in possible(_PATTERNS, text):
+        rule = RULES[i]
         for match in rule.regex.finditer(text):
             group = next((g for g in ("v", "w") if match.groupdict().get(g) is not None), 0)
             start, end = match.span(group)

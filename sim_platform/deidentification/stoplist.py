@@ -24,6 +24,8 @@ ai aim api aws azure bitcoin chatgpt chrome claude copilot css django docker eng
 internet islam java javascript jenkins jira julia kotlin kubernetes latex linux llama markdown matlab messenger ml nlp numpy openai outlook pandas perl
 postgres powerpoint pytorch react redis ruby rust scala slack spanish spark sql swift tensorflow twitter typescript ubuntu unix vim vue windows wikipedia xml
 yaml youtube zoom
+array enemy enemies greedy len seven string strings solve def https dementia bipolar copd jama
+alzheimer crohn framingham gerd guillain hodgkin nyha meld aspirin warfarin bilirubin jaundice cirrhosis rheumatoid lantus insulin ibuprofen
 buddha christ jesus allah bible quran santa
 """
 COMMON = frozenset(_COMMON.split())

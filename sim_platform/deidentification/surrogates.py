@@ -16,7 +16,7 @@ from sim_platform.deidentification import leaks
 from sim_platform.deidentification.names import FIRST, LAST
 from sim_platform.deidentification.stoplist import PARTICLES, TITLES
 
-POLICY_VERSION = "1"
+POLICY_VERSION = "2"
 TRIES = 2_000  # candidates before a value is given up; the smallest range (MAC) has 256 members
 NAME_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{2,})?")  # O'Neill is one token; the s of a possessive is not part of it
 _AREA_CODES = ("201", "212", "303", "312", "404", "415", "503", "512", "602", "617", "702", "713", "804", "914")
@@ -250,6 +250,7 @@ _MAKERS: dict[str, tuple[Callable[[bytes, str], str], Callable[[str], str]]] = {
     "CARD": (_card, leaks.digits_of),
     "IBAN": (_iban, _alphanumeric),
     "ADDRESS": (_address, _alphanumeric),
+    "DATE": (_birth_date, _alphanumeric),
     "DATE_OF_BIRTH": (_birth_date, _alphanumeric),
     "AGE": (_age, str),
     "HANDLE": (_handle, _alphanumeric),

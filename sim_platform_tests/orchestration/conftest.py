@@ -30,7 +30,7 @@ class EmailDetector:
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> EmailDetector:
     found = EmailDetector()
-    monkeypatch.setattr(deidentification, "presidio_detector", lambda: found)
+    monkeypatch.setattr(deidentification, "stack_detector", lambda: found)
     return found
 
 

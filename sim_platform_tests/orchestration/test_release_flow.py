@@ -257,7 +257,7 @@ def test_public_logs_run_to_the_end(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_data: Path, example: str, rows_in: int, recorded: dict[str, float]
 ) -> None:
     """Multi-turn conversations and tool calls, converted, through every stage; names are left to the tests that load spaCy."""
-    monkeypatch.setattr(deidentification, "presidio_detector", RulesOnly)
+    monkeypatch.setattr(deidentification, "stack_detector", RulesOnly)
     home = tmp_path / example
     shutil.copytree(ROOT / "examples" / example, home, ignore=shutil.ignore_patterns("converted", "*.duckdb*", "dagster_home", "journal"))
     subprocess.run([sys.executable, home / "convert.py", real_data / FOLDERS[example], "--to", home / "converted"], check=True, capture_output=True)

@@ -6,7 +6,7 @@ Belongs here: what the UI says and shows of it. Does not: what is pending (deide
 import dagster as dg
 
 from sim_platform.contracts.tables import DeidentifiedCorpus, QuarantinedRows
-from sim_platform.deidentification.detectors import presidio_detector
+from sim_platform.deidentification.detectors import stack_detector
 from sim_platform.orchestration.deidentification_flow import deidentify_extract
 from sim_platform.orchestration.metadata import column_docs, counts, markdown
 from sim_platform.orchestration.privacy import guarded
@@ -24,7 +24,7 @@ def deidentified_corpus(context: dg.AssetExecutionContext, deployment: Deploymen
     """
     vault, warehouse = deployment.vault(), deployment.warehouse()
     total = int(vault.query("select count(*) as n from consented_log_extract")["n"][0])
-    summary = deidentify_extract(vault, warehouse, presidio_detector(), advance=Progress(context, "deidentified_corpus", total).advance)
+    summary = deidentify_extract(vault, warehouse, stack_detector(), advance=Progress(context, "deidentified_corpus", total).advance)
     corpus = warehouse.read(DeidentifiedCorpus, columns=["model_version"])
     refused = warehouse.read(QuarantinedRows, {"stage": "deidentification"}, columns=["reason"])
     return dg.MaterializeResult(

