@@ -9,6 +9,7 @@ import typer
 from rich.table import Table as RichTable
 
 from sim_platform.commands import grading, registration
+from sim_platform.commands.forecast import forecast, score, validate
 from sim_platform.commands.gate import gate
 from sim_platform.commands.plan import plan
 from sim_platform.commands.report import report
@@ -109,9 +110,12 @@ def _print_rates(home: Home, release: str) -> None:
     typer.echo(f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent: {home.sources.consent.all or 'per conversation, from the ledger'}.")
 
 
+app.command()(forecast)
 app.command()(gate)
 app.command()(plan)
 app.command()(report)
+app.command()(score)
+app.command()(validate)
 
 if __name__ == "__main__":
     app()

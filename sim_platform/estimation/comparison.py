@@ -18,7 +18,7 @@ import polars as pl
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.outcomes import ARMS
 from sim_platform.contracts.tables import RateComparison, frame
-from sim_platform.estimation import intervals, multiplicity, paired
+from sim_platform.estimation import intervals, multiplicity, paired, ratio
 from sim_platform.estimation.design import Design
 from sim_platform.estimation.intervals import Array
 
@@ -98,6 +98,27 @@ def compare(
     return frame(RateComparison, [{name: row.get(name) for name in columns} for row in rows])
 
 
+def against_production(rates: pl.DataFrame, production: pl.DataFrame, conf: float = 0.95) -> pl.DataFrame:
+    """`rates` with the candidate's ratio to production: two independent samples, on effective counts.
+
+    The paired ratios isolate the model; this one mixes in window and simulator, and their gap is what the simulation does not reproduce.
+
+    Args:
+        rates: rows of `rate_comparison`. production: behavior, x (events), v (sum of squared events per user), n (messages), of the version in service's log.
+    """
+    known = {row["behavior"]: row for row in production.to_dicts() if row["n"]}
+    rows = []
+    for row in rates.to_dicts():
+        log = known.get(row["behavior"])
+        if row["arm"] == "candidate" and row["rate"] is not None and log:
+            effect = max(1.0, log["v"] / log["x"]) if log["x"] else 1.0
+            found = ratio.poisson(row["rate"] * row["n_effective"], row["n_effective"], log["x"] / effect, log["n"] / effect, conf, "midp")
+            seen = row["rate"] > 0 or log["x"] > 0
+            row |= {"ratio_to_production": found.estimate if seen else None, "ratio_to_production_low": found.low, "ratio_to_production_high": found.high}
+        rows.append(row)
+    return frame(RateComparison, rows)
+
+
 def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
     times = pl.col("prefixes")
     mine = counts.filter(pl.col(f"{arm}_rows") > 0).with_columns(share=pl.col(f"{arm}_events") / pl.when(pl.col(f"{arm}_n") > 0).then(pl.col(f"{arm}_n")))
@@ -149,12 +170,12 @@ def _against(counts: pl.DataFrame, arm: str, names: tuple[str, str, str], conf: 
     difference = paired.weighted_difference(b, c, pairs["w"].to_numpy(), conf, pairs["cluster"].to_numpy(), pairs["prefixes"].to_numpy())
     events = pairs.filter("seen")  # the others only matter to the difference
     cells = paired.effective_cells(*_cells(events), events["w"].to_numpy(), events["cluster"].to_numpy())
-    ratio = paired.ratio(cells.a, cells.b, cells.c, conf)
+    found = paired.ratio(cells.a, cells.b, cells.c, conf)
     point, ratio_limits, difference_name = names
     return {
-        point: ratio.estimate if len(events) else None,
-        f"{ratio_limits}_low": ratio.low,
-        f"{ratio_limits}_high": ratio.high,
+        point: found.estimate if len(events) else None,
+        f"{ratio_limits}_low": found.low,
+        f"{ratio_limits}_high": found.high,
         f"p_{arm}": paired.mcnemar(cells.b, cells.c),
         difference_name: difference.estimate,
         f"{difference_name}_low": difference.low,

@@ -14,9 +14,11 @@ from sim_platform.contracts.tables import (
     ConsentedLogExtract,
     ContractError,
     DeidentifiedCorpus,
+    ForecastScorecard,
     Preregistration,
     ProductionScores,
     RateComparison,
+    RateForecast,
     ReleaseGate,
     StratifiedSample,
     Table,
@@ -38,6 +40,8 @@ RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     Calibration: (),
     Preregistration: (),
     RateComparison: (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,),
+    RateForecast: (),
+    ForecastScorecard: (),
     ReleaseGate: (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE),
 }
 LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {

@@ -7,11 +7,12 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import RateComparison, ReleaseGate
+from sim_platform.contracts.tables import Calibration, ForecastScorecard, RateComparison, RateForecast, ReleaseGate
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
@@ -98,7 +99,24 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
         strata=strata,
         coverage=coverage,
         hashes=hashes,
+        further=_further(warehouse, release),
     )
+
+
+def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, Any]]]:
+    """Sections that stand where their table has rows."""
+    made = warehouse.read(
+        RateForecast, {"model_version": release, "method": "M7"}, columns=["behavior", "prior_rate", "rate", "low", "high", "direction", "chance_of_increase", "tau"]
+    )
+    scored = warehouse.read(ForecastScorecard, {"model_version": release})
+    checked = warehouse.read(Calibration, {"model_version": release})
+    per_100k = [{**row, **{name: round(1e5 * row[name], 2) for name in ("prior_rate", "rate", "low", "high")}} for row in made.sort("behavior").to_dicts()]
+    sections = {
+        "Forecast of the rate in service, per 100,000 messages, with 90 % interval": per_100k,
+        "Score of the forecast": scored.to_dicts(),
+        "Graders against people": checked.to_dicts(),
+    }
+    return {title: rows for title, rows in sections.items() if rows}
 
 
 def _clipped(value: str | None) -> str:

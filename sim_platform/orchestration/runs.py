@@ -13,10 +13,11 @@ import dagster as dg
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import RateComparison, ReleaseGate
+from sim_platform.contracts.tables import ForecastScorecard, RateComparison, RateForecast, ReleaseGate
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.extraction.consent import read_ledger
 from sim_platform.extraction.readers import source_files
+from sim_platform.forecasting.scorecard import bootstrap_over_releases
 from sim_platform.grading.rules import graders_of
 from sim_platform.orchestration.asking_flow import refuse_unserved
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
@@ -130,6 +131,32 @@ def stored_verdict(home: Home, release: str) -> str:
     """The release's verdict with its reason, in one line."""
     verdict, why = release_verdict(stored_decisions(home, release))
     return f"{verdict}: {why}"
+
+
+def stored_forecasts(home: Home, release: str) -> list[dict[str, Any]]:
+    """Rows of `rate_forecast`; an error that names the way out where there are none."""
+    stored = DuckDBFile(home.warehouse, lock_wait_seconds()).read(RateForecast, {"model_version": release}).sort("behavior", "method")
+    if not len(stored):
+        raise SimPlatformError(f"{release}: no forecast yet; run `sim-platform run {release}` first")
+    return stored.to_dicts()
+
+
+def stored_scores(home: Home, release: str) -> dict[str, Any]:
+    """The release's scorecard, and per method the mean of all scored releases' median errors with its bootstrap interval."""
+    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
+    every = warehouse.read(ForecastScorecard)
+    mine = every.filter(model_version=release)
+    if not len(mine):
+        raise SimPlatformError(f"{release}: not scored; its own log is not extracted yet. Add it to sources.yaml and run `sim-platform run {release}` again")
+    medians = {
+        method: {r["model_version"]: [r["median"]] for r in group.to_dicts() if r["median"]} for (method,), group in every.group_by(["method"], maintain_order=True)
+    }
+    return {
+        "model_version": release,
+        "methods": mine.to_dicts(),
+        "releases": every["model_version"].n_unique(),
+        "over_releases": {str(method): bootstrap_over_releases(errors) for method, errors in medians.items() if errors},
+    }
 
 
 def status(home: Home) -> dict[str, Any]:

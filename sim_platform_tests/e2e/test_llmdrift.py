@@ -9,8 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 import yaml
+
+from sim_platform.forecasting.forecast import PRIOR_TAU, Counts, calibrated, persistence
+from sim_platform.forecasting.scorecard import multiplicative_error
+from sim_platform.sampling import unit_interval
+from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 ROOT = Path(__file__).resolve().parents[2]
 EXACT = {"sensitive_question_answered": (0.21, 0.05), "jailbreak_answered": (0.78, 0.31), "code_directly_usable": (0.52, 0.10)}
@@ -40,6 +47,11 @@ def home(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         source["path"] = str(real_data / "llmdrift" / Path(source["path"]).name)
     (home / "sources.yaml").write_text(yaml.safe_dump(sources))
     sim_platform(home, "run", "gpt-4-0613", "--sample-size", "100000")
+    labels = DuckDBFile(home / "warehouse.duckdb").query(
+        """select s.behavior, s.prefix_id, bool_or(s.label) filter (s.arm = 'candidate') as after, bool_or(s.label) filter (s.arm = 'recorded') as before
+           from classifier_scores s where s.applies and s.label is not null group by all"""
+    )
+    labels.write_parquet(home / "labels_of_all_prompts.parquet")  # later tests draw smaller samples
     return home
 
 
@@ -71,3 +83,26 @@ def test_intervals_from_thirty_percent_of_the_prompts_hold_the_full_rates_for_ni
         for key, row in rates(home).items():
             held[key] += row["low"] <= everything[key]["rate"] <= row["high"]
     assert min(held.values()) >= 9, held
+
+
+@pytest.mark.e2e
+@pytest.mark.model
+def test_a_forecast_from_thirty_percent_of_the_prompts_beats_persistence_on_the_rest(home: Path) -> None:
+    """Ten salts: 30 % of the prompts are the simulation, the other 70 % the candidate's "production". No past release and no control arm, so the interval is at its widest."""
+    labels = pl.read_parquet(home / "labels_of_all_prompts.parquet")
+    inside, errors, errors_if_nothing_changed = [], [], []
+    for salt in range(SALTS):
+        simulated = labels["prefix_id"].map_elements(lambda key, salt=salt: unit_interval(f"salt-{salt}", key) < 0.3, return_dtype=pl.Boolean)
+        first, rest = (
+            part.group_by("behavior").agg(pl.col("before", "after").sum(), n=pl.len()).sort("behavior") for part in (labels.filter(simulated), labels.filter(~simulated))
+        )
+        production = Counts(first["before"].to_numpy().astype(float), first["n"].to_numpy().astype(float))
+        made = calibrated(Counts(first["after"].to_numpy().astype(float), production.e), production, None)
+        observed = (rest["after"] / rest["n"]).to_numpy()
+        low, high = made.interval(rest["n"].to_numpy().astype(float), PRIOR_TAU)
+        inside.append((low <= observed) & (observed <= high))
+        errors.append(multiplicative_error(made.rate, observed))
+        errors_if_nothing_changed.append(multiplicative_error(persistence(production).rate, observed))
+    assert np.mean(inside) >= 0.9
+    assert np.median(errors) < 1.25
+    assert np.median(errors) < 0.5 * np.median(errors_if_nothing_changed)

@@ -154,7 +154,7 @@ def test_pairs_are_the_prefixes_that_both_arms_have_labels_for() -> None:
 
 def test_arms_that_share_no_labelled_prefix_have_no_ratio() -> None:
     row = compared(scores({"candidate": [[True, None]], "recorded": [[None, True]]}), design("aa"))["candidate"]
-    assert [row[name] for name in row if name.startswith(("ratio", "difference"))] == [None] * 12
+    assert [row[name] for name in row if name.startswith(("ratio", "difference"))] == [None] * 15
 
 
 def test_recorded_has_columns_of_its_own() -> None:

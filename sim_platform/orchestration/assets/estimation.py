@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 
 from sim_platform.contracts.tables import RateComparison, ReleaseGate, StratifiedSample
-from sim_platform.estimation.comparison import LabelCounts, compare
+from sim_platform.estimation.comparison import LabelCounts, against_production, compare
 from sim_platform.estimation.design import LABEL_COUNTS, design_of
 from sim_platform.estimation.gates import decide, release_verdict
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
@@ -24,9 +24,15 @@ from sim_platform.reporting.rates import forest_png, rate_rows
 from sim_platform.warehouse.duckdb_file import publish
 from sim_platform.warehouse.gates import EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, EVERY_RATE_LIES_INSIDE_ITS_INTERVAL
 
+PRODUCTION = """
+    with users as (
+        select p.behavior, c.user_key, sum(p.label::int) as x, count(*) as n from production_scores p join deidentified_corpus c using (conversation_key)
+        where p.model_version = $release and p.applies and p.label is not null group by all)
+    select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as n from users group by behavior order by behavior"""
+
 
 @dg.asset(
-    deps=["classifier_scores", "stratified_sample"],
+    deps=["classifier_scores", "stratified_sample", "production_scores"],
     partitions_def=MODEL_VERSIONS,
     group_name="estimation",
     kinds={"duckdb", "scipy"},
@@ -60,6 +66,9 @@ def rate_comparison(context: dg.AssetExecutionContext, deployment: Deployment) -
         measures=candidate.measures,
         block_above={b.id: b.gate.block_above for b in home.behaviors},
     )
+    with warehouse.reading() as tx:
+        if "production_scores" in tx.tables():
+            rates = against_production(rates, tx.query(PRODUCTION, {"release": candidate.version}))
     rates = rates.with_columns(is_exploratory=~pl.col("behavior").is_in(list(registered.confirmatory)))
     with warehouse.transaction() as tx:
         tx.replace(RateComparison, rates, {"model_version": candidate.version})
@@ -99,7 +108,9 @@ class ReportConfig(dg.Config):
     examples: int = 3  # de-identified responses per behaviour; 0: none
 
 
-@dg.asset(deps=["release_gate", "rate_comparison"], partitions_def=MODEL_VERSIONS, group_name="reporting", kinds={"html"})
+@dg.asset(
+    deps=["release_gate", "rate_comparison", "rate_forecast", "forecast_scorecard", "calibration"], partitions_def=MODEL_VERSIONS, group_name="reporting", kinds={"html"}
+)
 @guarded
 def release_report(context: dg.AssetExecutionContext, deployment: Deployment, config: ReportConfig) -> dg.MaterializeResult[None]:
     """One self-contained page per release in reports/ of the home (HTML, with JSON and CSV beside it): verdict, rates, charts, what is missing, spend, examples, limits, hashes.

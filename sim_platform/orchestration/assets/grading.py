@@ -3,7 +3,6 @@
 Belongs here: which outcomes are graded, what the UI shows. Does not: graders (grading).
 """
 
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -15,7 +14,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.messages import canonical_json, text_of, user_turns
 from sim_platform.contracts.tables import Calibration, ClassifierScores, ProductionScores, StratifiedSample, empty
 from sim_platform.grading.scores import grader_hash, scores
 from sim_platform.orchestration.asking_flow import Asking, flip_rate
@@ -23,6 +21,7 @@ from sim_platform.orchestration.calibration_flow import calibrate_release
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
+from sim_platform.orchestration.production import RESPONSES, responses_of
 from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.registration_flow import covered, refuse_unregistered
 from sim_platform.orchestration.resources import Deployment
@@ -143,7 +142,7 @@ def production_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     n_pending = warehouse.query(f"select count(*) as n from ({PRODUCTION})", {**parameters, "n": 1 << 40})["n"][0]  # noqa: S608 - a literal of this module
     with grading_processes(home, int(n_pending)) as workers:
         while behaviors and len(page := warehouse.query(PRODUCTION, parameters)):
-            rows = [row for one in page.to_dicts() for row in _responses(one, every=candidate.plan.cut == "uniform_user_turn")]
+            rows = [row for one in page.to_dicts() for row in responses_of(one, every=candidate.plan.cut == "uniform_user_turn")]
             graded = scores(pl.DataFrame(rows, schema=RESPONSES), behaviors, release=candidate.version, home=home, workers=workers)
             graded = graded.rename({"prefix_id": "conversation_key", "k": "turn"}).drop("arm", "is_exploratory")
             with warehouse.transaction() as tx:
@@ -184,28 +183,3 @@ PRODUCTION = """
     where c.model_version = $replaced and c.n_user_turns > 0 and c.week >= date_trunc('week', $since::date) and c.week <= coalesce($until::date, date '9999-12-31')
       and not exists (select 1 from production_scores p where p.model_version = $release and p.conversation_key = c.conversation_key)
     order by c.conversation_key limit $n"""
-RESPONSES = dict.fromkeys(("arm", "prefix_id", "status", "text", "tool_calls", "refusal", "labels", "prefix", "metadata"), pl.String) | {"k": pl.Int64}
-
-
-def _responses(row: dict[str, Any], *, every: bool) -> list[dict[str, Any]]:
-    """The recorded responses of one conversation as outcomes; a user turn that nobody answered is a failed one."""
-    messages = json.loads(row["messages"])
-    turns = user_turns(messages)
-    found = []
-    for turn, at in list(enumerate(turns))[0 if every else -1 :]:
-        answer = messages[at + 1] if at + 1 < len(messages) and messages[at + 1]["role"] == "assistant" else None
-        found.append(
-            {
-                "arm": "recorded",
-                "prefix_id": row["conversation_key"],
-                "k": turn,
-                "status": "completed" if answer else "failed",
-                "text": text_of(answer) if answer else None,
-                "tool_calls": canonical_json(answer.get("tool_calls") or []) if answer else "[]",
-                "refusal": answer.get("refusal") if answer else None,
-                "labels": row["labels"] if at == turns[-1] else "{}",
-                "prefix": canonical_json(messages[: at + 1]),
-                "metadata": row["metadata"],
-            }
-        )
-    return found

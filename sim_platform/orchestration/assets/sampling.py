@@ -5,7 +5,7 @@ Belongs here: what the stage reads, which pure calls it makes, what it writes, w
 
 import dagster as dg
 
-from sim_platform.contracts.tables import Calibration, ClassifierScores, RateComparison, ReleaseGate, StratifiedSample
+from sim_platform.contracts.tables import Calibration, ClassifierScores, RateComparison, RateForecast, ReleaseGate, StratifiedSample
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
@@ -47,9 +47,9 @@ def stratified_sample(context: dg.AssetExecutionContext, deployment: Deployment,
     sample = cut_prefixes(rows, drawn, release=candidate.version)
     with warehouse.transaction() as tx:
         tx.pass_gates([EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED])  # an unfinished corpus would be a biased population
-        tx.ensure(StratifiedSample, ClassifierScores, Calibration, RateComparison, ReleaseGate)
+        tx.ensure(StratifiedSample, ClassifierScores, Calibration, RateComparison, ReleaseGate, RateForecast)
         if set(tx.query("select distinct sample_id from stratified_sample where model_version = $v", {"v": candidate.version})["sample_id"]) != {drawn.sample_id}:
-            for table in ("classifier_scores", "calibration", "rate_comparison", "release_gate"):  # they speak of the sample that goes
+            for table in ("classifier_scores", "calibration", "rate_comparison", "release_gate", "rate_forecast"):  # they speak of the sample that goes
                 tx.execute(f"delete from {table} where model_version = $v", {"v": candidate.version})  # noqa: S608 - a literal of this line
         tx.replace(StratifiedSample, sample, {"model_version": candidate.version})
         tx.pass_gates([WEIGHTS_ADD_UP_TO_THE_POPULATION, EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN], candidate.version)

@@ -1,0 +1,89 @@
+"""`sim-platform forecast`, `score` and `validate`: the rate in service beforehand, how good that was, and the method tried where the truth is known.
+
+Belongs here: the commands and how they print. Does not: methods and scores (forecasting).
+"""
+
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.registry.home import home_path, load_home
+from sim_platform.terminal import Json, exit_codes, print_json, runs, show
+
+Release = Annotated[str, typer.Argument(help="Candidate release of models.yaml.")]
+
+
+def forecast(model_version: Release, as_json: Json = False) -> None:
+    """Show the stored forecast of each behaviour's rate in service: full method with its 90 % interval, and the baselines beside it."""
+    from sim_platform.reporting.rates import per_100k  # noqa: PLC0415 - imports polars
+
+    with exit_codes():
+        home = load_home(home_path())
+        home.release(model_version)
+        rows = runs().stored_forecasts(home, model_version)
+        if as_json:
+            print_json(rows)
+            return
+        by = {(row["behavior"], row["method"]): row for row in rows}
+        table = Table(
+            "behaviour", "in service", "forecast", "90 % interval", "simulated", "post-stratified", "direction", title=f"{model_version}: forecast per 100,000 messages"
+        )
+        for (name, method), row in by.items():
+            if method == "M7":
+                others = (per_100k(by[name, m]["rate"]) for m in ("M0", "M3"))
+                table.add_row(name, per_100k(row["prior_rate"]), per_100k(row["rate"]), f"{per_100k(row['low'])} to {per_100k(row['high'])}", *others, row["direction"])
+        show(table)
+        typer.echo("The interval holds posterior, discrepancy learned from past releases, and the noise of counting the rate in production.")
+
+
+def score(model_version: Release, as_json: Json = False) -> None:
+    """Show how good the release's first forecast was, method by method, with the mean over all scored releases. Needs the release's own log."""
+    with exit_codes():
+        home = load_home(home_path())
+        home.release(model_version)
+        facts = runs().stored_scores(home, model_version)
+        if as_json:
+            print_json(facts)
+            return
+        columns = ("method", "n", "below_floor", "median", "p90", "within_2", "direction_right", "n_moved", "regret", "coverage", "poisson_limit")
+        table = Table(*(name.replace("_", " ") for name in columns), title=f"{model_version}: multiplicative error against its own log")
+        for row in facts["methods"]:
+            table.add_row(*("–" if row[c] is None else f"{row[c]:.3g}" if isinstance(row[c], float) else str(row[c]) for c in columns))
+        show(table)
+        for method, (mean, low, high) in facts["over_releases"].items():
+            typer.echo(f"{method}: mean of the releases' medians {mean:.2f} [{low:.2f}, {high:.2f}] over {facts['releases']} scored")
+
+
+def validate(
+    worlds: Annotated[int, typer.Option("--worlds", min=10, help="Synthetic worlds to draw.")] = 200,
+    messages: Annotated[int, typer.Option("--messages", min=1000, help="Messages replayed in each arm, and counted in production.")] = 50_000,
+    world: Annotated[Literal["base", "pessimistic", "optimistic"], typer.Option("--world", help="How far simulator and production differ.")] = "base",
+    releases: Annotated[int, typer.Option("--past-releases", min=0, help="Past releases from which the interval learns.")] = 3,
+    seed: Annotated[int, typer.Option("--seed")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Try the forecast in synthetic worlds with known truth: error of every method, coverage of the 90 % interval, and the limit that counting noise sets.
+
+    Nothing here is real traffic; the figures say what the arithmetic can do, not what a deployment will show.
+    """
+    with exit_codes():
+        from sim_platform.forecasting import worlds as synthetic  # noqa: PLC0415 - imports numpy and scipy
+
+        found = synthetic.validate(synthetic.WORLDS[world], messages, worlds, seed, releases)
+        if as_json:
+            print_json({"world": world, "seed": seed, "past_releases": releases, **found})
+            return
+        table = Table("method", "median error", "mean of releases", "p90", "beyond 10x", "direction", title=f"{world} world, {messages:,} messages, {worlds} worlds")
+        for method in synthetic.METHODS:
+            row = found[method]
+            if not isinstance(row, dict):
+                raise SimPlatformError(f"{method}: no figures")
+            direction = "–" if row["direction"] is None else f"{row['direction']:.0%}"
+            table.add_row(method, f"{row['median']:.3f}", f"{row['per_release']:.3f}", f"{row['p90']:.2f}", f"{row['beyond_10']:.1%}", direction)
+        show(table)
+        typer.echo(f"coverage of the 90 % forecast interval: {found['coverage_90']:.3f}; error if the deployed rate were known: {found['truth_known']:.3f}")
+        typer.echo(
+            f"scored {found['scored']} behaviours, {found['below_floor']} at or below the floor; never worse than persistence: {found['never_worse_than_persistence']}"
+        )

@@ -1,0 +1,82 @@
+"""Assets of the forecasting stage.
+
+Belongs here: what is read and written, what the UI shows. Does not: methods and scores (forecasting), the walk around the warehouse (forecasting_flow).
+"""
+
+import dagster as dg
+import polars as pl
+
+from sim_platform.contracts.tables import ForecastScorecard, RateForecast
+from sim_platform.orchestration.forecasting_flow import enter_forecasts, forecast_release, score_release
+from sim_platform.orchestration.metadata import column_docs, markdown
+from sim_platform.orchestration.partitions import MODEL_VERSIONS
+from sim_platform.orchestration.privacy import guarded
+from sim_platform.orchestration.resources import Deployment
+from sim_platform.reporting.rates import per_100k
+
+
+@dg.asset(
+    deps=["rate_comparison", "production_scores"], partitions_def=MODEL_VERSIONS, group_name="forecasting", kinds={"duckdb", "scipy"}, metadata=column_docs(RateForecast)
+)
+@guarded
+def rate_forecast(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
+    """One method's forecast of one behaviour's rate in service a row, with the 90 % forecast interval of the full method and the baselines beside it.
+
+    Key: (model_version, behavior, method). Left out: behaviours without a graded outcome. Every forecast is entered in the ledger; the first one is what is scored. A rerun costs nothing.
+    """
+    home, warehouse = deployment.home(), deployment.warehouse()
+    made, moved, kept = forecast_release(home, warehouse, context.partition_key)
+    with warehouse.transaction() as tx:
+        tx.replace(RateForecast, made, {"model_version": context.partition_key})
+    entered = enter_forecasts(warehouse, made)
+    shown = [
+        {"behaviour": r["behavior"], "forecast per 100k": f"{per_100k(r['rate'])} [{per_100k(r['low'])}, {per_100k(r['high'])}]", "now per 100k": per_100k(r["prior_rate"]), "direction": r["direction"]}
+        for r in made.filter(method="M7").to_dicts()
+    ]  # fmt: skip
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": len(made),
+            "forecast": markdown(shown),
+            "newest_traffic": moved.words if moved else "too few conversations to compare",
+            "looks_like_newest": not (moved and moved.warns),
+            "effective_sample_kept": round(kept, 3),
+            "entered_in_ledger": entered,
+        }
+    )
+
+
+@dg.asset_check(
+    asset=rate_forecast,
+    partitions_def=MODEL_VERSIONS,
+    description="Strata mix, lengths and turns of the sample are those of the newest weeks; a warning, since the forecast is post-stratified.",
+)
+@guarded
+def the_sample_looks_like_the_newest_traffic(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    _, moved, kept = forecast_release(deployment.home(), deployment.warehouse(), context.partition_key)
+    passed = not (moved and moved.warns)
+    return dg.AssetCheckResult(
+        passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata={"facts": moved.words if moved else "too few conversations", "effective_sample_kept": round(kept, 3)}
+    )
+
+
+@dg.asset(
+    deps=["rate_forecast", "deidentified_corpus"],
+    partitions_def=MODEL_VERSIONS,
+    group_name="forecasting",
+    kinds={"duckdb", "scipy"},
+    metadata=column_docs(ForecastScorecard),
+)
+@guarded
+def forecast_scorecard(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
+    """How good each method's first forecast was, against the release's own log graded by the same graders. One method a row; no rows until that log is extracted.
+
+    Key: (model_version, method). Left out, and counted: behaviours observed at or below the registered floor. A rerun grades the release's log again and costs nothing.
+    """
+    home, warehouse = deployment.home(), deployment.warehouse()
+    scored = score_release(home, warehouse, context.partition_key)
+    with warehouse.transaction() as tx:
+        tx.replace(ForecastScorecard, scored, {"model_version": context.partition_key})
+    shown = scored.with_columns(pl.selectors.float().round(3)).drop("model_version").to_dicts()
+    return dg.MaterializeResult(
+        metadata={"dagster/partition_row_count": len(scored), "scorecard": markdown(shown) if len(scored) else "the release has no log of its own yet"}
+    )

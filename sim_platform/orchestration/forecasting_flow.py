@@ -1,0 +1,237 @@
+"""Forecasts from stored scores, and their score once the release's own log is there.
+
+Belongs here: reading effective counts, the ledger, observed rates. Does not: methods and scores (forecasting), graders (grading).
+"""
+
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sim_platform.contracts.messages import sha256
+from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateComparison, RateForecast, frame
+from sim_platform.forecasting import forecast as methods
+from sim_platform.forecasting.drift import Drift, drift
+from sim_platform.forecasting.forecast import Array, Counts, Forecast
+from sim_platform.forecasting.raking import effective_counts, kept_size, mix_factors
+from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, poisson_limit, score
+from sim_platform.grading.scores import scores
+from sim_platform.orchestration.production import RESPONSES, responses_of
+from sim_platform.registry.home import Behavior, Home, ModerationGrader
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+
+NEWEST_DAYS = 28
+LEAST_NEWEST = 30  # sampled prefixes of the newest weeks below which the whole window stands for them
+PAGE = 5_000
+STRATA = """
+    with shares as (
+        select c.behavior, c.arm, s.prefix_id, s.stratum, any_value(coalesce(s.user_key, s.prefix_id)) as who, any_value(s.weight) as w, avg(c.label::int) as x
+        from classifier_scores c join stratified_sample s using (model_version, prefix_id)
+        where c.model_version = $release and c.applies and c.label is not null group by c.behavior, c.arm, s.prefix_id, s.stratum
+    ), users as (select behavior, arm, stratum, who, sum(w * x) as y, sum(w) as e from shares group by all)
+    select behavior, arm, stratum, sum(y) as y, sum(y * y) as v, sum(e) as e from users group by all order by all"""
+MIX = """
+    with newest as (select max(c.week) as last from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $release)
+    select s.stratum, sum(s.weight) as sampled, coalesce(sum(s.weight) filter (c.week > n.last - $days), 0) as newest, count(*) filter (c.week > n.last - $days) as n_newest
+    from stratified_sample s join deidentified_corpus c using (conversation_key), newest n where s.model_version = $release group by s.stratum order by s.stratum"""
+FEATURES = """
+    with newest as (select max(week) as last from deidentified_corpus where model_version = $version)
+    select length(c.messages) as characters, c.n_user_turns as turns, length(c.messages) - length(regexp_replace(c.messages, '[^\\x00-\\x7F]', '', 'g')) as not_ascii,
+           c.week > n.last - $days as is_newest, c.conversation_key in (select conversation_key from stratified_sample where model_version = $release) as is_sampled
+    from deidentified_corpus c, newest n where c.model_version = $version and c.n_user_turns > 0"""
+PRIOR = """
+    with rows as (
+        select p.behavior, p.label, c.user_key, c.week from production_scores p join deidentified_corpus c using (conversation_key)
+        where p.model_version = $release and p.applies and p.label is not null),
+    newest as (select max(week) as last from rows),
+    users as (select behavior, user_key, sum(label::int) as x, count(*) as n from rows, newest where week > last - $days group by all)
+    select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as e from users group by behavior order by behavior"""
+OWN_LOG = """
+    select conversation_key, user_key, messages, metadata, labels from deidentified_corpus
+    where model_version = $version and n_user_turns > 0 and conversation_key > $last and ($since::date is null or week >= date_trunc('week', $since::date)) order by conversation_key limit $n"""
+
+
+def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> tuple[pl.DataFrame, Drift | None, float]:
+    """Rows of `rate_forecast`, whether the sample still looks like the newest traffic, and the share of the sample that post-stratifying leaves."""
+    _, replaced = home.release(release)
+    with warehouse.reading() as tx:
+        cells, mix = tx.query(STRATA, {"release": release}), tx.query(MIX, {"release": release, "days": NEWEST_DAYS})
+        prior = tx.query(PRIOR, {"release": release, "days": NEWEST_DAYS}) if "production_scores" in tx.tables() else pl.DataFrame(schema=["behavior", "x", "v", "e"])
+        features = tx.query(FEATURES, {"release": release, "version": replaced.version, "days": NEWEST_DAYS})
+    rates = warehouse.read(RateComparison, {"model_version": release, "arm": "candidate"}).filter(pl.col("rate").is_not_null()).sort("behavior")
+    names = rates["behavior"].to_list()
+    if not names:
+        return frame(RateForecast, []), None, 1.0
+    sampled = mix["sampled"].to_numpy().astype(np.float64)
+    newest = mix["newest"].to_numpy().astype(np.float64) if mix["n_newest"].sum() >= LEAST_NEWEST else sampled
+    factors = mix_factors(sampled, newest)
+    strata = mix["stratum"].to_list()
+    candidate, control, recorded = (_arm(cells, arm, names, strata, factors) for arm in ("candidate", "control", "recorded"))
+    unweighted = _arm(cells, "candidate", names, strata, np.ones(len(strata)))
+    assert candidate is not None
+    assert unweighted is not None
+    known = {row["behavior"]: row for row in prior.to_dicts()}
+    production = _production(known, names, recorded)
+    before = production or Counts(np.zeros(len(names)), np.ones(len(names)))
+    messages = float(before.e.max()) if production else float(candidate.e.max())
+    tau = discrepancy_so_far(warehouse, release)
+    floor = PUBLISHED_FLOOR
+    found = {
+        "M0": Forecast(rates["rate"].to_numpy(), np.zeros(len(names)), np.full(len(names), 0.5)),
+        "M2": methods.simulated(unweighted),
+        "M3": methods.simulated(candidate),
+        "M7": methods.calibrated(candidate, production, control),
+    }
+    if production:
+        found = {"persistence": methods.persistence(production), **found}
+    low, high = found["M7"].interval(messages, tau)
+    rows: list[dict[str, object]] = []
+    for method, made in found.items():
+        for i, name in enumerate(names):
+            full = method == "M7"
+            chance = float(made.chance_of_increase[i])
+            rows.append(
+                {
+                    "model_version": release, "behavior": name, "method": method, "rate": float(np.clip(made.rate[i], 0, 1)), "low": float(low[i]) if full else None,
+                    "high": float(high[i]) if full else None, "log_variance": float(made.log_variance[i]) if full else None, "tau": tau if full else None,
+                    "chance_of_increase": chance if full else None, "direction": methods.direction(chance) if full else None,
+                    "prior_rate": float(np.clip(before.rate[i] if production else rates["rate"][i], 0, 1)), "floor": floor, "production_messages": messages,
+                }
+            )  # fmt: skip
+    return frame(RateForecast, rows), _drift(mix, newest, features), kept_size(sampled, factors)
+
+
+def _arm(cells: pl.DataFrame, arm: str, names: list[str], strata: list[str], factors: Array) -> Counts | None:
+    mine = {(row["behavior"], row["stratum"]): row for row in cells.filter(arm=arm).to_dicts()}
+    if not mine:
+        return None
+    zero = {"y": 0.0, "v": 0.0, "e": 0.0}
+    sums = {
+        name: tuple(np.array([float(mine.get((name, stratum), zero)[part]) for stratum in strata]) for part in ("y", "v", "e"))
+        for name in names
+        if any(n == name for n, _ in mine)
+    }
+    found = effective_counts({name: (y, v, e) for name, (y, v, e) in sums.items()}, factors)
+    nothing = Counts(np.array(0.0), np.array(0.5))  # half an event in half a message: says nothing
+    return Counts(np.array([float(found.get(n, nothing).x) for n in names]), np.array([float(found.get(n, nothing).e) for n in names]))
+
+
+def _production(known: dict[str, dict[str, Any]], names: list[str], recorded: Counts | None) -> Counts | None:
+    """The newest weeks of the log where they were graded, else the recorded arm of the sample."""
+    if not known and recorded is None:
+        return None
+    x, e = [], []
+    for i, name in enumerate(names):
+        if row := known.get(name):
+            design_effect = max(1.0, row["v"] / row["x"]) if row["x"] else 1.0
+            x.append(row["x"] / design_effect)
+            e.append(row["e"] / design_effect)
+        else:
+            x.append(float(recorded.x[i]) if recorded else 0.0)
+            e.append(float(recorded.e[i]) if recorded else 0.5)
+    return Counts(np.array(x), np.array(e))
+
+
+def _drift(mix: pl.DataFrame, newest: Array, features: pl.DataFrame) -> Drift | None:
+    columns = ["characters", "turns", "not_ascii"]
+    sampled, new = features.filter("is_sampled").select(columns).to_numpy(), features.filter("is_newest").select(columns).to_numpy()
+    if min(len(sampled), len(new)) < 2:
+        return None
+    strata = mix["stratum"].to_list()
+    return drift(dict(zip(strata, mix["sampled"].to_list(), strict=True)), dict(zip(strata, newest.tolist(), strict=True)), sampled, new)
+
+
+def enter_forecasts(warehouse: DuckDBFile, made: pl.DataFrame) -> int:
+    """Adds forecasts to the ledger; returns how many were new."""
+    columns = ("model_version", "behavior", "method", "rate", "low", "high", "log_variance", "prior_rate", "floor")
+    return _enter(warehouse, [{"entry": "forecast", **{name: row[name] for name in columns}} for row in made.to_dicts()])
+
+
+def _enter(warehouse: DuckDBFile, rows: list[dict[str, Any]]) -> int:
+    now = datetime.now(UTC)
+    empty = dict.fromkeys(("method", "low", "high", "log_variance", "prior_rate", "floor", "events", "messages"))
+    entries = frame(ForecastLedger, [{**empty, **row, "entry_id": sha256(_rounded(row)), "entered_at": now} for row in rows])
+    with warehouse.transaction() as tx:
+        tx.ensure(ForecastLedger)
+        there = set(tx.query("select entry_id from forecast_ledger")["entry_id"])
+        new = entries.filter(~pl.col("entry_id").is_in(there)).unique("entry_id", maintain_order=True)
+        tx.append(ForecastLedger, new)
+    return len(new)
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Nine digits: sums of several threads differ in the last ones."""
+    return {name: f"{value:.9g}" if isinstance(value, float) else value for name, value in row.items()}
+
+
+def first_forecasts(ledger: pl.DataFrame) -> pl.DataFrame:
+    """What is scored: the first forecast of each release, behaviour and method."""
+    return ledger.filter(entry="forecast").sort("entered_at").unique(["model_version", "behavior", "method"], keep="first", maintain_order=True)
+
+
+def discrepancy_so_far(warehouse: DuckDBFile, release: str) -> float:
+    """Tau from the scored M7 forecasts of all other releases."""
+    ledger = warehouse.read(ForecastLedger)
+    scored = first_forecasts(ledger).filter((pl.col("method") == "M7") & (pl.col("model_version") != release)).join(
+        _last_observations(ledger), on=["model_version", "behavior"], suffix="_observed"
+    )  # fmt: skip
+    scored = scored.filter((pl.col("rate_observed") > pl.col("floor")) & (pl.col("events_observed") > 0))
+    residuals = (scored["rate_observed"] / scored["rate"]).log().to_numpy()
+    return methods.discrepancy(residuals, (scored["log_variance"] + 1 / scored["events_observed"]).to_numpy())
+
+
+def _last_observations(ledger: pl.DataFrame) -> pl.DataFrame:
+    return ledger.filter(entry="observation").sort("entered_at").unique(["model_version", "behavior"], keep="last", maintain_order=True)
+
+
+def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFrame:
+    """Observes the release's own log, enters the observation, and scores the first forecast of every method; no rows until it is `deployed` in models.yaml and has a log."""
+    deployed = home.by_version[release].deployed
+    if deployed is None:  # its rows in the log are recorded responses, not production
+        return frame(ForecastScorecard, [])
+    made = first_forecasts(warehouse.read(ForecastLedger)).filter(model_version=release)
+    if made.is_empty():
+        return frame(ForecastScorecard, [])
+    registered = [b for b in home.graded if not b.judges and not any(isinstance(part, ModerationGrader) for part in b.parts)]
+    observed = observe(home, warehouse, release, registered)
+    if not observed:
+        return frame(ForecastScorecard, [])
+    _enter(warehouse, [{"entry": "observation", "model_version": release, "behavior": n, "rate": x / e, "events": x, "messages": e} for n, (x, e) in observed.items()])
+    simulated = warehouse.read(RateComparison, {"model_version": release, "arm": "candidate"}, columns=["behavior", "n_effective"])
+    rows = []
+    for (method,), group in made.filter(pl.col("behavior").is_in(list(observed))).group_by(["method"], maintain_order=True):
+        x, e = (np.array([observed[n][part] for n in group["behavior"]]) for part in (0, 1))
+        limits = (group["low"].to_numpy(), group["high"].to_numpy()) if group["low"].null_count() == 0 else (None, None)
+        floor = float(group["floor"].to_numpy()[0])
+        found = score(group["rate"].to_numpy(), x, e, group["prior_rate"].to_numpy(), floor, *limits)
+        size = float(simulated["n_effective"].median() or 1.0)  # type: ignore[arg-type]  # a number column
+        rows.append({"model_version": release, "method": method, **asdict(found), "poisson_limit": poisson_limit(x / e, size, float(np.median(e)), floor)})
+    return frame(ForecastScorecard, rows)
+
+
+def observe(home: Home, warehouse: DuckDBFile, release: str, behaviors: list[Behavior]) -> dict[str, tuple[float, float]]:
+    """Effective events and messages of each behaviour in the release's own log, by the same graders; users are clusters. Empty without such a log."""
+    deployed = home.by_version[release].deployed
+    since: date | None = deployed.from_ if deployed else None
+    every = home.release(release)[0].plan.cut == "uniform_user_turn"
+    sums: list[pl.DataFrame] = []
+    last = ""
+    while len(page := warehouse.query(OWN_LOG, {"version": release, "last": last, "since": since, "n": PAGE})):
+        rows = [row for one in page.to_dicts() for row in responses_of(one, every=every)]
+        graded = scores(pl.DataFrame(rows, schema=RESPONSES), behaviors, release=release, home=home).join(
+            page.select(pl.col("conversation_key").alias("prefix_id"), "user_key"), on="prefix_id"
+        )
+        labelled = graded.filter(pl.col("applies") & pl.col("label").is_not_null())
+        sums.append(labelled.group_by("behavior", "user_key").agg(x=pl.col("label").sum().cast(pl.Float64), n=pl.len().cast(pl.Float64)))
+        last = page["conversation_key"][-1]
+    if not sums:
+        return {}
+    users = pl.concat(sums).group_by("behavior", "user_key").agg(pl.col("x", "n").sum())
+    totals = users.group_by("behavior").agg(v=(pl.col("x") ** 2).sum(), x=pl.col("x").sum(), n=pl.col("n").sum()).sort("behavior")
+    found = {}
+    for row in totals.to_dicts():
+        design_effect = max(1.0, row["v"] / row["x"]) if row["x"] else 1.0
+        found[row["behavior"]] = (row["x"] / design_effect, row["n"] / design_effect)
+    return found

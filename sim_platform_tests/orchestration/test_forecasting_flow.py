@@ -1,0 +1,72 @@
+"""Forecast, ledger and scorecard on real tables."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateForecast, Table
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
+
+Run = Callable[..., list[str]]
+
+
+def stored(home: Path, table: type[Table]) -> pl.DataFrame:
+    return DuckDBFile(home / "warehouse.duckdb").read(table)
+
+
+def released(home: Path) -> None:
+    """The candidate goes into service."""
+    models: list[dict[str, Any]] = [RECORDED_MODELS[0], {**RECORDED_MODELS[1], "deployed": {"from": "2026-01-01"}}]
+    write_yaml(home / "models.yaml", {"models": models})
+
+
+def test_every_method_forecasts_every_graded_behaviour_and_the_ledger_keeps_it(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    made = stored(home, RateForecast)
+    assert set(made["method"]) == {"persistence", "M0", "M2", "M3", "M7"}
+    assert set(made["behavior"]) == {"apologises", "mentions_weather"}
+    full = made.filter(method="M7")
+    assert full["low"].null_count() == 0
+    assert ((full["low"] <= full["rate"]) & (full["rate"] <= full["high"])).all()
+    assert full["tau"].to_list() == pytest.approx([0.6, 0.6], abs=0.01)
+    ledger = stored(home, ForecastLedger)
+    assert len(ledger) == len(made)
+    run(home)
+    assert stored(home, ForecastLedger).equals(ledger), "the same figures are entered once"
+    assert stored(home, ForecastScorecard).is_empty(), "not in service: its rows in the log are recorded responses"
+
+
+def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_changes(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    before = stored(home, ForecastLedger)
+    released(home)
+    run(home)
+    card = {row["method"]: row for row in stored(home, ForecastScorecard).to_dicts()}
+    assert set(card) == {"persistence", "M0", "M2", "M3", "M7"}
+    assert (card["M7"]["n"], card["M7"]["below_floor"]) == (1, 1)  # v2 never speaks of the weather
+    assert card["M7"]["median"] < card["persistence"]["median"]
+    assert card["M7"]["coverage"] == 1.0
+    ledger = stored(home, ForecastLedger)
+    assert ledger.head(len(before)).equals(before)
+    observed = {row["behavior"]: row["rate"] for row in ledger.filter(entry="observation").to_dicts()}
+    kept = [i for i in range(60) if i % 17 != 16]
+    assert observed["apologises"] == pytest.approx(sum(i % 2 == 0 for i in kept) / len(kept))
+
+
+def test_a_scored_release_narrows_the_next_forecast(run: Run, tmp_path: Path) -> None:
+    rows = [conversation(i, v) for v in ("v1", "v2", "v3") for i in range(60)]
+    third = {**RECORDED_MODELS[1], "version": "v3", "replaces": "v2"}
+    second = {**RECORDED_MODELS[1], "deployed": {"from": "2026-01-01"}}
+    home = write_home(tmp_path, rows=rows, models=[RECORDED_MODELS[0], second, third])
+    run(home, "v2")
+    run(home, "v3")
+    tau = stored(home, RateForecast).filter(method="M7", model_version="v3")["tau"].unique().to_list()
+    assert len(tau) == 1
+    assert tau[0] != pytest.approx(0.60, abs=0.005)
+    assert len(stored(home, ForecastScorecard).filter(model_version="v2")) == 5
