@@ -26,6 +26,9 @@ CHOSEN = {
     "margin": 2.0,
     "tier": "gate",
     "verdict": "PASS",
+    "direction": "increase",
+    "method": "persistence",
+    "entry": "forecast",
 }
 
 
