@@ -3,8 +3,6 @@
 Belongs here: which gate is shown on which asset. Does not: the rules themselves (warehouse.gates, contracts).
 """
 
-import warnings
-
 import dagster as dg
 
 from sim_platform.contracts.tables import (
@@ -53,7 +51,6 @@ ROWS_VALIDATED = 100_000  # rows read together when a stored table is held again
 
 def build_checks() -> list[dg.AssetChecksDefinition]:
     """Every asset's gates, and that its stored rows fit the contract with each key once."""
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning, message="Specifying a partitions_def on an AssetCheckSpec")  # measured to work; dagster is capped
     checks = [gate_check(table_name(table), gate, partitioned=False) for table, many in LOG_GATES.items() for gate in many]
     checks += [gate_check(table_name(table), gate, partitioned=True) for table, many in RELEASE_GATES.items() for gate in many]
     checks += [_contract_check(table, partitioned=False) for table in LOG_GATES]
