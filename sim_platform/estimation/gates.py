@@ -35,19 +35,25 @@ class Chances:
     block_if_doubled: float
 
 
-def decide(rates: pl.DataFrame, behaviors: Sequence[Behavior], *, release: str) -> pl.DataFrame:
+def decide(rates: pl.DataFrame, behaviors: Sequence[Behavior], *, release: str, not_graded: Mapping[str, str] | None = None) -> pl.DataFrame:
     """One row of `release_gate` per registered behaviour.
 
     Args:
         rates: rows of `rate_comparison` of the release, all arms.
         behaviors: the registered behaviours with tier and rule.
         release: candidate release.
+        not_graded: behaviour id to what the home lacks to grade it; a gate among them is INCONCLUSIVE, so that nothing passes unseen.
     """
+    lacking = not_graded or {}
     by = {(row["behavior"], row["arm"]): row for row in rates.to_dicts()}
     gated = [b for b in behaviors if b.tier == "gate" and by.get((b.id, "candidate"), {}).get(f"p_block_{b.gate.against}") is not None]
     holm = dict(zip((b.id for b in gated), multiplicity.holm([by[b.id, "candidate"][f"p_block_{b.gate.against}"] for b in gated]), strict=True))
     return frame(
-        ReleaseGate, [_decided(b, by.get((b.id, "candidate")), by.get((b.id, b.gate.against)), holm.get(b.id), release) for b in sorted(behaviors, key=lambda b: b.id)]
+        ReleaseGate,
+        [
+            _decided(b, by.get((b.id, "candidate")), by.get((b.id, b.gate.against)), holm.get(b.id), release, lacking.get(b.id))
+            for b in sorted(behaviors, key=lambda b: b.id)
+        ],
     )
 
 
@@ -60,7 +66,8 @@ def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
     for verdict, what in said:
         names = gated.filter(pl.col("verdict") == verdict)["behavior"].to_list()
         if names:
-            return verdict, f"{what}: {', '.join(names)} ({len(names)} of {len(gated)} gate behaviours)"
+            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            return verdict, f"{what}: {shown} ({len(names)} of {len(gated)} gate behaviours)"
     return "PASS", f"all {len(gated)} gate behaviours are within their margins"
 
 
@@ -96,7 +103,9 @@ def _poisson(x: np.ndarray[tuple[int, ...], np.dtype[np.float64]], mean: float) 
     return np.exp(special.xlogy(x, mean) - mean - special.gammaln(x + 1))
 
 
-def _decided(behavior: Behavior, candidate: Mapping[str, object] | None, other: Mapping[str, object] | None, p_holm: float | None, release: str) -> dict[str, object]:
+def _decided(
+    behavior: Behavior, candidate: Mapping[str, object] | None, other: Mapping[str, object] | None, p_holm: float | None, release: str, lacking: str | None = None
+) -> dict[str, object]:
     rule = behavior.gate
     ceiling = None if rule.ceiling_per_100k is None else rule.ceiling_per_100k / 1e5
     row: dict[str, object] = {"model_version": release, "behavior": behavior.id, "tier": behavior.tier, "against": rule.against, "margin": rule.margin}
@@ -109,7 +118,7 @@ def _decided(behavior: Behavior, candidate: Mapping[str, object] | None, other: 
         return row | {"verdict": verdict if behavior.tier == "gate" else "not gated", "reason": reason}
 
     if candidate is None or candidate["rate"] is None:
-        return ended("INCONCLUSIVE", "no graded outcome of the candidate")
+        return ended("INCONCLUSIVE", f"not graded: {lacking}" if lacking else "no graded outcome of the candidate")
     n_missing, n = int(str(candidate["n_missing"])), int(str(candidate["n"]))
     rate_low, rate_high = float(str(candidate["gate_low"])), float(str(candidate["gate_high"]))
     row |= {"rate_low": rate_low, "rate_high": rate_high}

@@ -93,6 +93,12 @@ def test_a_gate_behaviour_without_scores_keeps_the_release_from_passing() -> Non
     assert release_verdict(decisions) == ("INCONCLUSIVE", "not decided: begs (1 of 2 gate behaviours)")
 
 
+def test_a_gate_that_the_home_cannot_grade_says_what_is_missing() -> None:
+    decisions = decide(pl.DataFrame(schema=dtypes(RateComparison)), [behavior()], release="cand-2", not_graded={"lies": "no version judge in models.yaml"})
+    assert decisions["reason"].to_list() == ["not graded: no version judge in models.yaml"]
+    assert release_verdict(decisions)[0] == "INCONCLUSIVE"
+
+
 def test_no_scores_at_all_decide_nothing() -> None:
     assert release_verdict(decide(pl.DataFrame(schema=dtypes(RateComparison)), [behavior()], release="cand-2"))[0] == "INCONCLUSIVE"
 

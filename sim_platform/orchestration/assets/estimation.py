@@ -87,8 +87,9 @@ def release_gate(context: dg.AssetExecutionContext, deployment: Deployment) -> d
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, _ = home.release(context.partition_key)
     confirmatory = covered(home, warehouse, candidate.version).confirmatory
-    behaviors = [b if b.id in confirmatory else b.model_copy(update={"tier": "exploratory"}) for b in home.graded]  # what was not registered decides nothing
-    decisions = decide(warehouse.read(RateComparison, {"model_version": candidate.version}), behaviors, release=candidate.version)
+    # What was not registered decides nothing; a gate that this home cannot grade keeps the release from passing.
+    behaviors = [b if b.id in confirmatory or b.id in home.not_graded else b.model_copy(update={"tier": "exploratory"}) for b in home.behaviors]
+    decisions = decide(warehouse.read(RateComparison, {"model_version": candidate.version}), behaviors, release=candidate.version, not_graded=home.not_graded)
     with warehouse.transaction() as tx:
         tx.replace(ReleaseGate, decisions, {"model_version": candidate.version})
         tx.pass_gates([EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT], candidate.version)
