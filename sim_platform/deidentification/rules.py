@@ -147,6 +147,7 @@ RULES: tuple[Rule, ...] = (
     Rule("ADDRESS", re.compile(r"(?<![\w.,])\d{2,6}\s(?:[a-z]{2,20}\s){1,2}(?:street|avenue|boulevard|blvd|terrace|road|lane|ave|rd)\b")),
     Rule("ADDRESS", re.compile(rf"\b(?:Rue|Via|Calle|Avenida|Rua|Piazza|Carrer|Ulica|ul\.|Kungs|Strada|Viale|Paseo)\s(?:{_WORD}\s){{1,4}}\d{{1,5}}\b")),
     Rule("ADDRESS", re.compile(r"(?<!\w)(?:\d{1,5}[ ])?[A-ZÀ-Þ][\w-]{1,30}(?:straße|strasse|straat|gasse|weg|platz|allee|gatan|vägen|gade|vej|veien|katu|utca|laan|gata)\s\d{1,5}[a-z]?\b")),
+    Rule("ADDRESS", re.compile(r"\b(?:the\s)?(?:corner|intersection|junction)\sof\s(?:[\w.'’-]{1,30}\s){1,6}?and\s(?:\d{1,5}\s)?[^\W\d_][\w'’-]{1,30}(?:\s[^\W\d_][\w'’-]{1,30})?", re.I)),
     Rule("ADDRESS", re.compile(r"\b(?:P\.?\s?O\.?\s?Box|Postbox|PSC\s\d{1,6},?\s{1,2}Box|Unit\s\d{1,6},?\s{1,2}Box)\s\d{1,8}\b", re.I)),
     Rule("ADDRESS", re.compile(r"\b(?:USNV|USNS|USS|USCGC)\s\w{2,20}(?=,?\s{1,2}(?:FPO|APO|DPO)\b)|\b(?:FPO|APO|DPO)\s(?:AA|AE|AP)\s\d{5}(?:-\d{4})?\b", re.I)),
     Rule("ADDRESS", re.compile(rf"\b{_UNIT_WORD}\s?\d[\w-]{{0,7}}|\b(?:apt|apartment|suite|ste)\b\.?\s?#?\s?\d[\w-]{{0,7}}")),
