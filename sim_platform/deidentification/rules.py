@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sim_platform.deidentification import leaks
-from sim_platform.deidentification.set_gate import possible
+from sim_platform.deidentification.set_gate import SetGate
 from sim_platform.deidentification.stoplist import ACCOUNTS, HANDLES, NOT_A_NAME
 
 Check = Callable[[str], bool]
@@ -165,17 +165,17 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-_PATTERNS = tuple(rule.regex for rule in RULES)
+GATE = SetGate([rule.regex for rule in RULES])
+_GROUPS = tuple(tuple(rule.regex.groupindex[g] for g in ("v", "w") if g in rule.regex.groupindex) for rule in RULES)
 
 
 def find(text: str) -> list[tuple[int, int, str]]:
     """(start, end, type) of everything that a rule finds in `text`; may overlap, in no particular order."""
     found = []
-    for i in possible(_PATTERNS, text):
-        rule = RULES[i]
+    for i in GATE.possible(text):
+        rule, groups = RULES[i], _GROUPS[i]
         for match in rule.regex.finditer(text):
-            group = next((g for g in ("v", "w") if match.groupdict().get(g) is not None), 0)
-            start, end = match.span(group)
+            start, end = match.span(next((g for g in groups if match.start(g) >= 0), 0))
             value = text[start:end].rstrip(" .,;:!?'\"" if rule.type == "URL" else " ,")
             if value and (rule.check is None or rule.check(value)):
                 found.append((start, start + len(value), rule.type))

@@ -11,7 +11,7 @@ from sim_platform.contracts.errors import BadInputError
 from sim_platform.deidentification import policies
 from sim_platform.deidentification.deidentify import masks_of, replaced_alone
 from sim_platform.deidentification.detectors import Span, combined
-from sim_platform.deidentification.evaluation import Labelled, benign, evaluate, parse, wilson_low
+from sim_platform.deidentification.evaluation import Labelled, benign, evaluate, is_direct, parse, wilson_low
 from sim_platform_tests.deidentification.corpora import RulesOnly
 
 STRICT, BALANCED = policies.load_policy("strict"), policies.load_policy("balanced")
@@ -32,6 +32,16 @@ def test_places_and_dates_do_not_count_as_direct() -> None:
     rows = [Labelled("in Rome on 3 May", ((3, 7, "LOCATION"), (11, 16, "DATE_TIME")))]
     assert evaluate(rows, RulesOnly())["n_direct"] == 0
     assert evaluate(rows, RulesOnly())["recall_direct"] is None
+
+
+@pytest.mark.parametrize("type", ["DOMAIN_NAME", "COMPANY_NAME", "CITY", "DATE_OF_BIRTH", "AGE", "ZIP_CODE", "GEOGRAPHIC_LOCATION"])
+def test_a_type_that_many_people_share_is_not_direct(type: str) -> None:
+    assert not is_direct(type)
+
+
+@pytest.mark.parametrize("type", ["PERSON", "FIRST_NAME", "IP_ADDRESS", "STREET_ADDRESS", "US_DRIVER_LICENSE", "UNIQUE_IDENTIFIER", "MEDICAL_RECORD_NUMBER", "SSN"])
+def test_a_type_that_leads_to_one_person_is_direct(type: str) -> None:
+    assert is_direct(type)
 
 
 def test_every_format_gives_the_same_labels() -> None:

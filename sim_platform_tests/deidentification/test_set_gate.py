@@ -21,15 +21,15 @@ CASES = [
 def test_what_python_finds_passes_the_gate(pattern: str, text: str) -> None:
     compiled = re.compile(pattern, re.I if "mrn" in pattern else 0)
     assert compiled.search(text)
-    assert set_gate.possible([compiled], text) == [0]
+    assert list(set_gate.SetGate([compiled]).possible(text)) == [0]
 
 
 @given(st.text(alphabet="ab1 -.:@#/SNidmrtCard9é\n", max_size=80))
 @example("ssn: 123-45-6789, card 4111 1111 1111 1111, mrn# ab-12345")
 @example("the corner of Oak 7 and Elm Street, P.O. Box 12, apt 4, a@b.co, 10.1.2.3, fe80::1:2:3")
 def test_rules_behind_the_gate_find_what_each_would_find_alone(text: str) -> None:
-    passed = set(set_gate.possible(rules._PATTERNS, text))
-    assert {i for i, p in enumerate(rules._PATTERNS) if p.search(text)} <= passed
+    passed = set(rules.GATE.possible(text))
+    assert {i for i, p in enumerate(rules.RULES) if p.regex.search(text)} <= passed
 
 
 def test_a_gate_that_gives_up_lets_every_rule_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,5 +39,6 @@ def test_a_gate_that_gives_up_lets_every_rule_run(monkeypatch: pytest.MonkeyPatc
         def Match(self, text: str) -> None:
             return None
 
-    monkeypatch.setattr(set_gate, "_compiled", lambda patterns: GaveUp())
-    assert set_gate.possible(rules._PATTERNS, "text") == list(range(len(rules._PATTERNS)))
+    gate = set_gate.SetGate([rule.regex for rule in rules.RULES])
+    monkeypatch.setattr(gate, "_automaton", GaveUp())
+    assert list(gate.possible("text")) == list(range(len(rules.RULES)))
