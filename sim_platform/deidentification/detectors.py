@@ -35,6 +35,7 @@ CHUNK = 6_000  # characters given to the model at once
 OVERLAP = 200  # so that a name cut by one chunk is whole in the next
 UNSPACED = 600  # characters at once of a run without spaces, on which the tokenizer takes quadratic time
 WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left to the rules
+NEAR = 60  # characters between the parts of one address
 SMALL_NAME = 0.6  # probability from which on a word in small letters is a name in a text that uses capitals
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
 _CODE = "3"  # version of this module's own logic
@@ -106,7 +107,8 @@ class StackDetector:
         by_text = groupby(zip(chunks, self._recognised([chunk for _, _, chunk in chunks]), strict=True), key=lambda item: item[0][0])
         recognised = {i: [Span(start + s.start, start + s.end, s.type, s.score, s.source) for (_, start, _), spans in items for s in spans] for i, items in by_text}
         for i, (text, places) in enumerate(normalised):
-            by_rule = (Span(start, end, type, 1.0, "rules") for start, end, type in rules.find(text) if type != "DATE" or self._policy.dates)
+            kept = ((start, end, type) for start, end, type in rules.find(text) if type != "DATE" or self._policy.dates)
+            by_rule = (Span(*(_whole_address(text, start, end) if type == "ADDRESS" else (start, end)), type, 1.0, "rules") for start, end, type in kept)
             spans = {*recognised.get(i, []), *by_rule}
             if places is not None:
                 spans = {Span(places[s.start][0], places[s.end - 1][1], s.type, s.score, s.source) for s in spans}
@@ -127,11 +129,13 @@ def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, i
         entities: start, end, label from spaCy.
     """
     spans: list[Span] = []
+    figures: list[Span] = []  # house numbers and postcodes, which count beside an address only
     sure = [m for m in marked if m[3] >= _needed(text, m, policy)]
     for start, end, kinds, score in _grown(text, sure):
         value = text[start:end]
         if kinds & _PLACE and not any(w.casefold() not in stoplist.COMMON for w in re.findall(r"[^\W\d_]{2,}", value)):
-            continue  # figures alone are no address
+            figures.append(Span(start, end, "ADDRESS", score, "rampart"))
+            continue
         if "STREET_NAME" in kinds or ("BUILDING_NUMBER" in kinds and len(kinds) > 1):
             first, last = _whole_address(text, start, end)
             spans.append(Span(first, last, "ADDRESS", score, "rampart"))
@@ -145,6 +149,8 @@ def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, i
             kind = next(TYPES[k] for k in sorted(kinds, key=lambda k: TYPES.get(k) == "CITY") if k in TYPES)
             if kind not in ("PHONE", "ID") or (len(leaks.digits_of(value)) >= 4 and not _is_arithmetic(text, start, end)):
                 spans.append(Span(start, end, kind, score, "rampart"))
+    streets = [s for s in spans if s.type == "ADDRESS"]
+    spans += [f for f in figures if any(c.isdecimal() for c in text[f.start : f.end]) and any(s.start - NEAR <= f.end and f.start <= s.end + NEAR for s in streets)]
     for start, end, label in entities:
         use = policy.spacy_names if label == "PERSON" else policy.spacy_others if label in _NAMELIKE else "off"
         if use == "alone" or (use == "confirmed" and any(a < end and start < b for a, b, _, _ in marked)):
@@ -158,7 +164,7 @@ def _is_arithmetic(text: str, start: int, end: int) -> bool:
     before = re.search(r"[\d.,]*$", text[:start])
     whole = (before[0] if before else "") + text[start:end] + (number[0] if number else "")
     around = text[max(0, start - 2) : start] + "|" + text[end : end + 2]
-    return re.fullmatch(r"\d+\.\d+|\d{1,3}(?:,\d{3})+[.,]?", whole) is not None or (
+    return re.fullmatch(r"\d+\.\d+|\d{1,3}(?:,\d{3})+", whole.rstrip(".,")) is not None or (
         whole.strip(".,").isdecimal() and re.search(r"[*/=<>×÷^%] ?\||\| ?[*/=<>×÷^%]", around) is not None
     )
 
@@ -200,8 +206,10 @@ def _needed(text: str, found: Found, policy: Policy) -> float:
 
 
 _ADDRESS_TAIL = re.compile(
-    r"(?:[\s,.?#]{1,5}(?:(?i:apt|apartment|suite|ste|unit|flat)\b\.?\s?#?\s?\w{1,6}|[A-Z]{2}\b|\d{4,6}(?:-\d{3,4})?\b))*"
-    r"(?:[\s]{0,2},[\s]{0,2}(?:[^\W\d_][\w'’().-]{1,30}[ ]?){1,4}(?=\s{0,2}(?:,|\d{4}|$|\n)))?(?:[\s,]{1,3}(?:[A-Z]{2}\b|[^\W\d_][\w().-]{2,30}\s{1,2}(?=\d{4}))?[\s,]{0,3}\d{4,6}(?:-\d{3,4})?\b)?"
+    r"(?:[\s,.?#>]{1,6}(?:(?i:apt|apartment|suite|ste|unit|flat)\b\.?\s?#?\s?\w{1,6}|[A-Z]{2}\b|\d{4,6}(?:-\d{3,4})?\b))*"
+    r"(?:(?:[ ,]{1,2}[^\W\d_a-z][\w'’.-]{1,30}){1,3},?[ ][A-Z]{2}\b"
+    r"|\s{0,2}[,\n](?:[\s,>?]{0,6}(?:[^\W\d_][\w'’.-]{0,30}|\([\w ]{2,20}\)|\d{1,6}\b)){0,8}?[\s,>?]{1,6}\d{4,6}(?:-\d{3,4})?\b"
+    r"|(?:\s{0,2},\s{0,2}(?:[A-ZÀ-ÞͰ-Ͽ][\w'’().-]{1,30}[ ]?){1,4}(?<! )){1,2}(?:\s\([A-Z]\w{2,20}\))?)?"
 )
 _ADDRESS_HEAD = re.compile(r"(?:\d{1,6}[A-Za-z]?[ ,]{1,2}){1,2}$|\b(?i:c|r|av|rua|rue|via|calle)[/.]?[ ]$")
 

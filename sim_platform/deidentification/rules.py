@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sim_platform.deidentification import leaks
-from sim_platform.deidentification.set_gate import possible
+from sim_platform.deidentification.set_gate import SetGate
 from sim_platform.deidentification.stoplist import ACCOUNTS, HANDLES, NOT_A_NAME
 
 Check = Callable[[str], bool]
@@ -147,6 +147,7 @@ RULES: tuple[Rule, ...] = (
     Rule("ADDRESS", re.compile(r"(?<![\w.,])\d{2,6}\s(?:[a-z]{2,20}\s){1,2}(?:street|avenue|boulevard|blvd|terrace|road|lane|ave|rd)\b")),
     Rule("ADDRESS", re.compile(rf"\b(?:Rue|Via|Calle|Avenida|Rua|Piazza|Carrer|Ulica|ul\.|Kungs|Strada|Viale|Paseo)\s(?:{_WORD}\s){{1,4}}\d{{1,5}}\b")),
     Rule("ADDRESS", re.compile(r"(?<!\w)(?:\d{1,5}[ ])?[A-ZÀ-Þ][\w-]{1,30}(?:straße|strasse|straat|gasse|weg|platz|allee|gatan|vägen|gade|vej|veien|katu|utca|laan|gata)\s\d{1,5}[a-z]?\b")),
+    Rule("ADDRESS", re.compile(r"\b(?:the\s)?(?:corner|intersection|junction)\sof\s(?:[\w.'’-]{1,30}\s){1,6}?and\s(?:\d{1,5}\s)?[^\W\d_][\w'’-]{1,30}(?:\s[^\W\d_][\w'’-]{1,30})?", re.I)),
     Rule("ADDRESS", re.compile(r"\b(?:P\.?\s?O\.?\s?Box|Postbox|PSC\s\d{1,6},?\s{1,2}Box|Unit\s\d{1,6},?\s{1,2}Box)\s\d{1,8}\b", re.I)),
     Rule("ADDRESS", re.compile(r"\b(?:USNV|USNS|USS|USCGC)\s\w{2,20}(?=,?\s{1,2}(?:FPO|APO|DPO)\b)|\b(?:FPO|APO|DPO)\s(?:AA|AE|AP)\s\d{5}(?:-\d{4})?\b", re.I)),
     Rule("ADDRESS", re.compile(rf"\b{_UNIT_WORD}\s?\d[\w-]{{0,7}}|\b(?:apt|apartment|suite|ste)\b\.?\s?#?\s?\d[\w-]{{0,7}}")),
@@ -164,17 +165,17 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-_PATTERNS = tuple(rule.regex for rule in RULES)
+GATE = SetGate([rule.regex for rule in RULES])
+_GROUPS = tuple(tuple(rule.regex.groupindex[g] for g in ("v", "w") if g in rule.regex.groupindex) for rule in RULES)
 
 
 def find(text: str) -> list[tuple[int, int, str]]:
     """(start, end, type) of everything that a rule finds in `text`; may overlap, in no particular order."""
     found = []
-    for i in possible(_PATTERNS, text):
-        rule = RULES[i]
+    for i in GATE.possible(text):
+        rule, groups = RULES[i], _GROUPS[i]
         for match in rule.regex.finditer(text):
-            group = next((g for g in ("v", "w") if match.groupdict().get(g) is not None), 0)
-            start, end = match.span(group)
+            start, end = match.span(next((g for g in groups if match.start(g) >= 0), 0))
             value = text[start:end].rstrip(" .,;:!?'\"" if rule.type == "URL" else " ,")
             if value and (rule.check is None or rule.check(value)):
                 found.append((start, start + len(value), rule.type))

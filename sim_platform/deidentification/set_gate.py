@@ -6,7 +6,7 @@ does, so a text that it passes over holds nothing; look-arounds, anchors and bac
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cached_property
 from re import _constants as sre  # type: ignore[attr-defined]  # the parsed form of an expression has no public name
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -75,23 +75,28 @@ def _set(members: Any) -> str:
     return f"[{'^' if negated else ''}{''.join(out)}]"
 
 
-@cache
-def _compiled(patterns: tuple[re.Pattern[str], ...]) -> Any:
-    import re2  # noqa: PLC0415 - compiled code, loaded with the first text
+class SetGate:
+    """One automaton for many expressions, built with the first text."""
 
-    options = re2.Options()
-    options.max_mem = 1 << 28
-    options.log_errors = False
-    gate = re2.Set.SearchSet(options)
-    for pattern in patterns:
-        gate.Add(loosened(pattern))
-    gate.Add("")  # matches everything: when it does not, re2 gave up (its automaton outgrew its memory), which it reports like "no match"
-    gate.Compile()
-    return gate
+    def __init__(self, patterns: Sequence[re.Pattern[str]]) -> None:
+        self._patterns = patterns
+        self._all = len(patterns)
 
+    @cached_property
+    def _automaton(self) -> Any:
+        import re2  # noqa: PLC0415 - compiled code, loaded with the first text
 
-def possible(patterns: Sequence[re.Pattern[str]], text: str) -> list[int]:
-    """Indices of the patterns that may match somewhere in `text`, ascending."""
-    matched = set(_compiled(tuple(patterns)).Match(text) or ())
-    everything = range(len(patterns))
-    return sorted(matched - {len(patterns)}) if len(patterns) in matched else list(everything)
+        options = re2.Options()
+        options.max_mem = 1 << 28
+        options.log_errors = False
+        automaton = re2.Set.SearchSet(options)
+        for pattern in self._patterns:
+            automaton.Add(loosened(pattern))
+        automaton.Add("")  # matches everything: when it does not, re2 gave up (it outgrew its memory), which it reports like "no match"
+        automaton.Compile()
+        return automaton
+
+    def possible(self, text: str) -> Sequence[int]:
+        """Indices of the patterns that may match somewhere in `text`."""
+        matched = self._automaton.Match(text) or ()
+        return [i for i in matched if i != self._all] if self._all in matched else range(self._all)
