@@ -43,7 +43,8 @@ class OpenAIProvider:
         """Raises BadInputError, naming the variable, when the key's environment variable is missing or cannot be a key."""
         self._model, self._limits = model, limits
         self.endpoint = host_of(model)
-        self._url = f"{(model.base_url or '').rstrip('/')}{PATHS[model.api]}"
+        base = urlsplit(model.base_url or "")._replace(netloc=self.endpoint).geturl()  # the key authenticates; a user in the URL does not
+        self._url = f"{base.rstrip('/')}{PATHS[model.api]}"
         client = openai_client(model)
         names = ("openai-organization", "openai-project")
         self._headers = {**client.auth_headers, **{n: v for n, v in client.default_headers.items() if n.lower() in names and isinstance(v, str)}}
