@@ -41,3 +41,6 @@ class Outcome:
     attempts: int = 1
     completed_at: datetime | None = None
     reused_from: str | None = None
+    provider_request_id: str | None = None
+    system_fingerprint: str | None = None
+    logprobs: JsonScalar | list[object] | dict[str, object] = None

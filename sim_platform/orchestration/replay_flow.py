@@ -6,18 +6,24 @@ An outcome is durable in the journal before it counts. A rerun first commits wha
 no final outcome for the same request; transient failures are tried again.
 """
 
+import hashlib
 import json
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 
 from sim_platform.contracts.messages import Message, user_turns
 from sim_platform.contracts.outcomes import Arm, Outcome
 from sim_platform.contracts.tables import CandidateCompletions
 from sim_platform.registry.home import Home, ModelVersion
-from sim_platform.replay.engine import TRANSIENT_REASONS, run_replay
+from sim_platform.replay.budget import Budget
+from sim_platform.replay.engine import TRANSIENT_REASONS, Progress, run_replay
 from sim_platform.replay.journal import Journal
+from sim_platform.replay.limits import Limits
 from sim_platform.replay.outcomes import completions_frame
 from sim_platform.replay.providers.build import build_provider
 from sim_platform.replay.providers.recorded import RecordedResponse
@@ -25,7 +31,7 @@ from sim_platform.replay.requests import Request, build_request
 from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
 
 PAGE = 1_000  # prefixes read together
-COMMIT_EVERY = 200  # outcomes
+COMMIT_EVERY = 2_000  # outcomes
 COMMIT_SECONDS = 10.0
 
 
@@ -40,22 +46,37 @@ class ArmSummary:
     retries: dict[str, int]
 
 
-def replay_arm(home: Home, warehouse: DuckDBFile, candidate: ModelVersion, model: ModelVersion, arm: Arm, *, advance: Callable[[int], None]) -> ArmSummary:
-    """Every sampled prefix of `candidate`'s release, answered by `model`, ends with one outcome per repeat."""
+def replay_arm(
+    home: Home,
+    warehouse: DuckDBFile,
+    candidate: ModelVersion,
+    model: ModelVersion,
+    arm: Arm,
+    *,
+    advance: Callable[[int], None],
+    on_progress: Callable[[Progress], None] | None = None,
+    run_budget: Budget | None = None,
+) -> ArmSummary:
+    """Every sampled prefix of `candidate`'s release, answered by `model`, ends with one outcome per repeat.
+
+    `on_progress` is called with the engine's live figures; `run_budget` counts over all arms of a run, beside the release's own.
+    """
     release = candidate.version
     already = reused = 0
+    one_at_a_time = threading.Lock()  # pages are read in one thread, outcomes committed in another
 
-    def commit(outcomes: list[Outcome], file: DuckDBFile = warehouse) -> None:
+    def commit(outcomes: Sequence[Outcome]) -> None:
         if outcomes:
-            with file.transaction() as tx:
+            with one_at_a_time, warehouse.transaction() as tx:
                 tx.upsert(CandidateCompletions, completions_frame(outcomes, release))
 
     def pending() -> Iterator[Request]:
         nonlocal already, reused
-        for page in _pages(warehouse, release, candidate, model, arm):
-            final = _final_outcomes(warehouse, release, arm, page)
-            rest = [r for r in page if (r.prefix_id, r.k, r.request_hash) not in final]
-            paid = _paid_elsewhere(warehouse, release, arm, rest) if model.provider != "recorded" else {}
+        for page in _pages(warehouse, release, candidate, model, arm, one_at_a_time):
+            with one_at_a_time:
+                final = _final_outcomes(warehouse, release, arm, page)
+                rest = [r for r in page if (r.prefix_id, r.k, r.request_hash) not in final]
+                paid = _paid_elsewhere(warehouse, release, arm, rest) if model.provider != "recorded" else {}
             copies = [replace(paid[r.request_hash], arm=arm, prefix_id=r.prefix_id, k=r.k) for r in rest if r.request_hash in paid]
             commit(copies)
             already += len(page) - len(rest)
@@ -65,44 +86,104 @@ def replay_arm(home: Home, warehouse: DuckDBFile, candidate: ModelVersion, model
 
     with warehouse.transaction() as tx:
         tx.ensure(CandidateCompletions)
-    with Journal(home.path / "journal" / f"{release}.{arm}.jsonl") as journal:
-        left_behind = list(journal.read())
-        commit(left_behind)
-        journal.clear()
-        buffer: list[Outcome] = []
-        last_commit = time.monotonic()
-
-        def store(file: DuckDBFile) -> None:
-            nonlocal last_commit
-            commit(buffer, file)
-            journal.clear()
-            buffer.clear()
-            last_commit = time.monotonic()
+    with _Outcomes(home, release, arm, commit) as outcomes:
+        recovered = outcomes.recover()
+        spent = warehouse.query(
+            """select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint as tokens
+               from candidate_completions where model_version = $release and reused_from is null""",
+            {"release": release},
+        ).row(0)
+        budgets = [Budget(candidate.budget.max_usd, candidate.budget.max_tokens, *spent), *([run_budget] if run_budget else [])]
 
         def keep(outcome: Outcome) -> None:
-            journal.append(outcome)
-            buffer.append(outcome)
+            outcomes.keep(outcome)
             advance(1)
-            if len(buffer) >= COMMIT_EVERY or time.monotonic() - last_commit > COMMIT_SECONDS:
-                with suppress(WarehouseError):  # held by another process: the journal has it, and waiting here would time out what is in flight
-                    store(replace(warehouse, lock_wait_seconds=min(1.0, warehouse.lock_wait_seconds)))
 
-        served = _recorded_responses(warehouse, candidate, model) if model.provider == "recorded" else {}
-        provider = build_provider(model, recorded=served)
+        with one_at_a_time:
+            served = _recorded_responses(warehouse, candidate, model) if model.provider == "recorded" else {}
+        limits = Limits(model.requests_per_minute, model.tokens_per_minute, path=_limits_file(home, model))
         try:
-            seen = run_replay(pending(), provider, concurrency=model.concurrency, max_retries=model.max_retries, on_outcome=keep)
+            seen = run_replay(
+                pending(), build_provider(model, recorded=served, limits=limits), concurrency=model.concurrency, max_retries=model.max_retries,
+                on_outcome=keep, progress=on_progress, on_error=model.on_error, limits=limits, budgets=budgets,
+            )  # fmt: skip
         finally:
-            store(warehouse)
-    return ArmSummary(seen.sent, already, len(left_behind), reused + seen.reused, dict(seen.retries))
+            limits.close()
+    return ArmSummary(seen.sent, already, recovered, reused + seen.reused, dict(seen.retries))
 
 
-def _pages(warehouse: DuckDBFile, release: str, candidate: ModelVersion, model: ModelVersion, arm: Arm) -> Iterator[list[Request]]:
+class _Outcomes:
+    """Outcomes on their way to the warehouse: one journal takes them, while a thread commits the other's and empties it."""
+
+    def __init__(self, home: Home, release: str, arm: Arm, commit: Callable[[Sequence[Outcome]], None]) -> None:
+        folder = home.path / "journal"
+        self._commit = commit
+        self._taking = Journal(folder / f"{release}.{arm}.jsonl")
+        try:
+            self._full = Journal(folder / f"{release}.{arm}.full.jsonl")
+        except BaseException:
+            self._taking.close()
+            raise
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._committing: Future[int] | None = None
+        self._n, self._since = 0, time.monotonic()
+
+    def recover(self) -> int:
+        """Commits what a killed run left in the journals; returns how many outcomes that were."""
+        return self._store(self._full) + self._store(self._taking)
+
+    def keep(self, outcome: Outcome) -> None:
+        """Durable when it returns; committed a little later."""
+        self._taking.append(outcome)
+        self._n += 1
+        if self._n < COMMIT_EVERY and time.monotonic() - self._since < COMMIT_SECONDS:
+            return
+        if self._committing is None or self._committing.done():
+            self._n, self._since = 0, time.monotonic()
+            if self._committing is None or self._committing.exception() is None:
+                self._taking, self._full = self._full, self._taking
+            elif not isinstance(self._committing.exception(), WarehouseError):  # a held file is tried again: the journal has everything
+                self._committing.result()
+            self._committing = self._thread.submit(self._store, self._full)
+
+    def _store(self, journal: Journal) -> int:
+        n, outcomes = 0, journal.read()
+        while page := list(islice(outcomes, PAGE)):
+            self._commit(page)
+            n += len(page)
+        journal.clear()
+        return n
+
+    def __enter__(self) -> "_Outcomes":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._thread.shutdown(wait=True)
+            for journal in (self._full, self._taking):
+                self._store(journal)
+        finally:
+            self._taking.close()
+            self._full.close()
+
+
+def _limits_file(home: Home, model: ModelVersion) -> Path | None:
+    """One small file an endpoint and key: all runs of this home wait for each other there."""
+    if model.provider != "openai":
+        return None
+    folder = home.path / "limits"
+    folder.mkdir(exist_ok=True)
+    return folder / hashlib.sha256(f"{model.base_url} {model.model} {model.api_key_env}".encode()).hexdigest()[:16]
+
+
+def _pages(warehouse: DuckDBFile, release: str, candidate: ModelVersion, model: ModelVersion, arm: Arm, lock: threading.Lock) -> Iterator[list[Request]]:
     last = ""
     while True:
-        page = warehouse.query(
-            "select prefix_id, prefix, turn_key from stratified_sample where model_version = $release and prefix_id > $last order by prefix_id limit $n",
-            {"release": release, "last": last, "n": PAGE},
-        )
+        with lock:
+            page = warehouse.query(
+                "select prefix_id, prefix, turn_key from stratified_sample where model_version = $release and prefix_id > $last order by prefix_id limit $n",
+                {"release": release, "last": last, "n": PAGE},
+            )
         if not len(page):
             return
         last = page["prefix_id"][-1]
@@ -137,6 +218,8 @@ def _outcome(row: dict[str, object]) -> Outcome:
     fields = {name: row[name] for name in Outcome.__dataclass_fields__}
     for name in ("tool_calls", "labels"):
         fields[name] = json.loads(str(fields[name]))
+    if fields["logprobs"] is not None:
+        fields["logprobs"] = json.loads(str(fields["logprobs"]))
     return replace(Outcome(**fields), reused_from=row["model_version"], cost_usd=0.0, attempts=0)  # type: ignore[arg-type]  # the columns are the fields
 
 

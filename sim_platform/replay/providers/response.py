@@ -3,6 +3,7 @@
 Belongs here: reading the response object defensively, whoever sent it. Does not: sending, retrying, HTTP.
 """
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,8 @@ from sim_platform.replay.providers.protocol import Retryable
 from sim_platform.replay.requests import Request
 
 
-def outcome_of(request: Request, payload: object, *, price: Price | None, latency_s: float) -> Outcome:
-    """The outcome that `payload`, a decoded response, stands for.
+def outcome_of(request: Request, payload: object, *, price: Price | None, latency_s: float, provider_request_id: str | None = None) -> Outcome:
+    """The outcome that `payload`, a decoded response of either endpoint, stands for.
 
     finish_reason `length` is truncated (even without any text: a reasoning model may spend its whole limit before it); `content_filter` is refused, and what
     was written before the filter struck is not kept. A refusal written by the model itself is a response: completed, in `refusal` and, where there is no other
@@ -24,21 +25,26 @@ def outcome_of(request: Request, payload: object, *, price: Price | None, latenc
         Retryable: invalid_response (not a completion), empty_response (neither text nor tool calls nor a refusal).
     """
     body = payload if isinstance(payload, dict) else {}
-    prompt_tokens, completion_tokens = _count(body, "prompt_tokens"), _count(body, "completion_tokens")
+    is_responses = "input" in request.body
+    prompt_tokens, completion_tokens = (
+        (_count(body, "input_tokens"), _count(body, "output_tokens")) if is_responses else (_count(body, "prompt_tokens"), _count(body, "completion_tokens"))
+    )
     cost = (prompt_tokens * price.input_per_mtok + completion_tokens * price.output_per_mtok) / 1e6 if price else 0.0
+    tokens = prompt_tokens + completion_tokens
     try:
-        choice = body["choices"][0]
+        choice = _choice_of_responses(body) if is_responses else body["choices"][0]
         message = choice["message"]
         text = _text(message.get("content"))
         tool_calls = [_tool_call(call) for call in message.get("tool_calls") or []]
         refusal = _optional_text(message.get("refusal")) or None
         finish_reason = _optional_text(choice.get("finish_reason"))
+        logprobs = choice.get("logprobs")
     except (KeyError, IndexError, TypeError, AttributeError):
-        raise Retryable("invalid_response", cost_usd=cost) from None
+        raise Retryable("invalid_response", cost_usd=cost, tokens=tokens) from None
     status: Status = "truncated" if finish_reason == "length" else "refused" if finish_reason == "content_filter" else "completed"
     text = text or refusal or ""
     if status == "completed" and not (text or tool_calls):
-        raise Retryable("empty_response", cost_usd=cost)
+        raise Retryable("empty_response", cost_usd=cost, tokens=tokens)
     is_refused = status == "refused"
     return Outcome(
         arm=request.arm,
@@ -51,13 +57,45 @@ def outcome_of(request: Request, payload: object, *, price: Price | None, latenc
         tool_calls=[] if is_refused else tool_calls,
         refusal=refusal,
         finish_reason=finish_reason,
-        served_model=body["model"] if isinstance(body.get("model"), str) else None,
+        served_model=_name(body, "model"),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         cost_usd=cost,
         latency_s=latency_s,
         completed_at=datetime.now(UTC),
+        provider_request_id=provider_request_id or _name(body, "id"),
+        system_fingerprint=_name(body, "system_fingerprint"),
+        logprobs=None if is_refused or not isinstance(logprobs, dict | list) or not _is_finite(logprobs) else logprobs,
     )
+
+
+def _choice_of_responses(body: dict[str, Any]) -> dict[str, Any]:
+    """A response object of the Responses endpoint in the shape of a chat choice."""
+    parts = [part for item in body["output"] if item["type"] == "message" for part in item["content"]]
+    calls = [
+        {"id": item.get("call_id"), "function": {"name": item["name"], "arguments": item.get("arguments")}} for item in body["output"] if item["type"] == "function_call"
+    ]
+    incomplete = (body.get("incomplete_details") or {}).get("reason")
+    reason = {"max_output_tokens": "length", "content_filter": "content_filter"}.get(str(incomplete), body.get("status"))
+    message = {
+        "content": "".join(part["text"] for part in parts if part["type"] == "output_text"),
+        "refusal": "".join(part["refusal"] for part in parts if part["type"] == "refusal") or None,
+        "tool_calls": calls,
+    }
+    return {"message": message, "finish_reason": reason, "logprobs": [p["logprobs"] for p in parts if p.get("logprobs")] or None}
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _name(body: dict[str, Any], key: str) -> str | None:
+    value = body.get(key)
+    return value if isinstance(value, str) else None
 
 
 def _count(body: dict[str, Any], name: str) -> int:
