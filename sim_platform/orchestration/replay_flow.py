@@ -133,7 +133,7 @@ class _Outcomes:
         return self._store(self._full) + self._store(self._taking)
 
     def keep(self, outcome: Outcome) -> None:
-        """Durable when it returns; committed a little later."""
+        """Survives the end of the process when it returns, and of the machine a moment later; committed after that."""
         self._taking.append(outcome)
         self._n += 1
         if self._n < COMMIT_EVERY and time.monotonic() - self._since < COMMIT_SECONDS:

@@ -96,6 +96,7 @@ class Journal:
             with _named(self.path):
                 self._sync()
         finally:
+            self._thread.shutdown()
             self._fd = -1
             os.close(fd)
 

@@ -63,6 +63,16 @@ class OpenAIProvider:
         )
 
     async def complete(self, request: Request) -> Outcome:
+        status, headers, body, latency_s = await self._exchange(request)
+        if status != 200:
+            return self._not_ok(request, status, headers, body, latency_s)
+        payload = parsed(body)
+        if self._limits is not None and (pause := exhausted_for(headers)):
+            self._limits.pause(pause)
+        return outcome_of(request, payload, price=self._model.price, latency_s=latency_s, provider_request_id=headers.get("x-request-id"))
+
+    async def _exchange(self, request: Request) -> tuple[int, Mapping[str, str], bytes, float]:
+        """One POST of the request's body: status, headers, body, seconds."""
         import aiohttp  # noqa: PLC0415 - loaded by the first request
 
         if self._session is None:
@@ -75,21 +85,11 @@ class OpenAIProvider:
         try:
             async with self._session.post(self._url, data=data, allow_redirects=False) as response:
                 body = await _read(response)
-                status, headers = response.status, response.headers
+                return response.status, response.headers, body, time.monotonic() - started
         except TimeoutError:
             raise Retryable("timeout") from None
         except (aiohttp.ClientError, OSError):
             raise Retryable("connection_error") from None
-        latency_s = time.monotonic() - started
-        if status != 200:
-            return self._not_ok(request, status, headers, body, latency_s)
-        try:
-            payload = json.loads(body)
-        except (ValueError, RecursionError):
-            raise Retryable("invalid_response") from None
-        if self._limits is not None and (pause := exhausted_for(headers)):
-            self._limits.pause(pause)
-        return outcome_of(request, payload, price=self._model.price, latency_s=latency_s, provider_request_id=headers.get("x-request-id"))
 
     def _not_ok(self, request: Request, status: int, headers: Mapping[str, str], body: bytes, latency_s: float) -> Outcome:
         error = _error_of(body)
@@ -134,6 +134,14 @@ async def _read(response: "aiohttp.ClientResponse") -> bytes:
             response.close()
             raise PermanentFailure("response_too_large")
     return b"".join(parts)
+
+
+def parsed(body: bytes) -> Any:
+    """The body as JSON; Retryable when it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Retryable("invalid_response") from None
 
 
 def _error_of(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,166 @@
+"""Replay throughput: the engine with its durable journal against what a person would write, on the same server in one run.
+
+The server is ours (asyncio, one process on one core, a fixed Chat Completions body, optional latency); the client runs on another core. Every way sends the same bodies.
+
+    python -m benchmarks.replay --json
+    python -m benchmarks.replay --requests 3000 --concurrency 64
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import openai
+
+from sim_platform.registry.home import ModelVersion, Settings
+from sim_platform.replay.engine import replay
+from sim_platform.replay.journal import Journal
+from sim_platform.replay.providers.openai import OpenAIProvider
+from sim_platform.replay.requests import Request, build_request
+
+ANSWER = json.dumps(
+    {
+        "id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50},
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "An answer of some twenty words, as long as a short turn of a chat would be in a real log."}}],
+    }
+).encode()  # fmt: skip
+HEAD = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
+
+
+def serve(ready: "multiprocessing.Queue[int]", median_s: float, core: int) -> None:
+    """Answers every request, after a latency with a heavy tail where `median_s` is positive."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        draw = random.Random(1)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+                await reader.readexactly(length)
+                if median_s:
+                    await asyncio.sleep(median_s * draw.lognormvariate(0, 0.3))
+                writer.write(HEAD + ANSWER)
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=2048)
+        ready.put(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    os.sched_setaffinity(0, {core})
+    asyncio.run(run())
+
+
+def requests_for(model: ModelVersion, n: int) -> list[Request]:
+    """Distinct prefixes of three messages."""
+    text = "A question of ordinary length about something that a person wants to know, number"
+    return [
+        build_request(
+            model, arm="candidate", prefix_id=f"p{i}", k=0, turn_key="", prefix=[{"role": "system", "content": "Be kind."}, {"role": "user", "content": f"{text} {i}"}]
+        )
+        for i in range(n)
+    ]
+
+
+async def engine(model: ModelVersion, requests: list[Request], concurrency: int) -> None:
+    """The platform: every outcome in a journal that is synced to disk."""
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
+        provider = OpenAIProvider(model)
+        try:
+            await replay(requests, provider, concurrency=concurrency, max_retries=2, on_outcome=journal.append)
+        finally:
+            await provider.aclose()
+
+
+async def sdk(model: ModelVersion, requests: list[Request], concurrency: int, http_client: object = None) -> None:
+    """A loop over the openai package; nothing is kept on disk."""
+    client = openai.AsyncOpenAI(api_key="none", base_url=model.base_url, max_retries=2, http_client=http_client)  # type: ignore[arg-type]  # either transport
+    slots = asyncio.Semaphore(concurrency)
+
+    async def one(request: Request) -> str | None:
+        async with slots:
+            return (await client.chat.completions.create(**request.body)).choices[0].message.content
+
+    answers = await asyncio.gather(*(one(request) for request in requests))
+    assert all(answers)
+    await client.close()
+
+
+async def sdk_aiohttp(model: ModelVersion, requests: list[Request], concurrency: int) -> None:
+    """The same over the package's aiohttp transport."""
+    await sdk(model, requests, concurrency, openai.DefaultAioHttpClient())
+
+
+async def bare(model: ModelVersion, requests: list[Request], concurrency: int) -> None:
+    """aiohttp alone: the ceiling; no retries, no types, nothing kept."""
+    waiting = iter(requests)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def work() -> None:
+            for request in waiting:
+                async with session.post(f"{model.base_url}/chat/completions", json=request.body) as response:
+                    assert (await response.json())["choices"]
+
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+
+
+Way = Callable[[ModelVersion, list[Request], int], Awaitable[None]]
+WAYS: dict[str, Way] = {"engine_with_journal": engine, "sdk_aiohttp": sdk_aiohttp, "sdk": sdk, "bare_aiohttp": bare}
+
+
+def measure(way: Way, model: ModelVersion, n: int, concurrency: int) -> float:
+    """Requests a second of the better of two runs."""
+    best = 0.0
+    for _ in range(2):
+        requests = requests_for(model, n)
+        started = time.perf_counter()
+        asyncio.run(way(model, requests, concurrency))  # type: ignore[arg-type]  # coroutines
+        best = max(best, n / (time.perf_counter() - started))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    found: dict[str, object] = {}
+    for name, latency, concurrency in (("zero_latency", 0.0, asked.concurrency), ("200_ms_at_256", 0.2, 256)):
+        context = multiprocessing.get_context("spawn")
+        ready = context.Queue()
+        server = context.Process(target=serve, args=(ready, latency, cores[0]), daemon=True)
+        server.start()
+        os.sched_setaffinity(0, {cores[-1]})
+        model = ModelVersion(
+            version="m", provider="openai", base_url=f"http://127.0.0.1:{ready.get()}/v1", model="m", settings=Settings(max_tokens=64), concurrency=concurrency
+        )
+        rates = {}
+        for way, run in WAYS.items():
+            if latency and way not in ("engine_with_journal", "bare_aiohttp"):
+                continue
+            try:
+                rates[way] = round(measure(run, model, asked.requests, concurrency), 1)
+            except (ImportError, RuntimeError) as error:  # a transport that is not installed
+                rates[way] = f"not measured: {type(error).__name__}"  # type: ignore[assignment]  # a reason in the place of a figure
+        here: dict[str, object] = {"requests_per_second": rates}
+        ours = rates["engine_with_journal"]
+        here |= {f"times_{way}": round(ours / rate, 2) for way, rate in rates.items() if isinstance(rate, float) and way != "engine_with_journal"}
+        found[name] = here
+        server.terminate()
+        server.join()
+    print(json.dumps(found, indent=None if asked.json else 2))
+
+
+if __name__ == "__main__":
+    main()
