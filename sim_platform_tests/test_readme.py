@@ -34,11 +34,17 @@ def make_targets() -> set[str]:
 
 @pytest.fixture(scope="module")
 def help_of() -> dict[str, str]:
-    """Command to its help text."""
+    """Command to its help text; a group's is that of all its commands."""
     from sim_platform.cli import app
 
+    def shown(*words: str) -> str:
+        return CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
+
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-    return {n: CliRunner().invoke(app, [n, "--help"], env={"COLUMNS": "200"}).stdout for n in names}
+    groups = {
+        str(g.name): [str(c.name or c.callback.__name__) for c in g.typer_instance.registered_commands if c.callback] for g in app.registered_groups if g.typer_instance
+    }
+    return {n: shown(n) for n in names} | {group: "".join(shown(group, command) for command in commands) for group, commands in groups.items()}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
