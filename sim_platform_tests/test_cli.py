@@ -295,7 +295,7 @@ def test_a_log_that_gives_nothing_fails_with_what_to_look_at(case: str, tmp_path
 @pytest.mark.model
 def test_the_gate_ends_with_its_verdict_as_exit_code_and_the_plan_writes_its_curve(ran: tuple[Path, Done], tmp_path: Path) -> None:
     home, done = ran
-    assert done.stdout.splitlines()[-1] == "Verdict: INCONCLUSIVE: no behaviour is registered with tier: gate"
+    assert done.stdout.splitlines()[-2:] == ["Verdict: INCONCLUSIVE: no behaviour is registered with tier: gate", f"Report: {home / 'reports' / 'v2.html'}"]
     gate = sim_platform(home, "gate", "v2", "--json")
     assert gate.returncode == 2
     found = json.loads(gate.stdout)

@@ -425,16 +425,15 @@ class _Rewriting:
         counts = Counter(n_messages=len(messages), n_messages_changed=changed, n_chars=self.n_chars, n_chars_masked=self.n_chars_masked)
         return row, counts, self.spans
 
-    def _places(self, text: str, label: str) -> list[tuple[int, int, str]]:
-        """What to mask in `text`: found in it (with its label in front), or found elsewhere in the conversation."""
+    def _own(self, text: str, label: str) -> list[Span]:
+        """What was found in `text`, with its label in front."""
         shift = len(_labelled(text, label)) - len(text)
-        own = [Span(max(0, s.start - shift), s.end - shift, s.type, s.score, s.source) for s in self._found[_labelled(text, label)] if s.end > shift]
-        return without_overlaps([*own, *self._spread.spans(text)])
+        return [Span(max(0, s.start - shift), s.end - shift, s.type, s.score, s.source) for s in self._found[_labelled(text, label)] if s.end > shift]
 
     def _replaced(self, text: str, label: str) -> str:
         out: list[str] = []
         done = 0
-        for start, end, type in self._places(text, label):
+        for start, end, type in without_overlaps([*self._own(text, label), *self._spread.spans(text)]):
             value = text[start:end]
             if any(c.isalnum() for c in value):
                 out += [text[done:start], self._surrogates.of(type, value)]
@@ -446,7 +445,11 @@ class _Rewriting:
 
     def _tagged(self, text: str, label: str) -> str:
         """A property with anything in it becomes its type: the same category in every conversation, so that strata stay coherent."""
-        places = self._places(text, label)
+        spread = self._spread.spans(text)
+        in_lower_case = [s for s in spread if s.type == "PERSON" and text[s.start : s.end].islower()]
+        if len(in_lower_case) < len(NAME_TOKEN.findall(text)):  # easy_questions is a category even where somebody is called easy
+            spread = [s for s in spread if s not in in_lower_case]
+        places = without_overlaps([*self._own(text, label), *spread])
         self.spans.update(type for _, _, type in places[:1])
         return f"[{places[0][2]}]" if places else text
 

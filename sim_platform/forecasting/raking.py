@@ -72,15 +72,19 @@ def effective_counts(strata: Mapping[str, tuple[Array, Array, Array]], factors: 
 
     Returns:
         x = y^2 / v events in e = y / v messages; without an event, x = 0 and e the Kish size that one event of the mean weight would have.
+        A behaviour that applies only in strata which the newest traffic lacks (all their factors 0) keeps the sample's own mix.
     """
     found = {}
     for behavior, (y, v, exposure) in strata.items():
-        whole = float((factors * exposure).sum())
-        total, variance = float((factors * y).sum()) / whole, float((factors**2 * v).sum()) / whole**2
+        f = factors if (factors * exposure).sum() > 0 else np.ones_like(factors)
+        whole = float((f * exposure).sum())
+        if not whole:
+            raise ValueError(f"{behavior}: no stratum has a labelled unit")
+        total, variance = float((f * y).sum()) / whole, float((f**2 * v).sum()) / whole**2
         if total > 0:
             found[behavior] = Counts(np.array(total**2 / variance), np.array(total / variance))
         else:
-            found[behavior] = Counts(np.array(0.0), np.array(whole**2 / max(float((factors**2 * exposure).sum()), 1e-300)))
+            found[behavior] = Counts(np.array(0.0), np.array(whole**2 / float((f**2 * exposure).sum())))
     return found
 
 

@@ -137,6 +137,12 @@ def test_properties_with_an_identifier_become_its_type() -> None:
     assert json.loads(batch.corpus["labels"][0]) == {"note": "[EMAIL]", "ok": 1}
 
 
+def test_a_name_found_in_a_text_leaves_a_category_that_contains_the_word() -> None:
+    metadata = {"dataset": "questions_easy", "by": "wolfe easy", "for": "Wolfe", "level": "easy"}
+    batch = deidentify(extract(row("a", user("easy wolfe asks"), metadata)), RulesOnly("easy wolfe"), KEYS)
+    assert json.loads(batch.corpus["metadata"][0]) == {"dataset": "questions_easy", "by": "[PERSON]", "for": "[PERSON]", "level": "[PERSON]"}
+
+
 def test_the_same_prefix_has_the_same_key_in_another_conversation() -> None:
     prefix = [*user(f"I am {MAIL}"), {"role": "assistant", "content": "hello"}, *user("next"), *user("and this")]
     one = row("a", [{"role": "system", "content": "old"}, *prefix])

@@ -49,6 +49,14 @@ def test_effective_counts_of_equal_weights_are_the_counts() -> None:
     assert (float(found["begs"].x), float(found["begs"].e)) == pytest.approx((0, 100))
 
 
+def test_a_behaviour_whose_strata_the_newest_traffic_lacks_keeps_the_mix_of_the_sample() -> None:
+    gone = {"lies": (np.array([3.0, 0.0]), np.array([3.0, 0.0]), np.array([60.0, 0.0]))}
+    found = effective_counts(gone, np.array([0.0, 2.0]))["lies"]
+    assert (float(found.x), float(found.e)) == pytest.approx((3, 60))
+    with pytest.raises(ValueError, match="lies: no stratum has a labelled unit"):
+        effective_counts({"lies": (np.zeros(2), np.zeros(2), np.zeros(2))}, np.ones(2))
+
+
 def test_the_same_traffic_does_not_warn_and_other_traffic_does() -> None:
     random = np.random.default_rng(1)
     here, there = random.normal(0, 1, (300, 3)), random.normal(0, 1, (300, 3))
