@@ -55,7 +55,7 @@ OWN_LOG = """
 
 def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> tuple[pl.DataFrame, Drift | None, float]:
     """Rows of `rate_forecast`, whether the sample still looks like the newest traffic, and the share of the sample that post-stratifying leaves."""
-    _, replaced = home.release(release)
+    version, replaced = home.release(release)
     with warehouse.reading() as tx:
         cells, mix = tx.query(STRATA, {"release": release}), tx.query(MIX, {"release": release, "days": NEWEST_DAYS})
         prior = tx.query(PRIOR, {"release": release, "days": NEWEST_DAYS}) if "production_scores" in tx.tables() else pl.DataFrame(schema=["behavior", "x", "v", "e"])
@@ -74,6 +74,8 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> tuple[p
     assert unweighted is not None
     known = {row["behavior"]: row for row in prior.to_dicts()}
     production = _production(known, names, recorded)
+    if control is None and version.provider == "recorded":
+        control = production  # both versions' answers are recorded in one log: no simulator stands between them
     before = production or Counts(np.zeros(len(names)), np.ones(len(names)))
     messages = float(before.e.max()) if production else float(candidate.e.max())
     tau = discrepancy_so_far(warehouse, release)

@@ -88,7 +88,7 @@ def test_intervals_from_thirty_percent_of_the_prompts_hold_the_full_rates_for_ni
 @pytest.mark.e2e
 @pytest.mark.model
 def test_a_forecast_from_thirty_percent_of_the_prompts_beats_persistence_on_the_rest(home: Path) -> None:
-    """Ten salts: 30 % of the prompts are the simulation, the other 70 % the candidate's "production". No past release and no control arm, so the interval is at its widest."""
+    """Ten salts: 30 % of the prompts are the simulation, the other 70 % the candidate's "production". No past release, so the interval is at its widest."""
     labels = pl.read_parquet(home / "labels_of_all_prompts.parquet")
     inside, errors, errors_if_nothing_changed = [], [], []
     for salt in range(SALTS):
@@ -97,7 +97,9 @@ def test_a_forecast_from_thirty_percent_of_the_prompts_beats_persistence_on_the_
             part.group_by("behavior").agg(pl.col("before", "after").sum(), n=pl.len()).sort("behavior") for part in (labels.filter(simulated), labels.filter(~simulated))
         )
         production = Counts(first["before"].to_numpy().astype(float), first["n"].to_numpy().astype(float))
-        made = calibrated(Counts(first["after"].to_numpy().astype(float), production.e), production, None)
+        made = calibrated(
+            Counts(first["after"].to_numpy().astype(float), production.e), production, production
+        )  # recorded answers on both sides: no simulator between them
         observed = (rest["after"] / rest["n"]).to_numpy()
         low, high = made.interval(rest["n"].to_numpy().astype(float), PRIOR_TAU)
         inside.append((low <= observed) & (observed <= high))
