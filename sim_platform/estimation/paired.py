@@ -208,7 +208,7 @@ def weighted_difference(
         n10, n01 = float((times * one).sum()), float((times * other).sum())
         return difference(0, n10, n01, n - n10 - n01, conf)
     w = w / (times * w).sum()
-    estimate = float((times * w * (one - other)).sum())
+    estimate = min(max(float((times * w * (one - other)).sum()), -1.0), 1.0)  # a sum of weights passes 1 by rounding
     residual, discordant = w * (one - other - estimate), w * (one + other)
     # Opposite changes of one user must not cancel to certainty: never less than the variance of independent prefixes.
     variance = max(variance_of(residual), float((times * residual**2).sum()))

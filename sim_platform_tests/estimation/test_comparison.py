@@ -134,6 +134,17 @@ def test_every_message_an_event_is_a_rate_of_one() -> None:
     assert (row["rate"], row["ratio_to_control"], row["difference_to_control"]) == (pytest.approx(1), pytest.approx(1), 0)
 
 
+@settings(max_examples=40)
+@given(weights=st.lists(st.floats(0.01, 100), min_size=2, max_size=12))
+def test_no_rounding_of_weights_lifts_a_rate_or_a_difference_above_one(weights: list[float]) -> None:
+    letters = "abcdefghijkl"[: len(weights)]
+    labels = {"candidate": [yes(len(letters), len(letters))], "control": [yes(0, len(letters))]}
+    row = compared(scores(labels), design(letters, dict(zip(letters, weights, strict=True))))["candidate"]
+    for name in ("rate", "difference_to_control"):
+        assert row[name] == pytest.approx(1)
+        assert row[name] <= 1  # type: ignore[operator]  # a number here
+
+
 def test_one_prefix_is_enough_for_a_row() -> None:
     row = compared(scores({"candidate": [[True]], "control": [[False]]}), design("a"))["candidate"]
     assert (row["rate"], row["ratio_to_control"], row["ratio_high"]) == (1, 3, math.inf)
