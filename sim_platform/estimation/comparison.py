@@ -138,7 +138,13 @@ def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
     gate, display = intervals.gamma_limits(sums, "fay-feuer", conf), intervals.gamma_limits(sums, "fay-kim", conf)
     kish = 1 / float((observed["prefixes"].to_numpy() * weights**2).sum())
     # Limits of a Poisson sum may pass 1, and so may the sum of all weights, by rounding; a rate cannot, so cutting there keeps the coverage.
-    row |= {"rate": min(gate.estimate, 1.0), "low": min(gate.low, 1.0), "high": min(gate.high, 1.0), "low_midp": min(display.low, 1.0), "high_midp": min(display.high, 1.0)}
+    row |= {
+        "rate": min(gate.estimate, 1.0),
+        "low": min(gate.low, 1.0),
+        "high": min(gate.high, 1.0),
+        "low_midp": min(display.low, 1.0),
+        "high_midp": min(display.high, 1.0),
+    }
     row["n_effective"] = float(sums.total / sums.variance) if sums.total > 0 else kish
     row["floor"] = intervals.detection_floor(kish / float(sums.design_effect))
     if arm == "candidate":
