@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sim_platform import sampling
-from sim_platform.estimation import intervals, judge, multiplicity, paired, ratio, sequential
+from sim_platform.estimation import intervals, judge, multiplicity, paired, ratio, sequential, survey
 from sim_platform.estimation.intervals import Interval
 
 
@@ -80,6 +80,35 @@ def test_three_strata_with_unequal_weights() -> None:
     found = intervals.weighted([2, 3, 6], share)
     assert (found.estimate, *limits(found)) == exactly(803.9215686, 294.476104, 1877.998405)
     assert limits(intervals.weighted([2, 3, 6], share, "fay-kim")) == pytest.approx((329.548, 1759.053), abs=5e-4)
+
+
+def test_clusters_of_the_survey_packages_documented_example() -> None:
+    """One stage of 15 clusters out of 757; four events, all in the first cluster (svyciprop of the R package survey)."""
+    sizes = [9, 13, 34, 4, 13, 16, 2, 1, 4, 12, 21, 11, 37, 2, 4]
+    found = survey.linearised([1] * 4 + [0] * 179, np.ones(183), clusters=np.repeat(np.arange(15), sizes), population={0: 757})
+    assert (found.estimate, found.variance**0.5, found.degrees) == exactly(0.0218579235, 0.0226224509, 14)
+    assert found.design_effect == pytest.approx(4.44459, abs=5e-6)
+    assert limits(survey.rate(found)) == exactly(0.000216146833, 0.137507763915)
+    assert limits(survey.rate(found, "logit")) == exactly(0.00230469128, 0.17774776682)
+    assert limits(survey.rate(found, "mean")) == exactly(-0.0266624080, 0.0703782550)
+
+
+def test_strata_with_unequal_weights_as_survey_packages_see_them() -> None:
+    n = [400, 200, 100]
+    outcomes = np.concatenate([np.arange(size) < k for size, k in zip(n, (2, 3, 6), strict=True)]).astype(float)
+    found = survey.linearised(outcomes, np.repeat([100.0, 50, 10], n), strata=np.repeat(np.arange(3), n))
+    assert (found.estimate, found.variance**0.5) == exactly(0.008039215686, 0.003277748473)
+    assert limits(survey.rate(found)) == exactly(0.002945632804, 0.017450281769)
+    assert limits(survey.rate(found, "logit")) == exactly(0.003603117920, 0.017839178251)
+    assert limits(survey.rate(found, "korn-graubard")) == exactly(0.002836734749, 0.017832746590)
+    assert limits(survey.rate(found, "wilson")) == exactly(0.003677212490, 0.017484732768)
+
+
+@pytest.mark.parametrize(("power", "estimate", "low", "high"), [(0, 0.30, 0.06163806, 0.53836194), (1, 0.24, 0.08274649, 0.39725351)])
+def test_prediction_powered_mean_of_the_reference_software(power: float, estimate: float, low: float, high: float) -> None:
+    others = [0.1, 0.2, 0.8, 0.05, 0.3, 0.9, 0.15, 0.2, 0.4, 0.1, 0.6, 0.05, 0.2, 0.1, 0.7, 0.3, 0.1, 0.2, 0.05, 0.5]
+    found = judge.prediction_powered([1, 0, 0, 1, 0, 0, 0, 1, 0, 0], [0.9, 0.1, 0.2, 0.7, 0.4, 0.1, 0.3, 0.6, 0.2, 0.1], others, power, 0.9)
+    assert (found.estimate, *limits(found)) == exactly(estimate, low, high)
 
 
 def test_tango_1998_table_vii() -> None:
