@@ -3,6 +3,7 @@
 Belongs here: the commands and how they print. Does not: methods and scores (forecasting).
 """
 
+from math import exp
 from typing import Annotated, Literal
 
 import typer
@@ -27,13 +28,18 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
             print_json(rows)
             return
         by = {(row["behavior"], row["method"]): row for row in rows}
+        baseline = ["challenging"] if any(method == "challenging" for _, method in by) else []
         table = Table(
-            "behaviour", "in service", "forecast", "90 % interval", "simulated", "post-stratified", "direction", title=f"{model_version}: forecast per 100,000 messages"
-        )
+            "behaviour", "in service", *(f"{m} prompts" for m in baseline), "forecast", "90 % interval", "simulated", "post-stratified", "direction",
+            title=f"{model_version}: forecast per 100,000 messages",
+        )  # fmt: skip
         for (name, method), row in by.items():
             if method == "M7":
                 others = (per_100k(by[name, m]["rate"]) for m in ("M0", "M3"))
-                table.add_row(name, per_100k(row["prior_rate"]), per_100k(row["rate"]), f"{per_100k(row['low'])} to {per_100k(row['high'])}", *others, row["direction"])
+                given = (per_100k(by[name, m]["rate"]) if (name, m) in by else "–" for m in baseline)
+                table.add_row(
+                    name, per_100k(row["prior_rate"]), *given, per_100k(row["rate"]), f"{per_100k(row['low'])} to {per_100k(row['high'])}", *others, row["direction"]
+                )
         show(table)
         typer.echo("The interval holds posterior, discrepancy learned from past releases, and the noise of counting the rate in production.")
 
@@ -52,6 +58,9 @@ def score(model_version: Release, as_json: Json = False) -> None:
         for row in facts["methods"]:
             table.add_row(*("–" if row[c] is None else f"{row[c]:.3g}" if isinstance(row[c], float) else str(row[c]) for c in columns))
         show(table)
+        for row in facts["error_parts"]:
+            shares = ", ".join(f"{part} x {exp(row[part]):.2f}" for part in ("full", "environment", "prefix"))
+            typer.echo(f"{row['behavior']}: simulated over observed {shares} (own prefixes: {row['own_log_release']})")
         for method, (mean, low, high) in facts["over_releases"].items():
             typer.echo(f"{method}: mean of the releases' medians {mean:.2f} [{low:.2f}, {high:.2f}] over {facts['releases']} scored")
 

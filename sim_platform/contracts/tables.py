@@ -397,8 +397,8 @@ class RateForecast(Table):
     model_version: str = pa.Field(description="candidate release")
     behavior: str = pa.Field(description="id of the registered behaviour")
     method: str = pa.Field(
-        isin=["persistence", "M0", "M2", "M3", "M7"],
-        description="persistence: nothing changes; M0: simulated rate; M2: smoothed; M3: post-stratified to the newest mix; M7: shrunk and calibrated by the control arm",
+        isin=["persistence", "challenging", "M0", "M2", "M3", "M7"],
+        description="persistence: nothing changes; challenging: changes as on the adversarial prompts of models.yaml; M0: simulated rate; M2: smoothed; M3: post-stratified to the newest mix; M7: shrunk and calibrated by the control arm",
     )
     rate: float = pa.Field(ge=0, le=1, description="forecast of the deployed rate (median)")
     low: float = pa.Field(nullable=True, ge=0, le=1, description="lower 90 % forecast limit (M7)")

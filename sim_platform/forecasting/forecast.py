@@ -58,6 +58,12 @@ def persistence(production: Counts) -> Forecast:
     return _plain(production)
 
 
+def challenging(production: Counts, change: Array) -> Forecast:
+    """The rate in service times the change seen on adversarial prompts (candidate's rate over the replaced version's, >= 0; NaN where nobody measured): the other baseline."""
+    plain = _plain(production)
+    return Forecast(np.minimum(plain.rate * change, 1.0), plain.log_variance, np.where(change > 1, 1.0, np.where(change < 1, 0.0, 0.5)))
+
+
 def simulated(candidate: Counts) -> Forecast:
     """The simulated rate as it is: M0 with plain counts, M2 with stratified, M3 with post-stratified ones."""
     return _plain(candidate)

@@ -16,7 +16,7 @@ from sim_platform.forecasting import forecast as methods
 from sim_platform.forecasting.drift import Drift, drift
 from sim_platform.forecasting.forecast import Array, Counts, Forecast
 from sim_platform.forecasting.raking import effective_counts, kept_size, mix_factors
-from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, poisson_limit, score
+from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, decomposition, poisson_limit, score
 from sim_platform.grading.scores import scores
 from sim_platform.orchestration.production import RESPONSES, responses_of
 from sim_platform.registry.home import Behavior, Home, ModerationGrader
@@ -87,11 +87,15 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> tuple[p
         "M7": methods.calibrated(candidate, production, control),
     }
     if production:
-        found = {"persistence": methods.persistence(production), **found}
+        asked = {name: given.candidate / given.replaced for name, given in version.challenging.items()}
+        times = np.array([asked.get(name, np.nan) for name in names])
+        found = {"persistence": methods.persistence(production), "challenging": methods.challenging(production, times), **found}
     low, high = found["M7"].interval(messages, tau)
     rows: list[dict[str, object]] = []
     for method, made in found.items():
         for i, name in enumerate(names):
+            if np.isnan(made.rate[i]):  # no figure from adversarial prompts for this behaviour
+                continue
             full = method == "M7"
             chance = float(made.chance_of_increase[i])
             rows.append(
@@ -211,6 +215,29 @@ def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFra
         size = float(simulated["n_effective"].median() or 1.0)  # type: ignore[arg-type]  # a number column
         rows.append({"model_version": release, "method": method, **asdict(found), "poisson_limit": poisson_limit(x / e, size, float(np.median(e)), floor)})
     return frame(ForecastScorecard, rows)
+
+
+def error_parts(home: Home, warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:
+    """Signed log error of each simulated rate, split into environment and prefixes; no rows until the same model has been replayed on its own log.
+
+    That replay is a release like any other: an entry of models.yaml that replaces `release` and asks the same model in the same way.
+    """
+    asked = {"provider", "base_url", "model", "api", "system_prompt", "settings"}
+    mine = home.by_version[release]
+    twins = [m for m in home.models if m.replaces == release and m.provider != "recorded" and m.model_dump(include=asked) == mine.model_dump(include=asked)]
+    if not twins:
+        return []
+    rates = {"arm": "candidate"}
+    full, own = (
+        warehouse.read(RateComparison, {"model_version": name, **rates}, columns=["behavior", "rate"]).filter(pl.col("rate").is_not_null())
+        for name in (release, twins[0].version)
+    )
+    seen = _last_observations(warehouse.read(ForecastLedger)).filter(model_version=release).select("behavior", observed="rate")
+    rows = full.join(own, on="behavior", suffix="_own").join(seen, on="behavior").sort("behavior")
+    parts = decomposition(rows["rate"], rows["rate_own"], rows["observed"])
+    return [
+        {"behavior": name, "own_log_release": twins[0].version, **{part: float(values[i]) for part, values in parts.items()}} for i, name in enumerate(rows["behavior"])
+    ]
 
 
 def observe(home: Home, warehouse: DuckDBFile, release: str, behaviors: list[Behavior]) -> dict[str, tuple[float, float]]:

@@ -116,6 +116,13 @@ class Budget(Strict):
     max_tokens: int | None = Field(default=None, ge=1)
 
 
+class ChallengingRates(Strict):
+    """What an adversarial prompt set gave for one behaviour: rates per prompt of the version in service and of the candidate."""
+
+    replaced: float = Field(gt=0, le=1)
+    candidate: float = Field(ge=0, le=1)
+
+
 class Plan(Strict):
     """How the release's sample is drawn and which arms are replayed."""
 
@@ -156,6 +163,7 @@ class ModelVersion(Strict):
     tokens_per_minute: float | None = Field(default=None, gt=0)
     on_error: dict[str, Literal["retry", "fail", "stop"]] = {}  # reason code: another treatment than the usual
     budget: Budget = Budget()
+    challenging: dict[str, ChallengingRates] = {}  # behaviour: figures from outside, for the baseline that the forecast is shown beside
     plan: Plan = Plan()
 
     @model_validator(mode="after")
@@ -424,6 +432,11 @@ def load_home(path: Path) -> Home:
         raise BadInputError(f"{path / 'behaviors'}: no behaviour (*.yaml). Register at least one.")
     behaviors = [_parse(Behavior, file, path) for file in behavior_files]
     mistakes = [*_registry_mistakes(models)]
+    registered = [behavior.id for behavior in behaviors]
+    for model in models:
+        for name in model.challenging:
+            if name not in registered:
+                mistakes.append(f'models.yaml: {model.version}: challenging: "{name}" is not a registered behaviour (registered: {", ".join(registered)})')
     for file, behavior in zip(behavior_files, behaviors, strict=True):
         if behavior.id != file.stem:
             mistakes.append(f'behaviors/{file.name}: id: "{behavior.id}" differs from the file name; rename one of them')

@@ -8,8 +8,11 @@ import polars as pl
 import pytest
 
 from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateForecast, Table
+from sim_platform.orchestration.forecasting_flow import error_parts
+from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
+from sim_platform_tests.replay.scripted_server import ScriptedServer
 
 Run = Callable[..., list[str]]
 
@@ -41,6 +44,15 @@ def test_every_method_forecasts_every_graded_behaviour_and_the_ledger_keeps_it(r
     assert stored(home, ForecastScorecard).is_empty(), "not in service: its rows in the log are recorded responses"
 
 
+def test_the_change_on_adversarial_prompts_is_a_baseline_where_models_yaml_has_it(run: Run, tmp_path: Path) -> None:
+    candidate = {**RECORDED_MODELS[1], "challenging": {"apologises": {"replaced": 0.2, "candidate": 0.3}}}
+    home = write_home(tmp_path, models=[RECORDED_MODELS[0], candidate])
+    run(home)
+    made = {(row["behavior"], row["method"]): row["rate"] for row in stored(home, RateForecast).to_dicts()}
+    assert made["apologises", "challenging"] == pytest.approx(min(1.0, made["apologises", "persistence"] * 1.5))
+    assert ("mentions_weather", "challenging") not in made
+
+
 def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_changes(run: Run, tmp_path: Path) -> None:
     home = write_home(tmp_path)
     run(home)
@@ -70,3 +82,19 @@ def test_a_scored_release_narrows_the_next_forecast(run: Run, tmp_path: Path) ->
     assert len(tau) == 1
     assert tau[0] != pytest.approx(0.60, abs=0.005)
     assert len(stored(home, ForecastScorecard).filter(model_version="v2")) == 5
+
+
+def test_a_replay_on_its_own_log_splits_the_error_into_environment_and_prefixes(run: Run, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        asked = {"provider": "openai", "base_url": server.url, "model": "m", "plan": {"arms": ["candidate", "recorded"]}}
+        second: dict[str, Any] = {"version": "v2", "replaces": "v1", "deployed": {"from": "2026-01-01"}, **asked}
+        twin = {"version": "v2-on-own-log", "replaces": "v2", **asked}
+        home = write_home(tmp_path, n=20, models=[RECORDED_MODELS[0], second, twin])
+        run(home)
+    loaded = load_home(home)
+    parts = error_parts(loaded, DuckDBFile(loaded.warehouse), "v2")
+    assert {row["behavior"] for row in parts} == {"apologises", "mentions_weather"}
+    for row in parts:
+        assert row["own_log_release"] == "v2-on-own-log"
+        assert row["full"] == pytest.approx(row["environment"] + row["prefix"])
+    assert error_parts(loaded, DuckDBFile(loaded.warehouse), "v2-on-own-log") == []

@@ -117,6 +117,7 @@ def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
         ("models.yaml", models(V1, {**V2, "replaces": "v0"}), ['v2 replaces "v0"', "versions: v1, v2"]),
         ("models.yaml", models({k: v for k, v in V1.items() if k != "deployed"}, V2), ["v2 replaces v1", "deployed"]),
         ("models.yaml", models(V1, V2, V2), ['"v2" stands twice']),
+        ("models.yaml", models(V1, {**V2, "challenging": {"lies": {"replaced": 0.1, "candidate": 0.2}}}), ['v2: challenging: "lies"', "registered: apologises"]),
         # behaviors
         ("behaviors/apologises.yaml", behavior(id="apologizes"), ["behaviors/apologises.yaml: id", "apologizes", "file name"]),
         ("behaviors/apologises.yaml", behavior(id="Apologises"), ["behaviors/apologises.yaml: id", "'Apologises'"]),
