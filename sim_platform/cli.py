@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 
 from sim_platform.commands import grading, registration
 from sim_platform.commands.deid import app as deid
+from sim_platform.commands.erasure import forget
 from sim_platform.commands.forecast import forecast, score, validate
 from sim_platform.commands.gate import gate
 from sim_platform.commands.plan import plan
@@ -113,6 +114,7 @@ def _print_rates(home: Home, release: str) -> None:
 
 app.command()(forecast)
 app.add_typer(deid, name="deid")
+app.command()(forget)
 app.command()(gate)
 app.command()(plan)
 app.command()(report)

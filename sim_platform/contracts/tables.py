@@ -107,6 +107,16 @@ class DeidentifiedCorpus(Table):
     deid_version: str = pa.Field(description="hash of detectors, models and policy that made the row")
 
 
+class Erasures(Table):
+    """Tombstones: who was forgotten, one account a row. Kept in the vault; the warehouse has a copy for its gates."""
+
+    class Config(Table.Config):
+        metadata = {"key": ("user_key",)}
+
+    user_key: str = pa.Field(unique=True, description="keyed hash of the account id; absent from published tables")
+    forgotten_at: Utc = pa.Field(description="UTC time of the request")
+
+
 class StratifiedSample(Table):
     """One prefix a row: the conversation up to and including the user turn at which it was cut, its stratum and its design weight."""
 
@@ -460,7 +470,7 @@ class ForecastScorecard(Table):
 
 
 TABLES: tuple[type[Table], ...] = (
-    ConsentedLogExtract, RowDispositions, QuarantinedRows, ExtractionAccounting, DeidentifiedCorpus,
+    ConsentedLogExtract, RowDispositions, QuarantinedRows, ExtractionAccounting, Erasures, DeidentifiedCorpus,
     StratifiedSample, CandidateCompletions, ClassifierScores, ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, Preregistration,
     RateComparison, ReleaseGate, RateForecast, ForecastLedger, ForecastScorecard,
 )  # fmt: skip

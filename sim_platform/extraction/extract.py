@@ -3,7 +3,7 @@
 Belongs here: rules and consent applied to a batch, and the two frames. Does not: reading files (readers), duplicates across batches and storing (warehouse, orchestration).
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from datetime import datetime
 
 import polars as pl
@@ -13,12 +13,20 @@ from sim_platform.contracts.messages import canonical_json
 from sim_platform.contracts.tables import ConsentedLogExtract, RowDispositions, dtypes
 from sim_platform.extraction.consent import UTC_TIME, decide
 from sim_platform.extraction.rows import LogRow, ReadBatch
-from sim_platform.extraction.rules import drop_reason
+from sim_platform.extraction.rules import drop_reason, nobody
 from sim_platform.registry.home import Sources
 
 
 def extract_batch(
-    batch: ReadBatch, *, source_file: str, extract_id: str, sources: Sources, versions: Container[str], ledger: pl.DataFrame | None, now: datetime
+    batch: ReadBatch,
+    *,
+    source_file: str,
+    extract_id: str,
+    sources: Sources,
+    versions: Container[str],
+    ledger: pl.DataFrame | None,
+    now: datetime,
+    forgotten: Callable[[str], bool] = nobody,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Every row of the batch in exactly one of two frames: ConsentedLogExtract, and RowDispositions for what was dropped (rules, then consent) or quarantined (unreadable).
 
@@ -32,11 +40,12 @@ def extract_batch(
         versions: registered model versions.
         ledger: as `read_ledger` gives it; may be None under the policy `all` only.
         now: time of the decision, with a time zone.
+        forgotten: whether a user id belongs to somebody who asked for erasure.
 
     Raises:
         SimPlatformError: a ledger is configured but None was given.
     """
-    reasons = {row.source_line: drop_reason(row, versions=versions, exclude=sources.exclude) for row in batch.rows}
+    reasons = {row.source_line: drop_reason(row, versions=versions, exclude=sources.exclude, forgotten=forgotten) for row in batch.rows}
     candidates = [row for row in batch.rows if reasons[row.source_line] is None]
     reasons |= zip((row.source_line for row in candidates), _consent_reasons(candidates, sources, ledger, now), strict=True)
     extracted = [

@@ -44,7 +44,12 @@ RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
 }
 LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
     ConsentedLogExtract: (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON),
-    DeidentifiedCorpus: (gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED, gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT),
+    DeidentifiedCorpus: (
+        gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
+        gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT,
+        gates.NO_FORGOTTEN_USER_SURVIVES,
+        gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
+    ),
 }
 ROWS_VALIDATED = 100_000  # rows read together when a stored table is held against its contract
 

@@ -1,6 +1,6 @@
 """Brings the corpus to what the vault holds now, de-identifying only what this version of the detectors has not done.
 
-Belongs here: which conversations are pending, the commit of one batch, the vault's key. Does not: detection or surrogates (deidentification).
+Belongs here: which conversations are pending, the commit of one batch, what leaves with a conversation. Does not: detection or surrogates (deidentification).
 
 A batch is committed as soon as it is done, so a killed run resumes where it was.
 """
@@ -16,6 +16,7 @@ from sim_platform.contracts.tables import (
     CandidateCompletions,
     ClassifierScores,
     DeidentifiedCorpus,
+    Erasures,
     ExtractionAccounting,
     GraderAnswers,
     HumanLabels,
@@ -23,14 +24,22 @@ from sim_platform.contracts.tables import (
     ProductionScores,
     QuarantinedRows,
     RateComparison,
+    RateForecast,
+    ReleaseGate,
     StratifiedSample,
     table_name,
 )
 from sim_platform.deidentification.deidentify import Keys, deid_version, deidentify, keyed_hash
 from sim_platform.deidentification.detectors import Detector
 from sim_platform.deidentification.leaks import reserved_range_leaks
+from sim_platform.orchestration.vault import vault_key
 from sim_platform.warehouse.duckdb_file import DuckDBFile
-from sim_platform.warehouse.gates import EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED
+from sim_platform.warehouse.gates import (
+    EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
+    EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
+    LIVING_PREFIXES,
+    NO_FORGOTTEN_USER_SURVIVES,
+)
 
 PAGE = 10_000  # conversation ids looked at together
 BATCH = 512  # conversations de-identified and committed together
@@ -75,20 +84,14 @@ def deidentify_extract(vault: DuckDBFile, warehouse: DuckDBFile, detector: Detec
             done += len(corpus)
             quarantined += len(refused)
             advance(len(batch))
-    removed, to_run_again = _take_out_removed(warehouse, pl.concat(current) if current else pl.Series("conversation_key", [], pl.String))
+    removed, to_run_again = take_out_removed(warehouse, pl.concat(current) if current else pl.Series("conversation_key", [], pl.String))
     return DeidentificationSummary(version, done, already, quarantined, removed, to_run_again)
 
 
-def vault_key(vault: DuckDBFile) -> bytes:
-    """The key of all keyed hashes: made once, kept in the vault alone."""
-    with vault.transaction() as tx:
-        tx.execute("create table if not exists vault_keys (name varchar not null, key varchar not null)")
-        stored = tx.query("select key from vault_keys where name = 'hashes'")
-        if len(stored):
-            return bytes.fromhex(stored["key"][0])
-        key = secrets.token_bytes(32)
-        tx.execute("insert into vault_keys values ('hashes', $key)", {"key": key.hex()})
-        return key
+def extracted_keys(vault: DuckDBFile) -> pl.Series:
+    """Keyed hashes of all extracted conversations."""
+    pages = [page["conversation_key"] for page in _pages(vault, vault_key(vault))]
+    return pl.concat(pages) if pages else pl.Series("conversation_key", [], pl.String)
 
 
 def _pages(vault: DuckDBFile, key: bytes) -> Iterator[pl.DataFrame]:
@@ -139,32 +142,32 @@ def _quarantine(refused: pl.DataFrame, version: str) -> pl.DataFrame:
     )
 
 
-def _take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, list[str]]:
-    """What left the extract (consent revoked, file gone) leaves every table; then every conversation is accounted for, or nothing is written.
+def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, list[str]]:
+    """What left the extract (consent revoked, person forgotten, file gone) leaves every table; then every conversation is accounted for, or nothing is written.
 
-    A release whose sample held such a conversation loses that conversation's answers, and its sample, scores and rates as a whole: its next run draws again and
-    pays only for the prefixes that are new.
+    A conversation's answers go with it, also those of older draws. A release whose sample held it loses sample, scores and everything computed from them as a whole: its
+    next run draws again and pays only for the prefixes that are new.
     """
     with warehouse.transaction() as tx:
-        tx.ensure(DeidentifiedCorpus, QuarantinedRows, ExtractionAccounting, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)
-        tx.ensure(ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration)
+        tx.ensure(DeidentifiedCorpus, QuarantinedRows, ExtractionAccounting, Erasures, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)
+        tx.ensure(ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, ReleaseGate, RateForecast)
         tx.copy("current_keys", current.to_frame("conversation_key"))
         removed = int(tx.query("select count(*) as n from deidentified_corpus anti join current_keys using (conversation_key)")["n"][0])
         tx.execute("delete from deidentified_corpus where conversation_key not in (select conversation_key from current_keys)")
         tx.execute("delete from quarantined_rows where stage = 'deidentification' and conversation_key not in (select conversation_key from current_keys)")
-        tx.execute(
-            """delete from candidate_completions where (model_version, prefix_id) in (
-                 select (model_version, prefix_id) from stratified_sample anti join current_keys using (conversation_key))"""
-        )
         tx.execute("delete from production_scores where conversation_key not in (select conversation_key from current_keys)")
-        for name in ("grader_answers", "label_draws"):
-            tx.execute(f"delete from {name} where prefix_id in (select prefix_id from stratified_sample anti join current_keys using (conversation_key))")  # noqa: S608 - a literal of this loop
+        tx.execute(f"create temp table living as {LIVING_PREFIXES}")
+        for name in ("candidate_completions", "grader_answers", "label_draws"):
+            tx.execute(f"delete from {name} where prefix_id not in (select prefix_id from living)")  # noqa: S608 - a literal of this loop
         tx.execute("delete from human_labels where item_id not in (select item_id from label_draws)")
         releases = tx.query("select distinct model_version from stratified_sample anti join current_keys using (conversation_key) order by all")[
             "model_version"
         ].to_list()
-        for table in (StratifiedSample, ClassifierScores, Calibration, RateComparison):
+        for table in (StratifiedSample, ClassifierScores, Calibration, RateComparison, ReleaseGate, RateForecast):
             tx.execute(f"delete from {table_name(table)} where model_version in (select unnest($releases))", {"releases": releases})  # noqa: S608 - the name comes from a contract
         tx.execute("drop table current_keys")
-        tx.pass_gates([EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED])
+        tx.execute("drop table living")
+        tx.pass_gates([
+            EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED, NO_FORGOTTEN_USER_SURVIVES, EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS
+        ])  # fmt: skip
     return removed, releases

@@ -17,10 +17,13 @@ import polars as pl
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import sha256
-from sim_platform.contracts.tables import ConsentedLogExtract, ExtractionAccounting, QuarantinedRows, RowDispositions, dtypes, validated
+from sim_platform.contracts.tables import ConsentedLogExtract, Erasures, ExtractionAccounting, QuarantinedRows, RowDispositions, dtypes, validated
+from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.extraction.consent import decide, read_ledger
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
+from sim_platform.extraction.rules import nobody
+from sim_platform.orchestration.vault import vault_key
 from sim_platform.registry.home import Home, Source
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 from sim_platform.warehouse.gates import EVERY_LOG_ROW_IS_ACCOUNTED_FOR, QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON
@@ -72,24 +75,25 @@ def extract_log(home: Home, vault: DuckDBFile, warehouse: DuckDBFile, *, now: da
         return sha256([file.fingerprint, rules, ledger_hash if has_consent_drops else None, log_hash if has_duplicates else None])
 
     with vault.transaction() as tx:
-        tx.ensure(ConsentedLogExtract, RowDispositions)
+        tx.ensure(ConsentedLogExtract, RowDispositions, Erasures)
         tx.execute(SOURCE_FILES)
         tx.execute(STAGED)
         _clear_dead_runs(tx)
         _forget_files(tx, set(names))
         known = {row["source_file"]: row for row in tx.query("from source_files").to_dicts()}
 
+    forgotten = forgotten_users(vault)
     unchanged = 0
     for file in files:
         state = known.get(file.name)
         if state and state["context"] == context(file, state["has_consent_drops"], state["has_duplicates"]):
             unchanged += 1
             continue
-        _stage(file, home, vault, run=run, extract_id=extract_id, versions=versions, ledger=ledger, now=now, advance=advance)
+        _stage(file, home, vault, run=run, extract_id=extract_id, versions=versions, ledger=ledger, now=now, forgotten=forgotten, advance=advance)
         with vault.transaction() as tx:
             _commit_file(tx, file, run, context)
     revoked = _take_out_revoked(vault, ledger, home.sources.consent.scope, now) if ledger is not None else 0
-    _publish_accounting(vault, warehouse, extract_id)
+    publish_accounting(vault, warehouse, extract_id)
     return ExtractionSummary(extract_id, len(files) - unchanged, unchanged, revoked)
 
 
@@ -103,10 +107,13 @@ def _stage(
     versions: Collection[str],
     ledger: pl.DataFrame | None,
     now: datetime,
+    forgotten: Callable[[str], bool],
     advance: Callable[[int], None],
 ) -> None:
     for batch in read(file.source, file.path):
-        rows, dispositions = extract_batch(batch, source_file=file.name, extract_id=extract_id, sources=home.sources, versions=versions, ledger=ledger, now=now)
+        rows, dispositions = extract_batch(
+            batch, source_file=file.name, extract_id=extract_id, sources=home.sources, versions=versions, ledger=ledger, now=now, forgotten=forgotten
+        )
         with vault.transaction() as tx:
             tx.copy("staged_rows", rows.with_columns(run=pl.lit(run)))
             tx.copy("staged_rows", dispositions.with_columns(run=pl.lit(run)))
@@ -160,7 +167,17 @@ def _take_out_revoked(vault: DuckDBFile, ledger: pl.DataFrame, scope: str | None
     return len(lost)
 
 
-def _publish_accounting(vault: DuckDBFile, warehouse: DuckDBFile, extract_id: str) -> None:
+def forgotten_users(vault: DuckDBFile) -> Callable[[str], bool]:
+    """Whether a user id has a tombstone."""
+    keys = set(vault.read(Erasures)["user_key"])
+    if not keys:
+        return nobody
+    secret = vault_key(vault)
+    return lambda user_id: keyed_hash(secret, "user", user_id) in keys
+
+
+def publish_accounting(vault: DuckDBFile, warehouse: DuckDBFile, extract_id: str) -> None:
+    """What became of every log row, and the tombstones, in one gated transaction of the warehouse."""
     accounting = vault.query(
         """select source_file, 'rows_in' as disposition, '' as reason, rows_in as n from source_files
            union all select source_file, 'extracted', '', count(*) from consented_log_extract group by source_file
@@ -172,6 +189,7 @@ def _publish_accounting(vault: DuckDBFile, warehouse: DuckDBFile, extract_id: st
         {"id": extract_id},
     )
     with warehouse.transaction() as tx:
+        tx.replace(Erasures, vault.read(Erasures))
         tx.replace(ExtractionAccounting, accounting)
         tx.replace(QuarantinedRows, validated(QuarantinedRows, quarantined), {"stage": "extraction"})
         tx.pass_gates([EVERY_LOG_ROW_IS_ACCOUNTED_FOR, QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON])

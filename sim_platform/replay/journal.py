@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -129,6 +129,23 @@ def read_journal(path: Path) -> Iterator[Outcome]:
                         f"{path}: line {number} is damaged. Remove that line (its request is sent again) or restore the file, then run again."
                     ) from None
                 yield outcome
+
+
+def rewrite_journal(path: Path, keep: Callable[[Outcome], bool]) -> int:
+    """Leaves only the outcomes to keep, in a new file by an atomic rename; returns how many were taken out."""
+    draft = path.with_name(f"{path.name}.tmp")
+    with Journal(path) as journal:
+        outcomes = list(journal.read())
+        kept = [outcome for outcome in outcomes if keep(outcome)]
+        if len(kept) < len(outcomes):
+            with _named(draft):
+                draft.unlink(missing_ok=True)
+            with Journal(draft) as new:
+                for outcome in kept:
+                    new.append(outcome)
+            with _named(path):
+                os.replace(draft, path)
+        return len(outcomes) - len(kept)
 
 
 @contextmanager

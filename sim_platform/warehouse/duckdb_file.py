@@ -196,11 +196,39 @@ class DuckDBFile:
             condition = " and ".join(f"{column} = ${column}" for column in where or {}) or "true"
             return tx.query(f"select {', '.join(wanted)} from {table_name(table)} where {condition}", where)  # noqa: S608 - names come from contracts, values are parameters
 
+    def rewrite(self) -> None:
+        """Writes the file anew, so that deleted rows leave no bytes behind. Waits for the lock and keeps it until the new file is in place."""
+        if not self.path.exists():
+            return
+        draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        draft.unlink(missing_ok=True)
+        mask = os.umask(0o077)
+        try:
+            connection = self._connect(read_only=False)
+            try:
+                with _safe(self.path.name, "rewrite"):
+                    name = connection.execute("select current_database()").fetchall()[0][0]
+                    quoted = str(draft).replace("'", "''")
+                    connection.execute(f"attach '{quoted}' as fresh")
+                    connection.execute(f'copy from database "{name}" to fresh')
+                    connection.execute("detach fresh")
+                    connection.execute("checkpoint")
+                os.replace(draft, self.path)
+            finally:
+                connection.close()
+        finally:
+            os.umask(mask)
+            draft.unlink(missing_ok=True)
+
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.lock_wait_seconds
         while True:
             try:
+                before = _inode(self.path)
                 connection = duckdb.connect(str(self.path), read_only=read_only)
+                if before not in (None, _inode(self.path)):  # the file was rewritten while it was opened
+                    connection.close()
+                    continue
                 connection.execute("set timezone = 'UTC'")
                 return connection
             except duckdb.Error as error:
@@ -217,6 +245,13 @@ class DuckDBFile:
                         f"{self.path.name} is held by {who} and stayed held for {self.lock_wait_seconds:g} s. Close it there, read published.duckdb instead, or raise SIM_PLATFORM_LOCK_WAIT_SECONDS."
                     ) from None
             time.sleep(random.uniform(0.02, 0.2))  # jitter, so that waiting processes do not meet again
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def ddl(table: type[Table]) -> str:

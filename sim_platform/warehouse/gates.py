@@ -35,6 +35,29 @@ EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED = Gate(
        select abs(n_extracted - n_corpus - n_quarantined) + (n_corpus - n_distinct) + n_in_both as n_bad, * from counted""",
 )
 
+LIVING_PREFIXES = """select distinct left(sha256('["' || conversation_key || '",' || turn || ']'), 16) as prefix_id
+    from deidentified_corpus, range(n_user_turns) turns(turn)"""  # as sampling.prefixes.prefix_id
+
+EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS = Gate(
+    "every_answer_belongs_to_a_conversation_of_the_corpus",
+    "No completion and no grader's answer outlives the conversation that it was made from.",
+    f"""with living as ({LIVING_PREFIXES}),
+         counted as (
+           select (select count(*) from candidate_completions anti join living using (prefix_id))::bigint as n_completions,
+                  (select count(*) from grader_answers anti join living using (prefix_id))::bigint as n_grader_answers)
+        select n_completions + n_grader_answers as n_bad, * from counted""",  # noqa: S608 - a statement of this file
+)
+
+NO_FORGOTTEN_USER_SURVIVES = Gate(
+    "no_forgotten_user_survives",
+    "Nobody who was forgotten has a conversation in the corpus or a prefix in a sample.",
+    """with counted as (
+         select (select count(*) from erasures)::bigint as n_forgotten,
+                (select count(*) from deidentified_corpus semi join erasures using (user_key))::bigint as n_in_the_corpus,
+                (select count(*) from stratified_sample semi join erasures using (user_key))::bigint as n_in_samples)
+       select n_in_the_corpus + n_in_samples as n_bad, * from counted""",
+)
+
 QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
     "quarantine_stays_below_two_percent",
     "At most 2 % of the conversations could not be de-identified; more would bias every rate.",

@@ -1,0 +1,92 @@
+"""Forgetting people, on real files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sim_platform.contracts.outcomes import Outcome
+from sim_platform.contracts.tables import CandidateCompletions, DeidentifiedCorpus, Erasures, ReleaseGate, StratifiedSample
+from sim_platform.deidentification.deidentify import keyed_hash
+from sim_platform.orchestration.erasure_flow import forget, survivors
+from sim_platform.orchestration.vault import vault_key
+from sim_platform.registry.home import load_home
+from sim_platform.replay.journal import Journal, read_journal
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.homes import conversation, write_home
+
+Run = Callable[..., list[str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Sixty conversations of each of two versions; every account has one of each."""
+    return write_home(tmp_path, rows=[conversation(i, v) | {"user_id": f"account-{i}"} for v in ("v1", "v2") for i in range(60)])
+
+
+def user_keys(home: Path, table: type[DeidentifiedCorpus] | type[StratifiedSample]) -> set[str]:
+    return set(DuckDBFile(home / "warehouse.duckdb").read(table)["user_key"])
+
+
+def test_a_forgotten_person_is_in_no_file_of_the_home_but_the_log(run: Run, home: Path) -> None:
+    run(home)
+    before = DuckDBFile(home / "warehouse.duckdb").read(CandidateCompletions)
+    done = forget(load_home(home), ["account-7"])
+    assert (done.users, done.conversations, done.releases_to_run_again, done.survivors) == (1, 2, ["v2"], [])
+    assert [Path(p).name for p in done.still_in_sources] == ["log.jsonl"]
+    assert "reports/v2.html" in done.files_removed
+    stored = DuckDBFile(home / "warehouse.duckdb")
+    assert len(stored.read(DeidentifiedCorpus)) == len(user_keys(home, DeidentifiedCorpus)) * 2
+    assert stored.read(StratifiedSample).is_empty()
+    assert stored.read(ReleaseGate).is_empty(), "nothing computed from the person decides anything"
+    assert len(before) - len(stored.read(CandidateCompletions)) == 1, "the others' answers stay paid for"
+    assert len(stored.read(Erasures)) == 1
+    assert "user_key" not in DuckDBFile(home / "published.duckdb").query("from erasures").columns
+
+
+def test_no_later_run_lets_a_forgotten_person_in_again(run: Run, home: Path) -> None:
+    run(home)
+    forget(load_home(home), ["account-7"])
+    (home / "logs" / "log.jsonl").touch()
+    with (home / "logs" / "log.jsonl").open("a") as log:
+        log.write("\n")  # a changed file is read again
+    assert not [line for line in run(home) if "failed" in line]
+    vault = DuckDBFile(home / "vault.duckdb")
+    assert vault.query("select count(*) as n from consented_log_extract where user_id = 'account-7'")["n"][0] == 0
+    assert vault.query("select count(*) as n from row_dispositions where reason = 'forgotten'")["n"][0] == 2
+    assert not DuckDBFile(home / "warehouse.duckdb").read(ReleaseGate).is_empty()
+    again = forget(load_home(home), ["account-7"])
+    assert (again.conversations, again.releases_to_run_again, again.survivors) == (0, [], [])
+
+
+def test_someone_who_was_never_seen_leaves_a_tombstone_and_costs_no_release_its_sample(run: Run, home: Path) -> None:
+    run(home)
+    done = forget(load_home(home), ["account-of-nobody"])
+    assert (done.users, done.conversations, done.releases_to_run_again, done.still_in_sources) == (1, 0, [], [])
+    assert not DuckDBFile(home / "warehouse.duckdb").read(StratifiedSample).is_empty()
+
+
+def test_answers_of_an_interrupted_run_go_too_and_the_others_stay(run: Run, home: Path) -> None:
+    run(home)
+    sample = DuckDBFile(home / "warehouse.duckdb").read(StratifiedSample)
+    loaded = load_home(home)
+    key = vault_key(DuckDBFile(loaded.vault))
+    mine = sample.filter(user_key=keyed_hash(key, "user", "account-7"))["prefix_id"][0]
+    other = next(p for p in sample["prefix_id"] if p != mine)
+    with Journal(home / "journal" / "v2.candidate.jsonl") as journal:
+        journal.append(Outcome("candidate", mine, 0, "h", "completed", text="x"))
+        journal.append(Outcome("candidate", other, 0, "h", "completed", text="x"))
+    with Journal(home / "journal" / "v2.judge-1.0123456789ab.jsonl") as journal:
+        journal.append(Outcome("candidate", "hash of an item", 0, "h", "completed", text="x"))
+    assert forget(loaded, ["account-7"]).survivors == []
+    assert [o.prefix_id for o in read_journal(home / "journal" / "v2.candidate.jsonl")] == [other]
+    assert list(read_journal(home / "journal" / "v2.judge-1.0123456789ab.jsonl")) == []
+
+
+def test_a_file_that_somebody_exported_is_named(run: Run, home: Path) -> None:
+    run(home)
+    (home / "notes.txt").write_text("asked by account-7, not by account-71")
+    assert forget(load_home(home), ["account-7"]).survivors == ["notes.txt"]
+    (home / "notes.txt").write_text("not by account-71")
+    assert forget(load_home(home), ["account-7"]).survivors == []
+    assert survivors(load_home(home), ["account-71"], []) != []
