@@ -327,3 +327,23 @@ def test_register_writes_a_record_and_verify_finds_an_edit(home: Path) -> None:
 def test_registration_of_what_is_not_registered_fails_and_says_what_to_do(home: Path) -> None:
     assert "sim-platform register v2" in refused(sim_platform(home, "registration", "v2"), 1)
     assert "is not in the registry" in refused(sim_platform(home, "register", "v9"), 2)
+
+
+# forget
+
+
+def test_forget_says_whom_it_forgot_and_fails_while_a_file_still_names_them(home: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "requests.txt"
+    ledger.write_text("account-a\n\naccount-b\n")
+    facts = json.loads(sim_platform(home, "forget", "--file", str(ledger), "--json").stdout)
+    assert (facts["users"], facts["conversations"], facts["survivors"]) == (2, 0, [])
+    (home / "export.csv").write_text("account-a")
+    done = sim_platform(home, "forget", "account-a")
+    assert (done.returncode, "forgotten: 1 accounts" in done.stdout) == (1, True)
+    assert "still named in: export.csv" in done.stderr
+    assert "account-a" not in done.stdout + done.stderr
+
+
+def test_forget_without_anybody_or_a_ledger_that_cannot_be_read_is_bad_input(home: Path) -> None:
+    assert "name at least one account id" in refused(sim_platform(home, "forget"), 2)
+    assert "FileNotFoundError" in refused(sim_platform(home, "forget", "--file", "nowhere.txt"), 2)
