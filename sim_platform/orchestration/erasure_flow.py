@@ -21,7 +21,7 @@ from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.extraction.readers import source_files
 from sim_platform.extraction.rules import FORGOTTEN
 from sim_platform.orchestration.deidentification_flow import extracted_keys, take_out_removed
-from sim_platform.orchestration.extraction_flow import publish_accounting
+from sim_platform.orchestration.extraction_flow import SOURCE_FILES, publish_accounting
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.orchestration.vault import vault_key
 from sim_platform.registry.home import Home
@@ -92,6 +92,7 @@ def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> list[str]:
     users = {"users": list(keys)}
     with vault.transaction() as tx:
         tx.ensure(Erasures, ConsentedLogExtract, RowDispositions)
+        tx.execute(SOURCE_FILES)
         known = set(tx.query("select user_key from erasures")["user_key"])
         new = [{"user_key": key, "forgotten_at": datetime.now(UTC)} for key in keys.values() if key not in known]
         if new:

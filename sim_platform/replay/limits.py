@@ -41,6 +41,7 @@ class Limits:
         self.pace: float | None = None
         self._best = self._next = 0.0
         self._grown_at = self._cut_at = float("-inf")
+        self._first: float | None = None
         self._accepted: deque[float] = deque(maxlen=4096)
         self._refused: deque[bool] = deque(maxlen=WATCHED)
 
@@ -82,14 +83,18 @@ class Limits:
 
     def accepted(self) -> None:
         """The provider took a request."""
-        self._accepted.append(self._now())
+        now = self._now()
+        self._first = now if self._first is None else self._first
+        self._accepted.append(now)
         self._refused.append(False)
 
     def refused(self, retry_after: float | None) -> None:
         """Too many requests: the pace falls below what was accepted, and where most are refused all wait as long as the provider asks."""
         now = self._now()
+        self._first = now if self._first is None else self._first
         self._refused.append(True)
-        if now - self._cut_at > WINDOW_S:
+        # Before a whole window has passed nobody knows the accepted rate: the number in flight, and the pause below, are brake enough.
+        if now - max(self._cut_at, self._first) >= WINDOW_S:
             rate = sum(at > now - WINDOW_S for at in self._accepted) / WINDOW_S
             self._best = max(self._best, rate)
             self._cut_at = self._grown_at = now

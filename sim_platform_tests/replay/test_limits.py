@@ -55,9 +55,17 @@ def test_two_runs_share_a_rate_and_a_pause_through_the_file(clock: Clock, tmp_pa
     two.close()
 
 
+def test_a_refusal_among_the_first_answers_does_not_make_a_run_crawl(clock: Clock) -> None:
+    limits = Limits(now=clock)
+    limits.accepted()
+    clock.now += 0.01
+    limits.refused(None)
+    assert limits.pace is None
+
+
 def test_refusals_slow_the_pace_and_it_grows_again(clock: Clock) -> None:
     limits = Limits(now=clock)
-    for _ in range(100):
+    for _ in range(110):
         limits.accepted()
         clock.now += 0.02
     assert limits.pace is None
