@@ -9,6 +9,7 @@ import typer
 from rich.table import Table as RichTable
 
 from sim_platform.commands import grading, registration
+from sim_platform.commands.completions import export_requests, import_completions
 from sim_platform.commands.deid import app as deid
 from sim_platform.commands.erasure import forget
 from sim_platform.commands.forecast import forecast, score, validate
@@ -112,6 +113,8 @@ def _print_rates(home: Home, release: str) -> None:
     typer.echo(f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent: {home.sources.consent.all or 'per conversation, from the ledger'}.")
 
 
+app.command()(export_requests)
+app.command()(import_completions)
 app.command()(forecast)
 app.add_typer(deid, name="deid")
 app.command()(forget)

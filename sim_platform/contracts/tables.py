@@ -117,6 +117,18 @@ class Erasures(Table):
     forgotten_at: Utc = pa.Field(description="UTC time of the request")
 
 
+class Canaries(Table):
+    """Made-up identifiers planted in shadow copies of conversations, one type a row, summed over all batches of one deid_version."""
+
+    class Config(Table.Config):
+        metadata = {"key": ("deid_version", "type")}
+
+    deid_version: str = pa.Field(description="hash of detectors, models and policy")
+    type: str = pa.Field(description="kind of identifier")
+    planted: int = pa.Field(ge=0, description="canaries in shadow copies that came through; copies that were quarantined are left out")
+    survived: int = pa.Field(ge=0, description="canaries that could still be read afterwards")
+
+
 class StratifiedSample(Table):
     """One prefix a row: the conversation up to and including the user turn at which it was cut, its stratum and its design weight."""
 
@@ -470,7 +482,7 @@ class ForecastScorecard(Table):
 
 
 TABLES: tuple[type[Table], ...] = (
-    ConsentedLogExtract, RowDispositions, QuarantinedRows, ExtractionAccounting, Erasures, DeidentifiedCorpus,
+    ConsentedLogExtract, RowDispositions, QuarantinedRows, ExtractionAccounting, Erasures, Canaries, DeidentifiedCorpus,
     StratifiedSample, CandidateCompletions, ClassifierScores, ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, Preregistration,
     RateComparison, ReleaseGate, RateForecast, ForecastLedger, ForecastScorecard,
 )  # fmt: skip

@@ -5,6 +5,7 @@ Belongs here: which conversations are pending, the commit of one batch, what lea
 A batch is committed as soon as it is done, so a killed run resumes where it was.
 """
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import polars as pl
 
 from sim_platform.contracts.tables import (
     Calibration,
+    Canaries,
     CandidateCompletions,
     ClassifierScores,
     DeidentifiedCorpus,
@@ -27,22 +29,27 @@ from sim_platform.contracts.tables import (
     RateForecast,
     ReleaseGate,
     StratifiedSample,
+    frame,
     table_name,
 )
+from sim_platform.deidentification import canaries
 from sim_platform.deidentification.deidentify import Keys, deid_version, deidentify, keyed_hash
 from sim_platform.deidentification.detectors import Detector
 from sim_platform.deidentification.leaks import reserved_range_leaks
 from sim_platform.orchestration.vault import vault_key
-from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 from sim_platform.warehouse.gates import (
     EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
     LIVING_PREFIXES,
+    NO_CANARY_SURVIVES,
     NO_FORGOTTEN_USER_SURVIVES,
 )
 
 PAGE = 10_000  # conversation ids looked at together
 BATCH = 512  # conversations de-identified and committed together
+SHADOWS = 300  # conversations of a whole extract that are copied in memory and get canaries
+CANARIES_PER_SHADOW = 10
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ def deidentify_extract(vault: DuckDBFile, warehouse: DuckDBFile, detector: Detec
     version = deid_version(detector)
     current: list[pl.Series] = []
     done = already = quarantined = 0
+    extracted = int(vault.query("select count(*) as n from consented_log_extract")["n"][0])
     for page in _pages(vault, keys.vault):
         current.append(page["conversation_key"])
         pending = page.join(_finished(warehouse, page, version), on=["conversation_key", "content_key"], how="anti")
@@ -74,13 +82,16 @@ def deidentify_extract(vault: DuckDBFile, warehouse: DuckDBFile, detector: Detec
             result = deidentify(rows, detector, keys)
             corpus, leaking = _without_leaks(result.corpus)
             refused = pl.concat([result.quarantined, leaking])
+            counted = _canaries(rows, detector, keys, share=min(1.0, SHADOWS / extracted))
             with warehouse.transaction() as tx:
-                tx.ensure(DeidentifiedCorpus, QuarantinedRows)
+                tx.ensure(DeidentifiedCorpus, QuarantinedRows, Canaries)
                 touched = {"keys": [*corpus["conversation_key"], *refused["conversation_key"]]}
                 tx.execute("delete from deidentified_corpus where conversation_key in (select unnest($keys))", touched)
                 tx.execute("delete from quarantined_rows where conversation_key in (select unnest($keys))", touched)
                 tx.append(DeidentifiedCorpus, corpus)
                 tx.append(QuarantinedRows, _quarantine(refused, version))
+                _add_canaries(tx, counted, version)
+                tx.pass_gates([NO_CANARY_SURVIVES])
             done += len(corpus)
             quarantined += len(refused)
             advance(len(batch))
@@ -131,6 +142,29 @@ def _without_leaks(corpus: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return marked.filter(pl.col("reason").is_null()).drop("reason"), marked.filter(pl.col("reason").is_not_null()).select("conversation_key", "reason")
 
 
+def _canaries(rows: pl.DataFrame, detector: Detector, keys: Keys, share: float) -> pl.DataFrame:
+    """Shadow copies of a share of the rows, de-identified like everything and thrown away: canaries planted and survived, by type."""
+    seeds = {row["conversation_id"]: int(keyed_hash(keys.vault, "shadow", row["content_hash"])[:12], 16) for row in rows.iter_rows(named=True)}
+    drawn = [row for row in rows.to_dicts() if seeds[row["conversation_id"]] / 16**12 < share]
+    shadows = {row["conversation_id"]: shadow for row in drawn if (shadow := canaries.planted(row, CANARIES_PER_SHADOW, seeds[row["conversation_id"]]))}
+    result = deidentify(pl.DataFrame([shadow for shadow, _ in shadows.values()], schema=rows.schema), detector, keys)
+    texts = {row["conversation_key"]: row["messages"] for row in result.corpus.iter_rows(named=True)}
+    counts: list[dict[str, object]] = []
+    for conversation_id, (_, inside) in shadows.items():
+        if messages := texts.get(keyed_hash(keys.vault, "conversation", conversation_id)):
+            found = canaries.survivors(inside, "\n".join(str(m.get("content")) for m in json.loads(messages)))
+            counts += [{"type": canary.type, "planted": 1, "survived": 0} for canary in inside]
+            counts += [{"type": kind, "planted": 0, "survived": n} for kind, n in found.items()]
+    schema = {"type": pl.String, "planted": pl.Int64, "survived": pl.Int64}
+    return pl.DataFrame(counts, schema=schema).group_by("type").agg(pl.col("planted", "survived").sum())
+
+
+def _add_canaries(tx: Transaction, counted: pl.DataFrame, version: str) -> None:
+    before = tx.query("select type, planted, survived from canaries where deid_version = $version", {"version": version})
+    sums = pl.concat([before, counted]).group_by("type").agg(pl.col("planted", "survived").sum()).sort("type")
+    tx.replace(Canaries, frame(Canaries, [{"deid_version": version, **row} for row in sums.to_dicts()]), {"deid_version": version})
+
+
 def _quarantine(refused: pl.DataFrame, version: str) -> pl.DataFrame:
     return refused.select(
         pl.lit("deidentification").alias("stage"),
@@ -150,7 +184,7 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
     """
     with warehouse.transaction() as tx:
         tx.ensure(DeidentifiedCorpus, QuarantinedRows, ExtractionAccounting, Erasures, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)
-        tx.ensure(ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, ReleaseGate, RateForecast)
+        tx.ensure(Canaries, ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, ReleaseGate, RateForecast)
         tx.copy("current_keys", current.to_frame("conversation_key"))
         removed = int(tx.query("select count(*) as n from deidentified_corpus anti join current_keys using (conversation_key)")["n"][0])
         tx.execute("delete from deidentified_corpus where conversation_key not in (select conversation_key from current_keys)")

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -72,9 +73,9 @@ def replay_arm(
 
     def pending() -> Iterator[Request]:
         nonlocal already, reused
-        for page in _pages(warehouse, release, candidate, model, arm, one_at_a_time):
+        for page in pages(warehouse, release, candidate, model, arm, one_at_a_time):
             with one_at_a_time:
-                final = _final_outcomes(warehouse, release, arm, page)
+                final = final_outcomes(warehouse, release, arm, page)
                 rest = [r for r in page if (r.prefix_id, r.k, r.request_hash) not in final]
                 paid = _paid_elsewhere(warehouse, release, arm, rest) if model.provider != "recorded" else {}
             copies = [replace(paid[r.request_hash], arm=arm, prefix_id=r.prefix_id, k=r.k) for r in rest if r.request_hash in paid]
@@ -176,10 +177,13 @@ def _limits_file(home: Home, model: ModelVersion) -> Path | None:
     return folder / hashlib.sha256(f"{model.base_url} {model.model} {model.api_key_env}".encode()).hexdigest()[:16]
 
 
-def _pages(warehouse: DuckDBFile, release: str, candidate: ModelVersion, model: ModelVersion, arm: Arm, lock: threading.Lock) -> Iterator[list[Request]]:
+def pages(
+    warehouse: DuckDBFile, release: str, candidate: ModelVersion, model: ModelVersion, arm: Arm, lock: AbstractContextManager[object] | None = None
+) -> Iterator[list[Request]]:
+    """The requests of one arm, a page of prefixes at a time in the order of prefix ids; `lock` is held while a page is read."""
     last = ""
     while True:
-        with lock:
+        with lock or nullcontext():
             page = warehouse.query(
                 "select prefix_id, prefix, turn_key from stratified_sample where model_version = $release and prefix_id > $last order by prefix_id limit $n",
                 {"release": release, "last": last, "n": PAGE},
@@ -194,7 +198,8 @@ def _pages(warehouse: DuckDBFile, release: str, candidate: ModelVersion, model: 
         ]
 
 
-def _final_outcomes(warehouse: DuckDBFile, release: str, arm: Arm, page: list[Request]) -> set[tuple[str, int, str]]:
+def final_outcomes(warehouse: DuckDBFile, release: str, arm: Arm, page: list[Request]) -> set[tuple[str, int, str]]:
+    """(prefix_id, k, request_hash) of stored outcomes that no rerun would try again."""
     stored = warehouse.query(
         """select prefix_id, k, request_hash from candidate_completions
            where model_version = $release and arm = $arm and prefix_id in (select unnest($ids)) and not (status = 'failed' and reason in (select unnest($transient)))""",

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import Calibration, ForecastScorecard, RateComparison, RateForecast, ReleaseGate
+from sim_platform.contracts.tables import Calibration, Canaries, ForecastScorecard, RateComparison, RateForecast, ReleaseGate
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
@@ -115,8 +115,18 @@ def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, An
         "Forecast of the rate in service, per 100,000 messages, with 90 % interval": per_100k,
         "Score of the forecast": scored.to_dicts(),
         "Graders against people": checked.to_dicts(),
+        "De-identification: made-up identifiers planted in shadow copies, and how many could be read afterwards": _canaries(warehouse, release),
     }
     return {title: rows for title, rows in sections.items() if rows}
+
+
+def _canaries(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:
+    """Of the version that made the release's sample. `at most` is the 95 % bound 3/n where none survived."""
+    versions = warehouse.query("select distinct deid_version from stratified_sample where model_version = $release", {"release": release})["deid_version"]
+    rows = warehouse.read(Canaries).filter(pl.col("deid_version").is_in(versions.implode())).group_by("type").agg(pl.col("planted", "survived").sum()).sort("type")
+    whole = rows.select(pl.lit("all").alias("type"), pl.col("planted", "survived").sum())
+    bound = pl.when((pl.col("survived") == 0) & (pl.col("planted") > 0)).then((3 / pl.col("planted")).round(5))
+    return pl.concat([whole, rows]).with_columns(at_most=bound).to_dicts() if len(rows) else []
 
 
 def _clipped(value: str | None) -> str:

@@ -58,6 +58,15 @@ NO_FORGOTTEN_USER_SURVIVES = Gate(
        select n_in_the_corpus + n_in_samples as n_bad, * from counted""",
 )
 
+NO_CANARY_SURVIVES = Gate(
+    "no_canary_survives",
+    "No identifier planted in shadow copies of real conversations can be read after de-identification. With none of n seen, at most 3/n of identifiers of these kinds survive (95 %). "
+    "Where one survives, nothing of its batch is stored: use a stricter policy, or add a detector for the kind that is named.",
+    """select coalesce(sum(survived), 0)::bigint as n_bad, coalesce(sum(planted), 0)::bigint as n_planted,
+              coalesce(string_agg(distinct type, ', ') filter (survived > 0), 'none') as kinds, coalesce(least(1, 3.0 / nullif(sum(planted), 0)), 1)::double as at_most
+       from canaries where deid_version in (select deid_version from deidentified_corpus)""",
+)
+
 QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
     "quarantine_stays_below_two_percent",
     "At most 2 % of the conversations could not be de-identified; more would bias every rate.",

@@ -1,5 +1,6 @@
 """The detector that ships, with its real model."""
 
+import gzip
 import json
 import os
 import random
@@ -7,13 +8,15 @@ import re
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.deidentification import detectors
-from sim_platform.deidentification.deidentify import deidentify
+from sim_platform.deidentification.canaries import planted, survivors
+from sim_platform.deidentification.deidentify import deidentify, keyed_hash
 from sim_platform.deidentification.detectors import DetectionError, StackDetector, stack_detector
 from sim_platform_tests.deidentification.corpora import KEYS, extract, out, row, user
 
@@ -105,3 +108,15 @@ def test_direct_identifiers_on_labelled_queries_stay_above_the_floor(detector: S
             direct += 1
             masked += all(any(a <= start + w.start() and start + w.end() <= b for a, b in spans) for w in words)
     assert masked / direct > 0.9, f"{masked} of {direct}"
+
+
+def test_no_canary_planted_in_a_real_conversation_survives(detector: StackDetector, real_data: Path) -> None:
+    """Two hundred of them; a run of the pipeline plants up to three thousand."""
+    with gzip.open(real_data / "hh_rlhf_harmless_test" / "harmless_base_test.jsonl.gz", "rt") as lines:
+        turns = [json.loads(line)["chosen"].split("\n\nAssistant:")[0].removeprefix("\n\nHuman:").strip() for line in islice(lines, 20)]
+    shadows = [found for i, turn in enumerate(turns) if (found := planted(row(f"c{i}", user(turn)), 10, i))]
+    batch = deidentify(extract(*(shadow for shadow, _ in shadows)), detector, KEYS)
+    assert batch.quarantined.is_empty()
+    texts = dict(batch.corpus.select("conversation_key", "messages").iter_rows())
+    for i, (_, canaries) in enumerate(shadows):
+        assert survivors(canaries, texts[keyed_hash(KEYS.vault, "conversation", f"c{i}")]) == {}

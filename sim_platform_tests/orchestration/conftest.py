@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from sim_platform.deidentification.detectors import Span
-from sim_platform.orchestration import runs
+from sim_platform.orchestration import deidentification_flow, runs
 from sim_platform.orchestration.assets import deidentification
 from sim_platform.registry.home import load_home
 
@@ -31,6 +31,7 @@ class EmailDetector:
 def detector(monkeypatch: pytest.MonkeyPatch) -> EmailDetector:
     found = EmailDetector()
     monkeypatch.setattr(deidentification, "stack_detector", lambda: found)
+    monkeypatch.setattr(deidentification_flow, "SHADOWS", 0)  # it would not find the other canaries
     return found
 
 
@@ -42,10 +43,10 @@ def run(detector: EmailDetector, monkeypatch: pytest.MonkeyPatch, tmp_path_facto
     monkeypatch.setattr(dg.DagsterInstance, "get", staticmethod(lambda: instance))
     monkeypatch.setenv("DAGSTER_HOME", str(history))
 
-    def go(home: Path, *releases: str, sample_size: int | None = None) -> list[str]:
+    def go(home: Path, *releases: str, sample_size: int | None = None, only_sample: bool = False) -> list[str]:
         said: list[str] = []
         loaded = load_home(home)
-        runs.run_releases(loaded, list(releases or loaded.releases), sample_size, say=said.append)
+        runs.run_releases(loaded, list(releases or loaded.releases), sample_size, say=said.append, only_sample=only_sample)
         return said
 
     return go

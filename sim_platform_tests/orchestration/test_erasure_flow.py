@@ -24,6 +24,13 @@ def home(tmp_path: Path) -> Path:
     return write_home(tmp_path, rows=[conversation(i, v) | {"user_id": f"account-{i}"} for v in ("v1", "v2") for i in range(60)])
 
 
+def someone_sampled(home: Path) -> str:
+    """An account with a prefix in the sample: which ones these are depends on the vault's key."""
+    loaded = load_home(home)
+    key, sampled = vault_key(DuckDBFile(loaded.vault)), user_keys(home, StratifiedSample)
+    return next(f"account-{i}" for i in range(60) if keyed_hash(key, "user", f"account-{i}") in sampled)
+
+
 def user_keys(home: Path, table: type[DeidentifiedCorpus] | type[StratifiedSample]) -> set[str]:
     return set(DuckDBFile(home / "warehouse.duckdb").read(table)["user_key"])
 
@@ -31,7 +38,7 @@ def user_keys(home: Path, table: type[DeidentifiedCorpus] | type[StratifiedSampl
 def test_a_forgotten_person_is_in_no_file_of_the_home_but_the_log(run: Run, home: Path) -> None:
     run(home)
     before = DuckDBFile(home / "warehouse.duckdb").read(CandidateCompletions)
-    done = forget(load_home(home), ["account-7"])
+    done = forget(load_home(home), [someone_sampled(home)])
     assert (done.users, done.conversations, done.releases_to_run_again, done.survivors) == (1, 2, ["v2"], [])
     assert [Path(p).name for p in done.still_in_sources] == ["log.jsonl"]
     assert "reports/v2.html" in done.files_removed
@@ -46,16 +53,17 @@ def test_a_forgotten_person_is_in_no_file_of_the_home_but_the_log(run: Run, home
 
 def test_no_later_run_lets_a_forgotten_person_in_again(run: Run, home: Path) -> None:
     run(home)
-    forget(load_home(home), ["account-7"])
+    person = someone_sampled(home)
+    forget(load_home(home), [person])
     (home / "logs" / "log.jsonl").touch()
     with (home / "logs" / "log.jsonl").open("a") as log:
         log.write("\n")  # a changed file is read again
     assert not [line for line in run(home) if "failed" in line]
     vault = DuckDBFile(home / "vault.duckdb")
-    assert vault.query("select count(*) as n from consented_log_extract where user_id = 'account-7'")["n"][0] == 0
+    assert vault.query("select count(*) as n from consented_log_extract where user_id = $user", {"user": person})["n"][0] == 0
     assert vault.query("select count(*) as n from row_dispositions where reason = 'forgotten'")["n"][0] == 2
     assert not DuckDBFile(home / "warehouse.duckdb").read(ReleaseGate).is_empty()
-    again = forget(load_home(home), ["account-7"])
+    again = forget(load_home(home), [person])
     assert (again.conversations, again.releases_to_run_again, again.survivors) == (0, [], [])
 
 
@@ -71,14 +79,15 @@ def test_answers_of_an_interrupted_run_go_too_and_the_others_stay(run: Run, home
     sample = DuckDBFile(home / "warehouse.duckdb").read(StratifiedSample)
     loaded = load_home(home)
     key = vault_key(DuckDBFile(loaded.vault))
-    mine = sample.filter(user_key=keyed_hash(key, "user", "account-7"))["prefix_id"][0]
+    person = someone_sampled(home)
+    mine = sample.filter(user_key=keyed_hash(key, "user", person))["prefix_id"][0]
     other = next(p for p in sample["prefix_id"] if p != mine)
     with Journal(home / "journal" / "v2.candidate.jsonl") as journal:
         journal.append(Outcome("candidate", mine, 0, "h", "completed", text="x"))
         journal.append(Outcome("candidate", other, 0, "h", "completed", text="x"))
     with Journal(home / "journal" / "v2.judge-1.0123456789ab.jsonl") as journal:
         journal.append(Outcome("candidate", "hash of an item", 0, "h", "completed", text="x"))
-    assert forget(loaded, ["account-7"]).survivors == []
+    assert forget(loaded, [person]).survivors == []
     assert [o.prefix_id for o in read_journal(home / "journal" / "v2.candidate.jsonl")] == [other]
     assert list(read_journal(home / "journal" / "v2.judge-1.0123456789ab.jsonl")) == []
 

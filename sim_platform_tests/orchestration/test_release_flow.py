@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 import yaml
 
-from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.contracts.tables import (
+    Canaries,
     CandidateCompletions,
     ClassifierScores,
     DeidentifiedCorpus,
@@ -24,6 +25,7 @@ from sim_platform.contracts.tables import (
     StratifiedSample,
     Table,
 )
+from sim_platform.orchestration import deidentification_flow
 from sim_platform.orchestration.assets import deidentification
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
@@ -277,3 +279,14 @@ def test_a_redrawn_sample_takes_the_scores_of_the_old_one_along(run: Run, tmp_pa
     write_yaml(home / "models.yaml", {"models": models})
     dg.materialize([stratified_sample], partition_key="v2", instance=dg.DagsterInstance.get(), resources={"deployment": Deployment(home_dir=str(home))})
     assert [len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)] == [40, 0, 0]
+
+
+def test_a_canary_that_survives_keeps_its_batch_out_of_the_corpus(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules alone know no names."""
+    monkeypatch.setattr(deidentification, "stack_detector", RulesOnly)
+    monkeypatch.setattr(deidentification_flow, "SHADOWS", 300)
+    home = write_home(tmp_path)
+    with pytest.raises(SimPlatformError, match="the log assets failed"):
+        run(home)
+    assert stored(home, DeidentifiedCorpus).is_empty()
+    assert stored(home, Canaries).is_empty()

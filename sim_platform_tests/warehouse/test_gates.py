@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from sim_platform.contracts.tables import (
     TABLES,
+    Canaries,
     CandidateCompletions,
     ClassifierScores,
     DeidentifiedCorpus,
+    Erasures,
     ExtractionAccounting,
     QuarantinedRows,
     RateComparison,
@@ -27,6 +29,7 @@ from sim_platform.contracts.tables import (
 )
 from sim_platform.registry.home import Plan
 from sim_platform.sampling.draw import draw
+from sim_platform.sampling.prefixes import prefix_id
 from sim_platform.warehouse import gates
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Gate, GateResult
 
@@ -55,6 +58,10 @@ def unread(line: int | None = 1, **values: Any) -> dict[str, Any]:
 
 def refused(key: str | None, **values: Any) -> dict[str, Any]:
     return row(QuarantinedRows, **{"stage": "deidentification", "conversation_key": key, "reason": "detector", **values})
+
+
+def canary(**values: Any) -> dict[str, Any]:
+    return row(Canaries, **{"deid_version": "x", "type": "EMAIL", "planted": 30, **values})
 
 
 def corpus(*keys: str, **values: Any) -> Rows:
@@ -125,6 +132,19 @@ KEEPS: dict[str, tuple[Gate, Stored]] = {
     "one in the corpus, one quarantined": (
         gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
         {ExtractionAccounting: accounted(extracted=2), DeidentifiedCorpus: corpus("a"), QuarantinedRows: [refused("b"), unread()]},
+    ),
+    "canaries that are gone": (gates.NO_CANARY_SURVIVES, {DeidentifiedCorpus: corpus("a"), Canaries: [canary(planted=30)]}),
+    "canaries of a version that made nothing of the corpus": (
+        gates.NO_CANARY_SURVIVES,
+        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(deid_version="old", survived=1)]},
+    ),
+    "someone forgotten who is gone": (
+        gates.NO_FORGOTTEN_USER_SURVIVES,
+        {Erasures: [row(Erasures, user_key="u")], DeidentifiedCorpus: corpus("a"), StratifiedSample: [prefix("a")]},
+    ),
+    "answers to what is in the corpus": (
+        gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
+        {DeidentifiedCorpus: corpus("a", n_user_turns=2), CandidateCompletions: [{**completion("a"), "prefix_id": prefix_id("a", turn)} for turn in (0, 1)]},
     ),
     "no conversation and no quarantine": (gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT, {}),
     "exactly two percent": (
@@ -248,6 +268,20 @@ BREAKS: dict[str, tuple[Gate, Stored]] = {
     "one in both places and one lost": (
         gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
         {ExtractionAccounting: accounted(extracted=2), DeidentifiedCorpus: corpus("a"), QuarantinedRows: [refused("a")]},
+    ),
+    "a canary that can be read": (
+        gates.NO_CANARY_SURVIVES,
+        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(planted=30), canary(type="PERSON", planted=30, survived=1)]},
+    ),
+    "someone forgotten in the corpus": (gates.NO_FORGOTTEN_USER_SURVIVES, {Erasures: [row(Erasures, user_key="u")], DeidentifiedCorpus: corpus("a", user_key="u")}),
+    "someone forgotten in a sample": (gates.NO_FORGOTTEN_USER_SURVIVES, {Erasures: [row(Erasures, user_key="u")], StratifiedSample: [prefix("a", user_key="u")]}),
+    "an answer without its conversation": (
+        gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
+        {DeidentifiedCorpus: corpus("a"), CandidateCompletions: [{**completion("a"), "prefix_id": prefix_id("b", 0)}]},
+    ),
+    "an answer to a turn that is not there": (
+        gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
+        {DeidentifiedCorpus: corpus("a"), CandidateCompletions: [{**completion("a"), "prefix_id": prefix_id("a", 1)}]},
     ),
     "more than two percent": (
         gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT,
@@ -376,7 +410,7 @@ def test_a_gate_says_its_rule_and_its_counts(gate: Gate, ask: Callable[[Gate, St
     facts = ask(gate, {}).facts
     assert next(iter(facts)) == "n_bad"
     assert len(facts) >= 2
-    assert all(isinstance(v, int | float) for v in facts.values())
+    assert all(isinstance(v, int | float | str) for v in facts.values())
 
 
 conversations = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["web", "mobile", "api"])), min_size=1, max_size=25).filter(lambda c: any(t for t, _ in c))

@@ -5,7 +5,7 @@ Belongs here: what the UI says and shows of it. Does not: what is pending (deide
 
 import dagster as dg
 
-from sim_platform.contracts.tables import DeidentifiedCorpus, QuarantinedRows
+from sim_platform.contracts.tables import Canaries, DeidentifiedCorpus, QuarantinedRows
 from sim_platform.deidentification.detectors import stack_detector
 from sim_platform.orchestration.deidentification_flow import deidentify_extract
 from sim_platform.orchestration.metadata import column_docs, counts, markdown
@@ -27,11 +27,13 @@ def deidentified_corpus(context: dg.AssetExecutionContext, deployment: Deploymen
     summary = deidentify_extract(vault, warehouse, stack_detector(), advance=Progress(context, "deidentified_corpus", total).advance)
     corpus = warehouse.read(DeidentifiedCorpus, columns=["model_version"])
     refused = warehouse.read(QuarantinedRows, {"stage": "deidentification"}, columns=["reason"])
+    planted = warehouse.read(Canaries, {"deid_version": summary.deid_version}, columns=["type", "planted", "survived"]).sort("type")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(corpus),
             "conversations_by_version": markdown([{"model_version": v, "conversations": n} for v, n in counts(corpus, "model_version").items()]),
             "quarantined_by_reason": markdown([{"reason": r, "conversations": n} for r, n in counts(refused, "reason").items()]),
+            "canaries": markdown(planted.to_dicts()),
             "done_now": summary.done,
             "already_done": summary.already_done,
             "removed": summary.removed,

@@ -1,0 +1,72 @@
+"""`sim-platform export-requests` and `import-completions`: answers that come from elsewhere.
+
+Belongs here: these commands and how they report. Does not: formats and matching (replay.imports, orchestration.import_flow).
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.registry.home import home_path, load_home
+from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs
+
+Release = Annotated[str, typer.Argument(help="Candidate release of models.yaml.")]
+ArmOption = Annotated[Literal["candidate", "control"], typer.Option("--arm", help="candidate: the release; control: the version that it replaces.")]
+
+
+def export_requests(
+    model_version: Release,
+    to: Annotated[Path, typer.Option("--to", help="JSONL file to write, one request a line, as the OpenAI Batch API takes it.")],
+    arm: ArmOption = "candidate",
+    sample_size: Annotated[int | None, typer.Option("--sample-size", min=1, help="Prefixes to draw instead of the plan's sample_size.")] = None,
+) -> None:
+    """Draw and register the release's sample, and write the requests that have no outcome yet; nothing is sent.
+
+    The file holds de-identified text. Send it through a batch endpoint (often at half the price) or a runner of your own, and bring the answers back with import-completions.
+    """
+    with exit_codes():
+        home = load_home(home_path())
+        home.release(model_version)
+        with progress_shown():
+            failed = runs().run_releases(home, [model_version], sample_size, say=lambda line: typer.echo(line, err=True), only_sample=True)
+        if failed:
+            raise SimPlatformError(f"failed: {model_version}; nothing was written")
+        typer.echo(f"{to}: {_flow().export_requests(home, model_version, arm, to)} requests")
+
+
+def import_completions(
+    model_version: Release,
+    file: Annotated[Path, typer.Argument(help="Batch output, an inspect_ai log (.json), or JSONL of {prefix_id, text}.")],
+    arm: ArmOption = "candidate",
+    as_json: Json = False,
+) -> None:
+    """Take completions that you already have as outcomes of a release. `run` then sends only what is still missing.
+
+    A line names its request by custom_id (as in export-requests) or prefix_id and k, and holds `text` or a response object. A request that has an outcome keeps it. Lines that
+    match no request or hold no completion are counted by reason with their first line numbers. Exit code 1 when no line was of use.
+    """
+    with exit_codes():
+        home = load_home(home_path())
+        home.release(model_version)
+        done = _flow().import_completions(home, model_version, arm, file)
+        if as_json:
+            print_json(asdict(done))
+        else:
+            typer.echo(
+                f"{done.lines} lines: {done.imported} imported, {done.already_there} already there, {sum(done.left_out.values())} left out; {done.missing} requests have no outcome yet"
+            )
+            for reason, n in sorted(done.left_out.items()):
+                typer.echo(f"  {reason}: {n} (lines {', '.join(map(str, done.examples[reason]))}{' …' if n > len(done.examples[reason]) else ''})")
+        if done.lines and not done.imported and not done.already_there:
+            raise SimPlatformError(
+                f"{file}: no line answers a request of {model_version}. Lines name requests by custom_id or prefix_id, as export-requests writes them."
+            )
+
+
+def _flow() -> Any:
+    from sim_platform.orchestration import import_flow  # noqa: PLC0415 - imports polars and duckdb
+
+    return import_flow

@@ -1,0 +1,123 @@
+"""Completions that a user already has, as outcomes: nobody pays again to use this platform.
+
+Belongs here: the formats (Batch output, inspect_ai logs, plain lines) and what a line becomes. Does not: which requests there are, storing (orchestration).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.outcomes import Outcome
+from sim_platform.replay.providers.protocol import Retryable
+from sim_platform.replay.providers.response import outcome_of
+from sim_platform.replay.requests import Request
+
+IMPORTED = "imported"
+"""`reused_from` of an outcome that a user brought."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One completion of a file: where it stands, whose it is (prefix id, repeat, arm where the line says so), and a response object or a text."""
+
+    number: int
+    prefix_id: str
+    k: int
+    arm: str | None
+    response: object
+
+
+def custom_id(request: Request) -> str:
+    """Names a request in files that leave the platform: arm, prefix and repeat."""
+    return f"{request.arm}.{request.prefix_id}.{request.k}"
+
+
+def read_completions(path: Path) -> Iterator[Line | tuple[int, str]]:
+    """Lines of a file, or (line number, reason code) where one cannot be used: not_json, no_id, no_completion, error_of_the_provider.
+
+    Formats, told apart line by line: OpenAI Batch output (`custom_id`, `response.body`); plain objects with `prefix_id` or `id` (or `custom_id`), `k` (0 if absent) and `text` or
+    `response` (a Chat Completions or Responses object). A file that is one JSON object with `samples` is an inspect_ai log: the sample's `id` names the prefix, `epoch` the repeat.
+
+    Raises:
+        BadInputError: no such file, or not text in UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            if path.suffix == ".json" and (log := _inspect_log(file.read())) is not None:
+                yield from log
+                return
+            file.seek(0)
+            for number, text in enumerate(file, 1):
+                if text.strip():
+                    yield _line(number, text)
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read ({type(error).__name__})") from None
+    except UnicodeDecodeError:
+        raise BadInputError(f"{path}: is not text in UTF-8") from None
+
+
+def imported(line: Line, request: Request) -> Outcome | str:
+    """The outcome of `request` that the line holds, or the reason code why it holds none. It has cost nothing here and no attempts."""
+    if isinstance(line.response, str):
+        if not line.response:
+            return "no_completion"
+        made = Outcome(request.arm, request.prefix_id, request.k, request.request_hash, "completed", text=line.response, completed_at=datetime.now(UTC))
+    else:
+        try:
+            made = outcome_of(request, line.response, price=None, latency_s=0.0)
+        except Retryable as failure:
+            return failure.code
+    return replace(made, attempts=0, cost_usd=0.0, reused_from=IMPORTED)
+
+
+def _line(number: int, text: str) -> Line | tuple[int, str]:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        return number, "not_json"
+    if not isinstance(row, dict):
+        return number, "not_json"
+    response = row.get("response")
+    if row.get("error") or (isinstance(response, Mapping) and response.get("status_code", 200) != 200):
+        return number, "error_of_the_provider"
+    if isinstance(response, Mapping) and "body" in response:
+        response = response["body"]
+    return _named(number, row, response if response is not None else row.get("text"))
+
+
+def _named(number: int, row: Mapping[str, Any], response: object) -> Line | tuple[int, str]:
+    arm, prefix_id, k = None, row.get("prefix_id", row.get("id")), row.get("k", 0)
+    if isinstance(row.get("custom_id"), str) and len(parts := row["custom_id"].split(".")) == 3:
+        arm, prefix_id, k = parts[0], parts[1], int(parts[2]) if parts[2].isdecimal() else None
+    if not isinstance(prefix_id, str) or isinstance(k, bool) or not isinstance(k, int):
+        return number, "no_id"
+    if response is None:
+        return number, "no_completion"
+    return Line(number, prefix_id, k, arm, response)
+
+
+def _inspect_log(text: str) -> list[Line | tuple[int, str]] | None:
+    try:
+        log = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    samples = log.get("samples") if isinstance(log, dict) else None
+    if not isinstance(samples, list):
+        return None
+    found: list[Line | tuple[int, str]] = []
+    for number, sample in enumerate(samples, 1):
+        output = sample.get("output") if isinstance(sample, dict) else None
+        epoch = sample.get("epoch", 1) if isinstance(sample, dict) else None
+        if not isinstance(output, dict) or not isinstance(epoch, int):
+            found.append((number, "no_completion"))
+            continue
+        usage = output.get("usage") or {}
+        reasons = {"max_tokens": "length", "model_length": "length"}
+        choices = [{**c, "finish_reason": reasons.get(str(c.get("stop_reason")), c.get("stop_reason"))} for c in output.get("choices") or [] if isinstance(c, dict)]
+        body = {"model": output.get("model"), "choices": choices, "usage": {"prompt_tokens": usage.get("input_tokens"), "completion_tokens": usage.get("output_tokens")}}
+        found.append(_named(number, {"id": str(sample.get("id")), "k": epoch - 1}, body))
+    return found
