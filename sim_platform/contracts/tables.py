@@ -177,7 +177,7 @@ class CandidateCompletions(Table):
     latency_s: float = pa.Field(ge=0, description="seconds of the attempt that ended it")
     attempts: int = pa.Field(ge=0, description="requests sent for it in the run that ended it")
     completed_at: Utc = pa.Field(nullable=True, description="UTC time of the outcome")
-    reused_from: str = pa.Field(nullable=True, description="release that had already paid for the same request")
+    reused_from: str = pa.Field(nullable=True, description="release that had already paid for the same request; imported: brought from elsewhere")
     provider_request_id: str = pa.Field(nullable=True, description="the provider's id of the request, for questions to its support")
     system_fingerprint: str = pa.Field(nullable=True, description="the provider's mark of the configuration that answered")
     logprobs: str = pa.Field(nullable=True, description="JSON of the log probabilities, where the settings ask for them")
