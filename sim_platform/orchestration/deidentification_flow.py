@@ -42,7 +42,7 @@ from sim_platform.warehouse.gates import (
     EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
     LIVING_PREFIXES,
-    NO_CANARY_SURVIVES,
+    CANARIES_ARE_MASKED,
     NO_FORGOTTEN_USER_SURVIVES,
 )
 
@@ -91,7 +91,7 @@ def deidentify_extract(vault: DuckDBFile, warehouse: DuckDBFile, detector: Detec
                 tx.append(DeidentifiedCorpus, corpus)
                 tx.append(QuarantinedRows, _quarantine(refused, version))
                 _add_canaries(tx, counted, version)
-                tx.pass_gates([NO_CANARY_SURVIVES])
+                tx.pass_gates([CANARIES_ARE_MASKED])
             done += len(corpus)
             quarantined += len(refused)
             advance(len(batch))

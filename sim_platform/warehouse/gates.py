@@ -58,13 +58,15 @@ NO_FORGOTTEN_USER_SURVIVES = Gate(
        select n_in_the_corpus + n_in_samples as n_bad, * from counted""",
 )
 
-NO_CANARY_SURVIVES = Gate(
-    "no_canary_survives",
-    "No identifier planted in shadow copies of real conversations can be read after de-identification. With none of n seen, at most 3/n of identifiers of these kinds survive (95 %). "
-    "Where one survives, nothing of its batch is stored: use a stricter policy, or add a detector for the kind that is named.",
-    """select coalesce(sum(survived), 0)::bigint as n_bad, coalesce(sum(planted), 0)::bigint as n_planted,
-              coalesce(string_agg(distinct type, ', ') filter (survived > 0), 'none') as kinds, coalesce(least(1, 3.0 / nullif(sum(planted), 0)), 1)::double as at_most
-       from canaries where deid_version in (select deid_version from deidentified_corpus)""",
+CANARIES_ARE_MASKED = Gate(
+    "canaries_are_masked",
+    "Of the identifiers planted in shadow copies of real conversations, none that has a form (e-mail, number, key, address) can be read after de-identification, and of the names, "
+    "which a model must recognise, at most one in a hundred. Otherwise nothing of the batch is stored: use a stricter policy, or add a detector for the kind that is named.",
+    """with counted as (
+         select type, sum(planted)::bigint as planted, sum(survived)::bigint as survived, case type when 'PERSON' then greatest(1, sum(planted) // 100) else 0 end as tolerated
+         from canaries where deid_version in (select deid_version from deidentified_corpus) group by type)
+       select coalesce(sum(survived) filter (survived > tolerated), 0)::bigint as n_bad, coalesce(sum(planted), 0)::bigint as n_planted, coalesce(sum(survived), 0)::bigint as n_survived,
+              coalesce(string_agg(type, ', ') filter (survived > 0), 'none') as kinds from counted""",
 )
 
 QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
