@@ -39,10 +39,10 @@ from sim_platform.deidentification.leaks import reserved_range_leaks
 from sim_platform.orchestration.vault import vault_key
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 from sim_platform.warehouse.gates import (
+    CANARIES_ARE_MASKED,
     EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
     LIVING_PREFIXES,
-    CANARIES_ARE_MASKED,
     NO_FORGOTTEN_USER_SURVIVES,
 )
 

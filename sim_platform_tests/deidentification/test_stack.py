@@ -110,7 +110,7 @@ def test_direct_identifiers_on_labelled_queries_stay_above_the_floor(detector: S
     assert masked / direct > 0.9, f"{masked} of {direct}"
 
 
-def test_no_canary_planted_in_a_real_conversation_survives(detector: StackDetector, real_data: Path) -> None:
+def test_canaries_planted_in_real_conversations_are_masked(detector: StackDetector, real_data: Path) -> None:
     """Two hundred of them; a run of the pipeline plants up to three thousand."""
     with gzip.open(real_data / "hh_rlhf_harmless_test" / "harmless_base_test.jsonl.gz", "rt") as lines:
         turns = [json.loads(line)["chosen"].split("\n\nAssistant:")[0].removeprefix("\n\nHuman:").strip() for line in islice(lines, 20)]

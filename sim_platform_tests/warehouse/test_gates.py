@@ -133,9 +133,13 @@ KEEPS: dict[str, tuple[Gate, Stored]] = {
         gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
         {ExtractionAccounting: accounted(extracted=2), DeidentifiedCorpus: corpus("a"), QuarantinedRows: [refused("b"), unread()]},
     ),
-    "canaries that are gone": (gates.NO_CANARY_SURVIVES, {DeidentifiedCorpus: corpus("a"), Canaries: [canary(planted=30)]}),
+    "canaries that are gone": (gates.CANARIES_ARE_MASKED, {DeidentifiedCorpus: corpus("a"), Canaries: [canary(planted=30)]}),
+    "one name in a hundred that can be read": (
+        gates.CANARIES_ARE_MASKED,
+        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(type="PERSON", planted=300, survived=3)]},
+    ),
     "canaries of a version that made nothing of the corpus": (
-        gates.NO_CANARY_SURVIVES,
+        gates.CANARIES_ARE_MASKED,
         {DeidentifiedCorpus: corpus("a"), Canaries: [canary(deid_version="old", survived=1)]},
     ),
     "someone forgotten who is gone": (
@@ -270,8 +274,12 @@ BREAKS: dict[str, tuple[Gate, Stored]] = {
         {ExtractionAccounting: accounted(extracted=2), DeidentifiedCorpus: corpus("a"), QuarantinedRows: [refused("a")]},
     ),
     "a canary that can be read": (
-        gates.NO_CANARY_SURVIVES,
-        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(planted=30), canary(type="PERSON", planted=30, survived=1)]},
+        gates.CANARIES_ARE_MASKED,
+        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(planted=300), canary(type="PHONE", planted=300, survived=1)]},
+    ),
+    "more than one name in a hundred that can be read": (
+        gates.CANARIES_ARE_MASKED,
+        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(type="PERSON", planted=300, survived=4)]},
     ),
     "someone forgotten in the corpus": (gates.NO_FORGOTTEN_USER_SURVIVES, {Erasures: [row(Erasures, user_key="u")], DeidentifiedCorpus: corpus("a", user_key="u")}),
     "someone forgotten in a sample": (gates.NO_FORGOTTEN_USER_SURVIVES, {Erasures: [row(Erasures, user_key="u")], StratifiedSample: [prefix("a", user_key="u")]}),
