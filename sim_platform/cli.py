@@ -29,9 +29,6 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for topic in (grading, registration):
-    topic.add_to(app)
-
 
 @app.command()
 def check(as_json: Json = False) -> None:
@@ -113,15 +110,13 @@ def _print_rates(home: Home, release: str) -> None:
     typer.echo(f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent: {home.sources.consent.all or 'per conversation, from the ledger'}.")
 
 
-app.command()(export_requests)
-app.command()(import_completions)
-app.command()(forecast)
+# In the order in which a person needs them: this is the order of --help.
+for command in (plan, gate, report, forecast, score, export_requests, import_completions):
+    app.command()(command)
+for topic in (registration, grading):
+    topic.add_to(app)
 app.add_typer(deid, name="deid")
 app.command()(forget)
-app.command()(gate)
-app.command()(plan)
-app.command()(report)
-app.command()(score)
 app.command()(validate)
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,10 +41,11 @@ def help_of() -> dict[str, str]:
     def shown(*words: str) -> str:
         return CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
 
-    names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-    groups = {
-        str(g.name): [str(c.name or c.callback.__name__) for c in g.typer_instance.registered_commands if c.callback] for g in app.registered_groups if g.typer_instance
-    }
+    def names_of(typed: typer.Typer) -> list[str]:
+        return [c.name or c.callback.__name__.replace("_", "-") for c in typed.registered_commands if c.callback]  # as typer names them
+
+    names = names_of(app)
+    groups = {str(g.name): names_of(g.typer_instance) for g in app.registered_groups if g.typer_instance}
     return {n: shown(n) for n in names} | {group: "".join(shown(group, command) for command in commands) for group, commands in groups.items()}
 
 

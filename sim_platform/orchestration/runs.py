@@ -92,7 +92,7 @@ def dagster_home(home: Home) -> Path:
 
 
 def home_facts(home: Home) -> dict[str, Any]:
-
+    """What `check` prints about a valid home; BadInputError where the ledger, a grader or a judge's model is not there."""
     if home.sources.consent.ledger:
         read_ledger(home.path / home.sources.consent.ledger)
     for behavior in home.graded:
@@ -112,7 +112,7 @@ def home_facts(home: Home) -> dict[str, Any]:
 
 
 def stored_rates(home: Home, release: str) -> pl.DataFrame:
-
+    """Rows of `rate_comparison`; an error that names the way out where there are none, or no record of what was decided before."""
     warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
     stored = warehouse.read(RateComparison, {"model_version": release}).sort("behavior", "arm")
     if not len(stored):
@@ -164,7 +164,7 @@ def stored_scores(home: Home, release: str) -> dict[str, Any]:
 
 
 def status(home: Home) -> dict[str, Any]:
-
+    """How far the home is: rows of the log stages, and of every stage per release; `cost_usd` is in US dollars."""
     with DuckDBFile(home.warehouse, lock_wait_seconds()).reading() as tx:
         tables = tx.tables()
 

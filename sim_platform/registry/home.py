@@ -491,5 +491,10 @@ def _mistake(error: Any) -> str:
     shown = f" (value: {value!r})" if isinstance(value, str | int | float | bool | None) and error["type"] != "missing" else ""
     if "key" in str(error["loc"][-1:]):
         shown = " (value withheld: it may be a key; api_key_env names the environment variable that holds it)"
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):  # which of several kinds is meant: pydantic calls it a tag
+        context = error["ctx"]
+        key = context["discriminator"].strip("'")
+        given = f'"{context["tag"]}" is not known (allowed: {context["expected_tags"]})' if "tag" in context else "missing; it says which kind this is"
+        return f"{place}.{key}: {given}"
     text = "unknown key; remove it or correct its name" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     return f"{place or 'file'}: {text}{shown}"

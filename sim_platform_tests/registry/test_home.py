@@ -81,7 +81,8 @@ def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
     [
         # sources.yaml
         ("sources.yaml", {"sources": [], "consent": ALL}, ["sources.yaml: sources", "at least 1"]),
-        ("sources.yaml", {"sources": [{**SOURCE, "reader": "excel"}], "consent": ALL}, ["sources[0]", "'conversations'", "'table'", "excel"]),
+        ("sources.yaml", {"sources": [{**SOURCE, "reader": "excel"}], "consent": ALL}, ['sources[0].reader: "excel"', "allowed: 'conversations', 'table'"]),
+        ("sources.yaml", {"sources": [{"path": "x"}], "consent": ALL}, ["sources[0].reader: missing"]),
         ("sources.yaml", {"sources": [{"reader": "conversations"}], "consent": ALL}, ["sources[0].conversations.path", "required"]),
         ("sources.yaml", {"sources": [{**SOURCE, "paths": "x"}], "consent": ALL}, ["sources[0].conversations.paths", "unknown key"]),
         ("sources.yaml", {"sources": [{**TABLE, "columns": {}}], "consent": ALL}, ["sources[0].table.columns", "unknown key"]),
