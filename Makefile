@@ -20,7 +20,7 @@ demo: install  ## the whole simulation on the shipped synthetic log with the emb
 	$(BIN)/sim-platform run demo-v2
 
 test: install  ## the whole test suite, files side by side on two cores (WORKERS=N for more)
-	$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install  ## format, lint, types, tests
 	$(BIN)/ruff format --check .

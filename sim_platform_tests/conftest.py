@@ -13,6 +13,11 @@ settings.load_profile("suite")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real servers first: side by side, no process is left alone with the longest files at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Public data sets outside the repository: SIM_PLATFORM_REAL_DATA, default ../shared/data. Without them the test skips and says so."""
