@@ -5,10 +5,11 @@ Belongs here: how things are shown and how a command ends (0 done, 1 failed, 2 b
 
 import json
 import math
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -38,7 +39,29 @@ def progress_shown() -> Iterator[None]:
     """Bars on a terminal, a line per stage and tenth of the way otherwise; both on standard error."""
     from sim_platform.orchestration.progress import LISTENER  # noqa: PLC0415 - imports dagster
 
-    console = Console(stderr=True)
+    with _standard_error() as file, _listener(file) as listener:
+        token = LISTENER.set(listener)
+        try:
+            yield
+        finally:
+            LISTENER.reset(token)
+
+
+@contextmanager
+def _standard_error() -> Iterator[TextIO]:
+    """Standard error as it is now: while a step runs, Dagster turns the descriptor towards a file of its own, and progress would be seen only afterwards."""
+    try:
+        copy = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # not a real file, as under a test runner
+        yield sys.stderr
+        return
+    with os.fdopen(copy, "w", buffering=1, encoding="utf-8", errors="replace") as file:
+        yield file
+
+
+@contextmanager
+def _listener(file: TextIO) -> Iterator[Callable[[str, int, int | None], None]]:
+    console = Console(file=file)
     if not console.is_terminal:
         shown: dict[str, int] = {}
 
@@ -46,13 +69,9 @@ def progress_shown() -> Iterator[None]:
             step = 10 * done // total if total else done // 1000
             if shown.get(stage) != step:
                 shown[stage] = step
-                typer.echo(f"{stage}: {done}{f' of {total}' if total else ''}", err=True)
+                print(f"{stage}: {done}{f' of {total}' if total else ''}", file=file, flush=True)
 
-        token = LISTENER.set(line)
-        try:
-            yield
-        finally:
-            LISTENER.reset(token)
+        yield line
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -63,11 +82,7 @@ def progress_shown() -> Iterator[None]:
                 tasks[stage] = progress.add_task(stage, total=total)
             progress.update(tasks[stage], completed=done, total=total)
 
-        token = LISTENER.set(bar)
-        try:
-            yield
-        finally:
-            LISTENER.reset(token)
+        yield bar
 
 
 def print_json(value: object) -> None:
