@@ -176,7 +176,7 @@ def _shown(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return "∞" if math.isinf(value) else f"{value:,.4g}"
+        return "∞" if math.isinf(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # never 2.157e+04
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

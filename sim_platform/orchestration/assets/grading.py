@@ -130,7 +130,6 @@ def production_scores(context: dg.AssetExecutionContext, deployment: Deployment)
         "release": candidate.version,
         "n": PAGE,
     }
-    progress = Progress(context, "production_scores")
     with warehouse.transaction() as tx:
         tx.ensure(ProductionScores)
         stored = set(tx.query("select distinct behavior, grader_hash from production_scores where model_version = $release", {"release": candidate.version}).rows())
@@ -140,6 +139,7 @@ def production_scores(context: dg.AssetExecutionContext, deployment: Deployment)
             {"release": candidate.version, "replaced": replaced.version, "changed": stored != hashes},
         )
     n_pending = warehouse.query(f"select count(*) as n from ({PRODUCTION})", {**parameters, "n": 1 << 40})["n"][0]  # noqa: S608 - a literal of this module
+    progress = Progress(context, "production_scores", int(n_pending))
     with grading_processes(home, int(n_pending)) as workers:
         while behaviors and len(page := warehouse.query(PRODUCTION, parameters)):
             rows = [row for one in page.to_dicts() for row in responses_of(one, every=candidate.plan.cut == "uniform_user_turn")]
