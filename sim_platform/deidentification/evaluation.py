@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.deidentification.deidentify import masks_of
-from sim_platform.deidentification.detectors import Detector
+from sim_platform.deidentification.spans import Detector
 
 Format = Literal["presidio-research", "asq-phi", "jsonl"]
 _INDIRECT = re.compile(

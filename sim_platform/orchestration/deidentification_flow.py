@@ -34,8 +34,8 @@ from sim_platform.contracts.tables import (
 )
 from sim_platform.deidentification import canaries
 from sim_platform.deidentification.deidentify import Keys, deid_version, deidentify, keyed_hash
-from sim_platform.deidentification.detectors import Detector
 from sim_platform.deidentification.leaks import reserved_range_leaks
+from sim_platform.deidentification.spans import Detector
 from sim_platform.orchestration.vault import vault_key
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 from sim_platform.warehouse.gates import (

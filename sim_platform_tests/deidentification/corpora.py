@@ -12,7 +12,7 @@ from sim_platform.contracts.messages import sha256
 from sim_platform.contracts.tables import ConsentedLogExtract, frame
 from sim_platform.deidentification import rules
 from sim_platform.deidentification.deidentify import DeidBatch, Keys, deidentify
-from sim_platform.deidentification.detectors import Span
+from sim_platform.deidentification.spans import Span
 
 KEYS = Keys(run=b"r" * 32, vault=b"v" * 32)
 

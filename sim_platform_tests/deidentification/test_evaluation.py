@@ -10,8 +10,9 @@ from sim_platform.cli import app
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.deidentification import policies
 from sim_platform.deidentification.deidentify import masks_of, replaced_alone
-from sim_platform.deidentification.detectors import Span, combined
+from sim_platform.deidentification.detectors import combined
 from sim_platform.deidentification.evaluation import Labelled, benign, evaluate, is_direct, parse, wilson_low
+from sim_platform.deidentification.spans import Span
 from sim_platform_tests.deidentification.corpora import RulesOnly
 
 STRICT, BALANCED = policies.load_policy("strict"), policies.load_policy("balanced")

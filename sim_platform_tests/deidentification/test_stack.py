@@ -17,7 +17,8 @@ from sim_platform.contracts.errors import BadInputError
 from sim_platform.deidentification import detectors
 from sim_platform.deidentification.canaries import planted, survivors
 from sim_platform.deidentification.deidentify import deidentify, keyed_hash
-from sim_platform.deidentification.detectors import DetectionError, StackDetector, stack_detector
+from sim_platform.deidentification.detectors import StackDetector, stack_detector
+from sim_platform.deidentification.spans import DetectionError
 from sim_platform_tests.deidentification.corpora import KEYS, extract, out, row, user
 
 pytestmark = pytest.mark.model

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sim_platform.deidentification.detectors import Span
+from sim_platform.deidentification.spans import Span
 from sim_platform.orchestration import deidentification_flow, runs
 from sim_platform.orchestration.assets import deidentification
 from sim_platform.registry.home import load_home
