@@ -14,6 +14,7 @@ columns:
   ratio_to_control: paired ratio candidate / control
   ratio_to_recorded: paired ratio candidate / recorded
   floor: detection floor
+  is_exploratory: not registered before outcomes were seen; never decides
 checks:
   one_row_per_release_and_behaviour: select count(*) - count(distinct (model_version, behavior)) from rates_by_model_version
 */
@@ -30,7 +31,8 @@ select
     max(rate) filter (arm = 'recorded') as recorded_rate,
     max(ratio_to_control) as ratio_to_control,
     max(ratio_to_recorded) as ratio_to_recorded,
-    max(floor) filter (arm = 'candidate') as floor
+    max(floor) filter (arm = 'candidate') as floor,
+    coalesce(bool_or(is_exploratory), false) as is_exploratory
 from rate_comparison
 group by model_version, replaces, behavior
 order by model_version, behavior

@@ -18,7 +18,7 @@ Release = Annotated[str, typer.Argument(help="Candidate release of models.yaml."
 
 def forecast(model_version: Release, as_json: Json = False) -> None:
     """Show the stored forecast of each behaviour's rate in service: full method with its 90 % interval, and the baselines beside it."""
-    from sim_platform.reporting.rates import per_100k  # noqa: PLC0415 - imports polars
+    from sim_platform.reporting.rates import marked, per_100k  # noqa: PLC0415 - imports polars
 
     with exit_codes():
         home = load_home(home_path())
@@ -38,7 +38,13 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
                 others = (per_100k(by[name, m]["rate"]) for m in ("M0", "M3"))
                 given = (per_100k(by[name, m]["rate"]) if (name, m) in by else "–" for m in baseline)
                 table.add_row(
-                    name, per_100k(row["prior_rate"]), *given, per_100k(row["rate"]), f"{per_100k(row['low'])} to {per_100k(row['high'])}", *others, row["direction"]
+                    marked(name, row["is_exploratory"]),
+                    per_100k(row["prior_rate"]),
+                    *given,
+                    per_100k(row["rate"]),
+                    f"{per_100k(row['low'])} to {per_100k(row['high'])}",
+                    *others,
+                    row["direction"],
                 )
         show(table)
         typer.echo("The interval holds posterior, discrepancy learned from past releases, and the noise of counting the rate in production.")

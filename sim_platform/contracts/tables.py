@@ -240,6 +240,7 @@ class GraderAnswers(Table):
     asked_by: str = pa.Field(description="version of models.yaml that answered")
     request_hash: str = pa.Field(description="hash of the request that was answered")
     cost_usd: float = pa.Field(ge=0, description="US dollars, the call's cost over its questions")
+    tokens: float = pa.Field(nullable=True, ge=0, description="tokens read and written, the call's over its questions")
     answered_at: Utc = pa.Field(nullable=True, description="UTC time of the answer")
 
 
@@ -300,8 +301,12 @@ class Calibration(Table):
     corrected_low: float = pa.Field(nullable=True, ge=0, description="95 % melded lower limit")
     corrected_high: float = pa.Field(nullable=True, ge=0, description="95 % melded upper limit")
     bound: float = pa.Field(nullable=True, ge=0, description="95 % upper bound from labelled flags and labelled negatives, assuming nothing about the grader")
+    ppi: float = pa.Field(nullable=True, ge=0, le=1, description="prediction-powered rate: grader scores everywhere, corrected by the labels")
+    ppi_low: float = pa.Field(nullable=True, ge=0, le=1, description="95 % lower limit (normal theory)")
+    ppi_high: float = pa.Field(nullable=True, ge=0, le=1, description="95 % upper limit (normal theory)")
     status: str = pa.Field(description="trusted, judge-limited, or the reason why the rates cannot be trusted")
     refused: str = pa.Field(description="JSON object: rate that is not given, and why")
+    is_exploratory: bool = pa.Field(nullable=True, description="not registered before outcomes were seen: never decides")
 
 
 class Preregistration(Table):
@@ -432,6 +437,7 @@ class RateForecast(Table):
     prior_rate: float = pa.Field(ge=0, le=1, description="rate of the version in service in the newest weeks, half an event added")
     floor: float = pa.Field(gt=0, le=1, description="registered floor: what is observed at or below it is not scored")
     production_messages: float = pa.Field(gt=0, description="messages that the interval expects the rate to be counted on")
+    is_exploratory: bool = pa.Field(nullable=True, description="not registered before outcomes were seen: never decides")
 
 
 class ForecastLedger(Table):

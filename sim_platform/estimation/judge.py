@@ -113,6 +113,46 @@ def prediction_powered(labels: ArrayLike, scores: ArrayLike, unlabelled_scores: 
     return intervals.interval(np.asarray(estimate), np.asarray(estimate - half), np.asarray(estimate + half))
 
 
+def two_phase_powered(weights: ArrayLike, scores: ArrayLike, probability: ArrayLike, labels: ArrayLike, cells: ArrayLike, conf: float = 0.95) -> Interval:
+    """`prediction_powered` where messages are weighted and people label with unequal chances: sum(w * score) + sum over labelled of w / p * (label - score); per message.
+
+    Its variance is that of the weighted labels over the sampling of messages, plus that of the residuals over the drawing of labels (within cells). Normal theory: at least 15
+    grader errors must lie among the labels, counted as effective errors where weights differ (`effective_errors`).
+
+    Args:
+        weights: of every graded message, adding up to 1, shape (n,). scores: the grader's, in [0, 1]. probability: chance in (0, 1] with which a message was labelled.
+        labels: 1, 0, or NaN where nobody labelled. cells: integer names of the groups within which labels were drawn.
+        conf: two-sided confidence in (0, 1).
+
+    Raises:
+        ValueError: unequal lengths, no label, a labelled message without a chance.
+
+    Source: difference estimator in two-phase sampling, Sarndal, Swensson & Wretman 1992, ch. 9; stratified prediction-powered inference, Fisch et al. 2024.
+    """
+    w, f, p, y, cell = (np.asarray(value) for value in (weights, scores, probability, labels, cells))
+    known = ~np.isnan(y)
+    if len({v.shape for v in (w, f, p, y, cell)}) != 1 or not known.any():
+        raise ValueError(f"weights, scores, probability, labels and cells must be lists of the same messages, some of them labelled: {w.shape}, {known.sum()} labels")
+    w1, f1, p1, y1, cell1 = (v[known] for v in (w, f, p, y, cell))
+    if not np.all((p1 > 0) & (p1 <= 1)):
+        raise ValueError("a labelled message needs the chance with which it was labelled, in (0, 1]")
+    errors, v = y1 - f1, w1 / p1
+    estimate = float((w * f).sum() + (v * errors).sum())
+    drawing = 0.0
+    for name in np.unique(cell1):
+        inside = cell1 == name
+        drawing += float(((1 - p1[inside]) * (v[inside] * (errors[inside] - np.average(errors[inside], weights=v[inside]))) ** 2).sum())
+    sampling = float((v * w1 * (y1 - estimate) ** 2).sum())
+    half = float(special.ndtri(1 - tail(conf))) * np.sqrt(sampling + drawing)
+    return intervals.interval(np.asarray(np.clip(estimate, 0, 1)), np.asarray(np.clip(estimate - half, 0, 1)), np.asarray(np.clip(estimate + half, 0, 1)))
+
+
+def effective_errors(weights: ArrayLike) -> float:
+    """How many equally weighted grader errors say as much as these weighted ones: (sum w)^2 / sum w^2; 0 of none."""
+    w = nonnegative("weights", weights)
+    return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
+
+
 def unseen_bound(found: ArrayLike, looked_at: ArrayLike, unflagged: ArrayLike, n: ArrayLike, conf: float = 0.95) -> tuple[Array, Array]:
     """Rate of occurrences that the grader missed and its one-sided upper bound, per message, assuming nothing about the grader.
 

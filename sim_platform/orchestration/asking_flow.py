@@ -7,7 +7,7 @@ asked again. A transient failure is not kept: the label is missing, and the next
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,9 +19,12 @@ from sim_platform.grading import judge, moderation
 from sim_platform.grading.items import GradedItem, Grader
 from sim_platform.grading.judge import Answer, JudgeCall
 from sim_platform.grading.rules import passes_screen, screen_of
+from sim_platform.orchestration.replay_flow import limits_file
 from sim_platform.registry.home import Behavior, Home, ModelVersion, ModerationGrader, holds
+from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import TRANSIENT_REASONS, run_replay
 from sim_platform.replay.journal import Journal
+from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.build import build_provider
 from sim_platform.replay.providers.moderation import ModerationProvider
 from sim_platform.replay.providers.protocol import Provider
@@ -99,7 +102,14 @@ class Asking:
             return {"model": name, "messages": judge.messages_for(call, item, again=attempt > 0), "response_format": judge.response_format(call), **settings}
 
         answers = self._ask(
-            model, judge.call_hash(call, model), call.names, items, asked, body, lambda text: judge.read_answers(text, call.names), lambda: build_provider(model)
+            model,
+            judge.call_hash(call, model),
+            call.names,
+            items,
+            asked,
+            body,
+            lambda text: judge.read_answers(text, call.names),
+            lambda limits: build_provider(model, limits=limits),
         )
         by_item: dict[int, list[dict[str, Answer]]] = {}
         for one, answer in answers.items():
@@ -124,7 +134,7 @@ class Asking:
             asked,
             body,
             lambda text: moderation.read_moderation(text, categories),
-            lambda: ModerationProvider(model),
+            lambda limits: ModerationProvider(model, limits),
         )
         return {one.item: answer for one, answer in answers.items()}
 
@@ -137,7 +147,7 @@ class Asking:
         asked: Sequence[_Asked],
         body: Callable[[_Asked, int], dict[str, Any]],
         read: Callable[[str | None], dict[str, Answer]],
-        provider: Callable[[], Provider],
+        provider: Callable[[Limits], Provider],
     ) -> dict[_Asked, dict[str, Answer]]:
         """Every answer, from the warehouse where it was asked before."""
         hashes = {one: judge.item_hash(items[one.item]) for one in asked}
@@ -149,6 +159,7 @@ class Asking:
         final: dict[_Asked, Outcome] = {}
         with Journal(self.home.path / "journal" / f"{self.name}.{model.version}.{question_hash[:12]}.jsonl") as journal:
             received = {outcome.request_hash: outcome for outcome in journal.read()}
+            budget = self._budget(model, received.values())
 
             def keep(outcome: Outcome) -> None:
                 journal.append(outcome)
@@ -160,7 +171,14 @@ class Asking:
                 requests = {one: _request(model, one, hashes[one], body(one, attempt)) for one in pending}
                 new = [r for r in requests.values() if r.request_hash not in received]
                 if new:
-                    run_replay(new, provider(), concurrency=model.concurrency, max_retries=model.max_retries, on_outcome=keep)
+                    limits = Limits(model.requests_per_minute, model.tokens_per_minute, path=limits_file(self.home, model))
+                    try:
+                        run_replay(
+                            new, provider(limits), concurrency=model.concurrency, max_retries=model.max_retries, on_outcome=keep,
+                            on_error=model.on_error, limits=limits, budgets=[budget],
+                        )  # fmt: skip
+                    finally:
+                        limits.close()
                 for one, request in requests.items():
                     final[one] = received[request.request_hash]
                     answers[one] = _read(final[one], names, read)
@@ -171,6 +189,18 @@ class Asking:
             journal.clear()
         self.failures.update(a.missing_reason for one in final for a in answers[one].values() if a.missing_reason)
         return answers
+
+    def _budget(self, model: ModelVersion, received: Iterable[Outcome]) -> Budget:
+        """What the version may still spend as a grader: its `budget` is for all that it was ever asked in this home."""
+        budget = Budget(model.budget.max_usd, model.budget.max_tokens)
+        with self.warehouse.reading() as tx:
+            if "grader_answers" in tx.tables():
+                spent = "select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(tokens), 0) as tokens from grader_answers where asked_by = $version"
+                usd, tokens = tx.query(spent, {"version": model.version}).row(0)
+                budget.spend(usd, round(tokens))
+        for outcome in received:
+            budget.spend(outcome.cost_usd, outcome.prompt_tokens + outcome.completion_tokens)
+        return budget
 
     def _stored(self, question_hash: str, names: tuple[str, ...], hashes: Mapping[_Asked, str]) -> dict[_Asked, dict[str, Answer]]:
         with self.warehouse.reading() as tx:
@@ -216,6 +246,7 @@ class Asking:
                     "asked_by": model.version,
                     "request_hash": outcome.request_hash,
                     "cost_usd": outcome.cost_usd / len(answers),
+                    "tokens": (outcome.prompt_tokens + outcome.completion_tokens) / len(answers),
                     "answered_at": outcome.completed_at,
                 }
         if rows:

@@ -221,11 +221,12 @@ def calibrate_release(home: Home, release: str) -> pl.DataFrame:
     if len(labels):
         scored = warehouse.read(ClassifierScores, {"model_version": release}).filter(pl.col("applies"))
         weights = warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id", "weight"])
-        draws = warehouse.read(LabelDraws, {"model_version": release}).join(
-            labels.group_by("behavior", "item_id").agg(yes=(pl.col("label") == True).sum(), no=(pl.col("label") == False).sum()),  # noqa: E712 - a polars expression
-            on=["behavior", "item_id"],
+        said = labels.group_by("behavior", "item_id").agg(yes=(pl.col("label") == True).sum(), no=(pl.col("label") == False).sum())  # noqa: E712 - a polars expression
+        draws = (
+            warehouse.read(LabelDraws, {"model_version": release})
+            .join(said, on=["behavior", "item_id"], how="left")
+            .with_columns(human=pl.when(pl.col("yes") > pl.col("no")).then(True).when(pl.col("no") > pl.col("yes")).then(False))
         )
-        draws = draws.with_columns(human=pl.when(pl.col("yes") > pl.col("no")).then(True).when(pl.col("no") > pl.col("yes")).then(False))
         joined = scored.join(weights, on="prefix_id").join(
             draws.select("behavior", "arm", "prefix_id", "k", "label_probability", "label_stratum", "human"), on=["behavior", "arm", "prefix_id", "k"], how="left"
         )
@@ -234,20 +235,35 @@ def calibrate_release(home: Home, release: str) -> pl.DataFrame:
     return frame(Calibration, sorted(rows, key=lambda row: (str(row["behavior"]), str(row["arm"]))))
 
 
+def drift_of_release(home: Home, release: str) -> list[dict[str, object]]:
+    """Per behaviour and arm of the release: p that precision, recall and specificity are those of the last other release with labels, on the labelled outcomes as drawn."""
+    every = warehouse_of(home).read(Calibration).select("model_version", "behavior", "arm", "tp", "fp", "fn", "tn")
+    order = {version: i for i, version in enumerate(home.releases)}
+    found: list[dict[str, object]] = []
+    for row in every.filter(model_version=release).sort("behavior", "arm").to_dicts():
+        same = [r for r in every.filter(behavior=row["behavior"], arm=row["arm"]).to_dicts() if order.get(r["model_version"], -1) < order.get(release, -1)]
+        if same:
+            before = max(same, key=lambda r: order.get(r["model_version"], -1))
+            tables = [Confusion(r["tp"], r["fp"], r["fn"], r["tn"]) for r in (before, row)]
+            changes = {f"p {name}": round(p, 4) for name, p in drift(*tables).items()}
+            found.append({"behaviour": row["behavior"], "arm": row["arm"], "earlier release": before["model_version"], **changes})
+    return found
+
+
 def four_rates(cell: pl.DataFrame) -> dict[str, object]:
-    """The four rates of one behaviour in one arm, with what refuses them.
+    """The four rates of one behaviour in one arm, and the prediction-powered one where its condition holds, with what refuses them.
 
     Args:
-        cell: eligible outcomes with label, weight, and where people labelled: human, label_probability.
+        cell: eligible outcomes with label, weight and score; of those that were drawn for people, label_probability and label_stratum; where they labelled, human.
 
     apparent: weighted share of flags. verified: flags that people confirmed, weighted by 1 / chance of being labelled. corrected: verified over the sensitivity that the labels
     show, melded. bound: Fay-Feuer upper limit of all confirmed occurrences, the sampled negatives' weights included, which assumes nothing about the grader.
     """
-    graded = cell.filter(pl.col("label").is_not_null()).with_columns(w=pl.col("weight") / pl.col("weight").sum())
-    known = graded.filter(pl.col("human").is_not_null())
-    # Labels that are still missing count as not drawn: each stratum's weight is spread over those that came back.
-    known = known.join(graded.group_by("label").agg(whole=pl.col("w").sum()), on="label")
-    known = known.with_columns(v=pl.col("w") / pl.col("label_probability")).with_columns(v=pl.col("v") * pl.col("whole") / pl.col("v").sum().over("label"))
+    graded = cell.filter(pl.col("label").is_not_null()).with_columns(w=pl.col("weight") / pl.col("weight").sum()).with_row_index("place")
+    drawn = graded.filter(pl.col("label_probability").is_not_null()).with_columns(
+        v=pl.col("w") / pl.col("label_probability"), group=pl.coalesce("label_stratum", pl.col("label").cast(pl.String))
+    )
+    known = _labelled(graded, drawn)
     cells = {name: int(known.filter((pl.col("human") == h) & (pl.col("label") == f)).height) for name, h, f in CELLS}
     row: dict[str, object] = {**cells, "n": known.height, "abstained": cell.filter(pl.col("label").is_null() & pl.col("human").is_not_null()).height}
     refused: dict[str, str] = {}
@@ -255,13 +271,17 @@ def four_rates(cell: pl.DataFrame) -> dict[str, object]:
     row |= {"apparent": min(1.0, apparent.estimate), "apparent_low": min(1.0, apparent.low), "apparent_high": min(1.0, apparent.high)}
     flags, negatives = known.filter("label"), known.filter(~pl.col("label"))
     n_flags = graded.filter("label").height
+    unseen = sorted(set(drawn.filter(~pl.col("label"))["group"]) - set(negatives["group"]))
+    blind = (
+        "no unflagged outcome was labelled" if negatives.is_empty() else f"none of the drawn unflagged outcomes of {', '.join(unseen)} was labelled" if unseen else None
+    )
     if n_flags and flags.is_empty():
         refused["verified"] = "no flag was labelled"
     else:
         found = _sum(flags.filter("human"), "v", flags if len(flags) else graded.with_columns(v=pl.col("w")))
         row |= {"verified": found.estimate, "verified_low": found.low, "verified_high": found.high}
-    if negatives.is_empty():
-        refused["bound"] = "no unflagged outcome was labelled: nothing bounds what the grader missed"
+    if blind:
+        refused["bound"] = f"{blind}: nothing bounds what the grader missed"
     elif "verified" not in refused:
         row["bound"] = _sum(known.filter("human"), "v", known).high
     positives = known.filter("human")
@@ -269,8 +289,8 @@ def four_rates(cell: pl.DataFrame) -> dict[str, object]:
         refused["corrected"] = refused["verified"]
     elif positives.height < LEAST_POSITIVES:
         refused["corrected"] = f"{positives.height} known positives; a sensitivity needs {LEAST_POSITIVES}"
-    elif negatives.is_empty():
-        refused["corrected"] = "no unflagged outcome was labelled: the sensitivity is unknown"
+    elif blind:
+        refused["corrected"] = f"{blind}: the sensitivity is unknown"
     else:
         total, squares = float(positives["v"].sum()), float((positives["v"] ** 2).sum())
         effective, sensitivity = total**2 / squares, float(positives.filter("label")["v"].sum()) / total
@@ -281,17 +301,43 @@ def four_rates(cell: pl.DataFrame) -> dict[str, object]:
         else:
             melded = judge.melded(sums, sensitivity * effective, effective)
             row |= {"corrected": float(melded.estimate), "corrected_low": float(melded.low), "corrected_high": float(melded.high)}
-    errors = cells["fp"] + cells["fn"]
-    refused["ppi"] = (
-        f"{errors} grader errors among the labels; below {LEAST_ERRORS} its interval is over-optimistic"
-        if errors < LEAST_ERRORS
-        else "labels are drawn by the grader's flag; the verified and the corrected rate use the same labels without its assumptions"
-    )
+    wrong = known.filter(pl.col("human") != pl.col("label"))
+    effective_errors = judge.effective_errors(wrong["v"].to_numpy())
+    if blind or "verified" in refused:
+        refused["ppi"] = refused.get("verified") or str(blind)
+    elif min(effective_errors, wrong.height) < LEAST_ERRORS:
+        refused["ppi"] = f"{wrong.height} grader errors among the labels, {effective_errors:.1f} after weighting; below {LEAST_ERRORS} its interval is over-optimistic"
+    else:
+        powered = _powered(graded, known)
+        row |= {"ppi": float(powered.estimate), "ppi_low": float(powered.low), "ppi_high": float(powered.high)}
     confirmed_share = float(flags.filter("human")["v"].sum()) / float(flags["v"].sum()) if len(flags) else 0.0
     limited = judge.judge_limited(confirmed_share * n_flags, n_flags, (1 - confirmed_share) * n_flags / max(graded.height, 1), graded.height) if n_flags else False
     row["status"] = "judge-limited" if limited else "trusted" if "corrected" not in refused else f"verified only: {refused['corrected']}"
     row["refused"] = json.dumps(refused, sort_keys=True)
     return row
+
+
+def _labelled(graded: pl.DataFrame, drawn: pl.DataFrame) -> pl.DataFrame:
+    """Labelled outcomes with `v`, the weight that each stands for. A drawn outcome that nobody labelled counts as not drawn: the others of its stratum stand for it too."""
+    known = drawn.filter(pl.col("human").is_not_null()).join(drawn.group_by("group").agg(all=pl.col("v").sum()), on="group", maintain_order="left")
+    known = known.with_columns(v=pl.col("v") * pl.col("all") / pl.col("v").sum().over("group"))
+    known = known.join(graded.group_by("label").agg(whole=pl.col("w").sum()), on="label", maintain_order="left")
+    return known.with_columns(v=pl.col("v") * pl.col("whole") / pl.col("v").sum().over("label"))
+
+
+def _powered(graded: pl.DataFrame, known: pl.DataFrame) -> Any:
+    """The prediction-powered rate; the label itself stands in for the score where some outcome has none."""
+    rows = graded.join(known.select("place", "v", "group"), on="place", how="left", maintain_order="left")
+    score = pl.col("score") if rows["score"].null_count() == 0 else pl.col("label").cast(pl.Float64)
+    rows = rows.select(
+        "w",
+        f=score,
+        p=(pl.col("w") / pl.col("v")).clip(0, 1),
+        y=pl.when(pl.col("v").is_not_null()).then(pl.col("human").cast(pl.Float64)).fill_null(np.nan),
+        cell=pl.col("group").fill_null("").rank("dense"),
+    )
+    w, f, p, y, cells = (rows[name].to_numpy() for name in ("w", "f", "p", "y", "cell"))
+    return judge.two_phase_powered(w, f, p, y, cells)
 
 
 CELLS = (("tp", True, True), ("fp", False, True), ("fn", True, False), ("tn", False, False))

@@ -19,6 +19,7 @@ from sim_platform.forecasting.raking import effective_counts, kept_size, mix_fac
 from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, decomposition, poisson_limit, score
 from sim_platform.grading.scores import scores
 from sim_platform.orchestration.production import RESPONSES, responses_of
+from sim_platform.orchestration.registration_flow import covered
 from sim_platform.registry.home import Behavior, Home, ModerationGrader
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
@@ -56,6 +57,7 @@ OWN_LOG = """
 def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> tuple[pl.DataFrame, Drift | None, float]:
     """Rows of `rate_forecast`, whether the sample still looks like the newest traffic, and the share of the sample that post-stratifying leaves."""
     version, replaced = home.release(release)
+    covered(home, warehouse, release)  # no record, no forecast
     with warehouse.reading() as tx:
         cells, mix = tx.query(STRATA, {"release": release}), tx.query(MIX, {"release": release, "days": NEWEST_DAYS})
         prior = tx.query(PRIOR, {"release": release, "days": NEWEST_DAYS}) if "production_scores" in tx.tables() else pl.DataFrame(schema=["behavior", "x", "v", "e"])
@@ -104,6 +106,7 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> tuple[p
                     "high": float(high[i]) if full else None, "log_variance": float(made.log_variance[i]) if full else None, "tau": tau if full else None,
                     "chance_of_increase": chance if full else None, "direction": methods.direction(chance) if full else None,
                     "prior_rate": float(np.clip(before.rate[i] if production else rates["rate"][i], 0, 1)), "floor": floor, "production_messages": messages,
+                    "is_exploratory": rates["is_exploratory"][i],
                 }
             )  # fmt: skip
     return frame(RateForecast, rows), _drift(mix, newest, features), kept_size(sampled, factors)

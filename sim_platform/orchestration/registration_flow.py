@@ -8,7 +8,7 @@ from typing import Any
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import canonical_json
-from sim_platform.contracts.tables import CandidateCompletions, frame
+from sim_platform.contracts.tables import CandidateCompletions, RateComparison, frame
 from sim_platform.contracts.tables import Preregistration as Stored
 from sim_platform.estimation import comparison
 from sim_platform.grading.scores import grader_hash
@@ -66,15 +66,28 @@ def covered(home: Home, warehouse: DuckDBFile, release: str) -> Coverage:
     Raises:
         SimPlatformError: the release has no record, or the chain is broken.
     """
-    chain = preregistration.read_chain(home.path)
-    if problems := preregistration.broken(chain, dict(warehouse.read(Stored, columns=["number", "sha256"]).rows())):
-        raise SimPlatformError("the chain of pre-registrations is broken; restore the files from where they were published:\n" + "\n".join(problems))
-    records = [r for r in chain if r.release == release]
+    records = [r for r in _unbroken(home, warehouse) if r.release == release]
     if not records:
         raise SimPlatformError(
             f"{release} is not registered: nothing is sent to the candidate and none of its rates is shown. Run `sim-platform register {release}` first (`sim-platform run` does it by itself)."
         )
     return preregistration.coverage(records, todays(home, release))
+
+
+def refuse_unblinded(home: Home, warehouse: DuckDBFile) -> None:
+    """SimPlatformError where the chain is broken, or the warehouse has rates of a release without a record: then nothing is shown of any."""
+    registered = {r.release for r in _unbroken(home, warehouse)}
+    if without := sorted(set(warehouse.read(RateComparison, columns=["model_version"])["model_version"]) - registered):
+        raise SimPlatformError(
+            f"there are rates of {', '.join(without)} and no registration; none is shown. Run `sim-platform register RELEASE` for each: they become exploratory."
+        )
+
+
+def _unbroken(home: Home, warehouse: DuckDBFile) -> list[Record]:
+    chain = preregistration.read_chain(home.path)
+    if problems := preregistration.broken(chain, dict(warehouse.read(Stored, columns=["number", "sha256"]).rows())):
+        raise SimPlatformError("the chain of pre-registrations is broken; restore the files from where they were published:\n" + "\n".join(problems))
+    return chain
 
 
 def refuse_unregistered(coverage: Coverage, release: str) -> None:

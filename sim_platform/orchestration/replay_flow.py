@@ -102,7 +102,7 @@ def replay_arm(
 
         with one_at_a_time:
             served = _recorded_responses(warehouse, candidate, model) if model.provider == "recorded" else {}
-        limits = Limits(model.requests_per_minute, model.tokens_per_minute, path=_limits_file(home, model))
+        limits = Limits(model.requests_per_minute, model.tokens_per_minute, path=limits_file(home, model))
         try:
             seen = run_replay(
                 pending(), build_provider(model, recorded=served, limits=limits), concurrency=model.concurrency, max_retries=model.max_retries,
@@ -168,7 +168,7 @@ class _Outcomes:
             self._full.close()
 
 
-def _limits_file(home: Home, model: ModelVersion) -> Path | None:
+def limits_file(home: Home, model: ModelVersion) -> Path | None:
     """One small file an endpoint and key: all runs of this home wait for each other there."""
     if model.provider != "openai":
         return None

@@ -14,9 +14,11 @@ import polars as pl
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import Calibration, Canaries, ForecastScorecard, RateComparison, RateForecast, ReleaseGate
 from sim_platform.estimation.gates import release_verdict
+from sim_platform.orchestration.asking_flow import flip_rate
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
+from sim_platform.reporting.rates import marked, per_100k
 from sim_platform.reporting.release_report import ReleaseFacts, report_html, report_json
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform.warehouse.sql_models import load_sql_models
@@ -38,12 +40,12 @@ COVERAGE = "select * from pipeline_coverage where model_version is null or model
 HASHES = """
     select 'sample' as what, sample_id as value from stratified_sample where model_version = $release
     union select 'de-identification', deid_version from stratified_sample where model_version = $release
-    union select 'grader of ' || behavior, grader_hash from classifier_scores where model_version = $release
+    union select 'grader of ' || behavior || case when is_exploratory then ' (exploratory)' else '' end, grader_hash from classifier_scores where model_version = $release
     union select 'registration ' || number || case when is_exploratory then ' (exploratory)' else '' end, sha256 from preregistration where model_version = $release
     union select 'estimator', estimator_version from rate_comparison where model_version = $release order by all"""
 EXAMPLES = """
-    select behavior, turn, response from (
-        select s.behavior, p.prefix ->> '$[#-1].content' as turn, c.text as response,
+    select behavior || case when is_exploratory then ' (exploratory)' else '' end as behavior, turn, response from (
+        select s.behavior, s.is_exploratory, p.prefix ->> '$[#-1].content' as turn, c.text as response,
                row_number() over (partition by s.behavior order by s.prefix_id, s.k) as place
         from classifier_scores s join candidate_completions c using (model_version, arm, prefix_id, k) join stratified_sample p using (model_version, prefix_id)
         where s.model_version = $release and s.arm = 'candidate' and s.label and c.text is not null)
@@ -99,6 +101,7 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
         strata=strata,
         coverage=coverage,
         hashes=hashes,
+        calibration=warehouse.read(Calibration, {"model_version": release}).to_dicts(),
         further=_further(warehouse, release),
     )
 
@@ -106,18 +109,38 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
 def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, Any]]]:
     """Sections that stand where their table has rows."""
     made = warehouse.read(
-        RateForecast, {"model_version": release, "method": "M7"}, columns=["behavior", "prior_rate", "rate", "low", "high", "direction", "chance_of_increase", "tau"]
+        RateForecast,
+        {"model_version": release, "method": "M7"},
+        columns=["behavior", "prior_rate", "rate", "low", "high", "direction", "chance_of_increase", "tau", "is_exploratory"],
     )
     scored = warehouse.read(ForecastScorecard, {"model_version": release})
     checked = warehouse.read(Calibration, {"model_version": release})
-    per_100k = [{**row, **{name: round(1e5 * row[name], 2) for name in ("prior_rate", "rate", "low", "high")}} for row in made.sort("behavior").to_dicts()]
+    forecasts = [
+        {**row, "behavior": marked(row["behavior"], row.pop("is_exploratory")), **{name: round(1e5 * row[name], 2) for name in ("prior_rate", "rate", "low", "high")}}
+        for row in made.sort("behavior").to_dicts()
+    ]
     sections = {
-        "Forecast of the rate in service, per 100,000 messages, with 90 % interval": per_100k,
+        "Forecast of the rate in service, per 100,000 messages, with 90 % interval": forecasts,
         "Score of the forecast": scored.to_dicts(),
-        "Graders against people": checked.to_dicts(),
+        "Graders against people: the four rates per 100,000 messages, with 95 % limits": [_against_people(row) for row in checked.sort("behavior", "arm").to_dicts()],
+        "Planted instructions that judges followed against their own answer": flip_rate(warehouse),
         "De-identification: made-up identifiers planted in shadow copies, and how many could be read afterwards": _canaries(warehouse, release),
     }
     return {title: rows for title, rows in sections.items() if rows}
+
+
+def _against_people(row: dict[str, Any]) -> dict[str, Any]:
+    """A behaviour in one arm; a rate that cannot be trusted is a dash, with its reason in `refused`."""
+
+    def rate(name: str) -> str:
+        return "–" if row[name] is None else f"{per_100k(row[name])} [{per_100k(row[f'{name}_low'])}, {per_100k(row[f'{name}_high'])}]"
+
+    return {
+        "behavior": marked(row["behavior"], row["is_exploratory"]), "arm": row["arm"], "status": row["status"],
+        **{name: rate(name) for name in ("apparent", "verified", "corrected")}, "at most (assumes nothing)": per_100k(row["bound"]), "prediction powered": rate("ppi"),
+        **{name: row[name] for name in ("tp", "fp", "fn", "tn", "abstained")},
+        "refused": "; ".join(f"{name}: {why}" for name, why in json.loads(row["refused"]).items()),
+    }  # fmt: skip
 
 
 def _canaries(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:

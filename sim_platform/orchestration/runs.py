@@ -141,6 +141,7 @@ def stored_forecasts(home: Home, release: str) -> list[dict[str, Any]]:
     stored = DuckDBFile(home.warehouse, lock_wait_seconds()).read(RateForecast, {"model_version": release}).sort("behavior", "method")
     if not len(stored):
         raise SimPlatformError(f"{release}: no forecast yet; run `sim-platform run {release}` first")
+    covered(home, DuckDBFile(home.warehouse, lock_wait_seconds()), release)
     return stored.to_dicts()
 
 
@@ -151,6 +152,7 @@ def stored_scores(home: Home, release: str) -> dict[str, Any]:
     mine = every.filter(model_version=release)
     if not len(mine):
         raise SimPlatformError(f"{release}: not scored; its own log is not extracted yet. Add it to sources.yaml and run `sim-platform run {release}` again")
+    covered(home, warehouse, release)
     medians = {
         method: {r["model_version"]: [r["median"]] for r in group.to_dicts() if r["median"]} for (method,), group in every.group_by(["method"], maintain_order=True)
     }

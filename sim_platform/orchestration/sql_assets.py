@@ -10,6 +10,7 @@ import dagster as dg
 from sim_platform.orchestration.checks import gate_check
 from sim_platform.orchestration.metadata import markdown
 from sim_platform.orchestration.privacy import guarded
+from sim_platform.orchestration.registration_flow import refuse_unblinded
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.warehouse.duckdb_file import Gate, Transaction
 from sim_platform.warehouse.sql_models import SqlModel
@@ -53,6 +54,7 @@ def _asset(model: SqlModel) -> dg.AssetsDefinition:
     @guarded
     def build(deployment: Deployment) -> dg.MaterializeResult[None]:
         warehouse = deployment.warehouse()
+        refuse_unblinded(deployment.home(), warehouse)
         with warehouse.transaction() as tx:
             build_model(tx, model)
             rows = tx.query(f"select count(*) as n from {model.name}")["n"][0]  # noqa: S608 - the project's own models

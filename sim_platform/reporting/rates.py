@@ -24,6 +24,11 @@ def ratio_text(ratio: float | None, low: float | None, high: float | None) -> st
     return f"{ratio:.2f} [{low:.2f}, {'∞' if math.isinf(high) else f'{high:.2f}'}]"
 
 
+def marked(behavior: object, is_exploratory: object) -> str:
+    """The behaviour's name, with the mark of what was not registered before outcomes were seen."""
+    return f"{behavior} (exploratory)" if is_exploratory else str(behavior)
+
+
 def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
     """One line per release and behaviour: each arm's rate with its 95 % interval per 100,000 messages, and the candidate's paired ratios."""
     lines: list[Mapping[str, object]] = []
@@ -33,7 +38,7 @@ def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
         lines.append(
             {
                 "release": release,
-                "behaviour": f"{behavior} (exploratory)" if candidate.get("is_exploratory") else behavior,
+                "behaviour": marked(behavior, candidate.get("is_exploratory")),
                 "n": candidate.get("n"),
                 "missing": candidate.get("n_missing"),
                 **{f"{arm} per 100k": _with_interval(arms[arm]) if arm in arms else "–" for arm in ("candidate", "control", "recorded")},
@@ -62,8 +67,9 @@ def forest_png(rates: pl.DataFrame) -> bytes:
         names = ("ratio_to_control", "ratio_low", "ratio_high") if against == "control" else ("ratio_to_recorded", "ratio_to_recorded_low", "ratio_to_recorded_high")
         point, low, high = (row[n] for n in names)
         if point and low is not None and high is not None:
-            mark = ", exploratory" if row.get("is_exploratory") else ""
-            rows.append((f"{row['model_version']}: {row['behavior']} (× {against}{mark})", point, max(low, point / 100), min(high, point * 100)))
+            rows.append(
+                (f"{row['model_version']}: {marked(row['behavior'], row.get('is_exploratory'))} (× {against})", point, max(low, point / 100), min(high, point * 100))
+            )
     figure = Figure(figsize=(8, 0.8 + 0.26 * max(len(rows), 1)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

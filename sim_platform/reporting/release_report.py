@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from sim_platform.reporting.rates import per_100k, rate_rows
+from sim_platform.reporting.rates import marked, per_100k, rate_rows
 
 Rows = Sequence[Mapping[str, Any]]
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"  # told apart by every common form of colour vision, and dark enough on white
@@ -48,6 +48,7 @@ class ReleaseFacts:
     coverage: Rows  # rows of pipeline_coverage
     hashes: Rows  # what, value
     examples: Rows = ()  # behavior, turn, response: de-identified text, shown escaped and folded
+    calibration: Rows = ()  # rows of calibration, as numbers
     further: Mapping[str, Rows] = field(default_factory=dict)  # title to rows: forecast, score, calibration, where those tables exist
 
 
@@ -65,7 +66,8 @@ def report_html(facts: ReleaseFacts) -> str:
         forest=forest_svg(facts.rates),
         funnel=funnel_svg(facts.rates),
         limits=LIMITS,
-        missing=[row for row in candidates if row["n_missing"]],
+        missing=[_named(row) for row in candidates if row["n_missing"]],
+        strata=[_named(row) for row in facts.strata],
     )
 
 
@@ -74,7 +76,7 @@ def report_json(facts: ReleaseFacts) -> str:
     body = {
         "model_version": facts.release, "replaces": facts.replaces, "verdict": facts.verdict, "reason": facts.reason, "measures": facts.measures, "consent": facts.consent,
         "sample": dict(facts.sample), "rates": facts.rates.to_dicts(), "decisions": list(facts.decisions), "strata": list(facts.strata), "outcomes": list(facts.outcomes),
-        "spend": list(facts.spend), "coverage": list(facts.coverage), "hashes": list(facts.hashes), **{title: list(rows) for title, rows in facts.further.items()},
+        "spend": list(facts.spend), "coverage": list(facts.coverage), "hashes": list(facts.hashes), "calibration": list(facts.calibration), **{title: list(rows) for title, rows in facts.further.items()},
     }  # fmt: skip
     return json.dumps(_finite(body), indent=2, ensure_ascii=False, default=str)
 
@@ -98,7 +100,7 @@ def forest_svg(rates: pl.DataFrame) -> str:
     axes.axvline(1.0, color=GREY, linewidth=1, linestyle="--")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks(range(len(rows)), [row["behavior"] for row in rows])
+    axes.set_yticks(range(len(rows)), [marked(row["behavior"], row.get("is_exploratory")) for row in rows])
     axes.set_xlabel("paired rate ratio with 95 % interval; 1 = no change")
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return _svg(figure, "Forest plot: ratio of the candidate's rate to the other arms, by behaviour. The same figures stand in the rate table.")
@@ -114,23 +116,23 @@ def funnel_svg(rates: pl.DataFrame) -> str:
     for (behavior, arm), row in arms.items():
         if arm == "candidate" and row["ratio_to_control"] and (other := arms.get((behavior, "control"))) and row["rate"] and other["rate"]:
             k = 1 / (1 / (row["rate"] * row["n_effective"]) + 1 / (other["rate"] * other["n_effective"]))
-            points.append((behavior, k, math.log2(row["ratio_to_control"])))
+            points.append((marked(behavior, row.get("is_exploratory")), bool(row.get("is_exploratory")), k, math.log2(row["ratio_to_control"])))
     if not points:
         return ""
     figure, axes = _figure(8.4, 4.2)
-    reach = [0.4 * (max(k for _, k, _ in points) * 1.6 / 0.4) ** (i / 60) for i in range(61)]
+    reach = [0.4 * (max(k for *_, k, _ in points) * 1.6 / 0.4) ** (i / 60) for i in range(61)]
     band = [1.645 / (math.log(2) * math.sqrt(k)) for k in reach]
     axes.fill_between(reach, [-b for b in band], band, color=BLUE, alpha=0.12, linewidth=0)
-    axes.plot([k for _, k, _ in points], [y for *_, y in points], "o", color=BLUE, markersize=5)
-    for behavior, k, y in points:
-        if abs(y) > 1.645 / (math.log(2) * math.sqrt(k)):
-            axes.annotate(behavior, (k, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    for name, is_exploratory, k, y in points:
+        axes.plot(k, y, "o", color=BLUE, markersize=5, fillstyle="none" if is_exploratory else "full")
+        if is_exploratory or abs(y) > 1.645 / (math.log(2) * math.sqrt(k)):
+            axes.annotate(name, (k, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.axhline(0, color=GREY, linewidth=1, linestyle="--")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("effective events of both arms together")
     axes.set_ylabel("log2 ratio, candidate / control")
-    return _svg(figure, "Noise funnel: behaviours inside the band are consistent with no change; those outside are named.")
+    return _svg(figure, "Noise funnel: behaviours inside the band are consistent with no change; those outside are named. Hollow points are exploratory.")
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -154,6 +156,10 @@ def _svg(figure: Any, description: str) -> str:
     drawing = text.getvalue()
     drawing = drawing[drawing.index("<svg") :]
     return drawing.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "behavior": marked(row["behavior"], row.get("is_exploratory"))}
 
 
 def _tests(row: Mapping[str, Any]) -> dict[str, Any]:

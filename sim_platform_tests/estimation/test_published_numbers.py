@@ -196,3 +196,24 @@ def test_without_a_detected_positive_nothing_bounds_the_rate() -> None:
 )
 def test_a_rate_is_judge_limited_when_false_flags_decide_it(verified: float, flagged: float, rate: float | None, n: float, limited: bool) -> None:
     assert judge.judge_limited(verified, flagged, rate, n) is limited
+
+
+def test_with_equal_chances_the_two_phase_rate_is_the_mean_score_plus_the_mean_error_and_its_interval_holds_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    held, runs, n = 0, 300, 2000
+    for _ in range(runs):
+        truth = rng.random(n) < 0.1
+        score = np.where(rng.random(n) < 0.15, ~truth, truth).astype(float)
+        labels = np.where(rng.random(n) < 0.2, truth.astype(float), np.nan)
+        chance = np.full(n, np.mean(~np.isnan(labels)))
+        found = judge.two_phase_powered(np.full(n, 1 / n), score, chance, labels, np.zeros(n))
+        assert found.estimate == pytest.approx(score.mean() + np.nanmean(labels - score))
+        held += bool(found.low <= 0.1 <= found.high)
+    assert 0.91 <= held / runs <= 0.99
+
+
+def test_a_two_phase_rate_without_labels_or_with_a_label_of_no_chance_is_refused() -> None:
+    with pytest.raises(ValueError, match="some of them labelled"):
+        judge.two_phase_powered([0.5, 0.5], [0, 1], [1, 1], [np.nan, np.nan], [0, 0])
+    with pytest.raises(ValueError, match="needs the chance"):
+        judge.two_phase_powered([0.5, 0.5], [0, 1], [0, 1], [1, 1], [0, 0])

@@ -9,10 +9,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 
 from sim_platform.contracts.tables import ClassifierScores, GraderAnswers
+from sim_platform.grading.items import GradedItem
+from sim_platform.orchestration import asking_flow
 from sim_platform.orchestration.asking_flow import Asking, flip_rate
-from sim_platform.registry.home import load_home
+from sim_platform.registry.home import Home, load_home
+from sim_platform.replay.limits import Limits
+from sim_platform.replay.providers.protocol import StopRun
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.grading.injections import INJECTIONS
 from sim_platform_tests.grading.samples import response
@@ -187,6 +192,50 @@ def test_what_a_killed_run_received_is_not_asked_again(tmp_path: Path) -> None:
         ask(items, home.graded)
         assert server.requests.total() == 40
     assert len(warehouse(tmp_path).read(GraderAnswers)) == 40
+
+
+def limited_home(path: Path, server: ScriptedServer, **limits: object) -> Home:
+    home = judged_home(path, server, n_behaviors=1)
+    *others, asked = yaml.safe_load((home / "models.yaml").read_text())["models"]
+    write_yaml(home / "models.yaml", {"models": [*others, {**asked, **limits}]})
+    return load_home(home)
+
+
+def test_a_judge_stops_at_its_budget_and_goes_on_from_there_when_it_is_raised(tmp_path: Path) -> None:
+    items = [response(f"r{i}") for i in range(10)]
+
+    def ask(most: int) -> list[GradedItem]:
+        home = limited_home(tmp_path, server, concurrency=1, budget={"max_tokens": most})
+        return Asking(home, warehouse(tmp_path), "t")(items, home.graded)
+
+    with ScriptedServer(answer=honest) as server:
+        for _ in range(2):  # what was spent before counts
+            with pytest.raises(StopRun, match="max_tokens"):
+                ask(30)
+            assert server.requests.total() == 2
+        found = ask(10_000)
+        assert server.requests.total() == 10
+        items.append(response("one more"))
+        with pytest.raises(StopRun, match="max_tokens"):
+            ask(150)
+        assert server.requests.total() == 10
+    assert all(item.answered["judge:says_sorry"].label is False for item in found)
+
+
+def test_a_judge_keeps_to_the_rates_of_its_version_which_all_runs_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    class Watched(Limits):
+        def __init__(self, *rates: float | None, path: Path | None = None) -> None:
+            given.extend(rates)
+            super().__init__(*rates, path=path)
+
+    monkeypatch.setattr(asking_flow, "Limits", Watched)
+    with ScriptedServer(answer=honest) as server:
+        home = limited_home(tmp_path, server, requests_per_minute=6000, tokens_per_minute=900_000)
+        Asking(home, warehouse(tmp_path), "t")([response("x")], home.graded)
+    assert given == [6000, 900_000]
+    assert len(list((tmp_path / "limits").iterdir())) == 1
 
 
 def _killed(*_: object) -> None:

@@ -158,12 +158,14 @@ def test_labels_that_do_not_fit_are_refused_as_a_whole(ran: Path, tmp_path: Path
     assert warehouse(ran).read(HumanLabels).is_empty()
 
 
+SCHEMA = {"label": pl.Boolean, "human": pl.Boolean, "label_probability": pl.Float64, "label_stratum": pl.String}
+
+
 def cell(tp: int, fp: int, fn: int, tn: int, unlabelled: int = 0, probability: float = 1.0) -> pl.DataFrame:
     """Outcomes of one arm; the negatives were labelled with a probability."""
-    rows = (
-        [(True, True, 1.0)] * tp + [(True, False, 1.0)] * fp + [(False, True, probability)] * fn + [(False, False, probability)] * tn + [(False, None, None)] * unlabelled
-    )
-    return pl.DataFrame(rows, schema={"label": pl.Boolean, "human": pl.Boolean, "label_probability": pl.Float64}, orient="row").with_columns(weight=1.0)
+    rows: list[tuple[object, ...]] = [(True, True, 1.0, "flag")] * tp + [(True, False, 1.0, "flag")] * fp
+    rows += [(False, True, probability, "rest")] * fn + [(False, False, probability, "rest")] * tn + [(False, None, None, None)] * unlabelled
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(weight=1.0, score=pl.lit(None, pl.Float64))
 
 
 def test_twelve_false_flags_of_thirteen_are_judge_limited() -> None:
@@ -179,6 +181,30 @@ def test_missed_occurrences_in_sampled_negatives_raise_the_corrected_rate_and_th
     assert found["verified"] == pytest.approx(0.04)
     assert found["corrected"] == pytest.approx(0.04 + 2 / 100 * 0.955)
     assert float(str(found["bound"])) > float(str(found["corrected"]))
+
+
+def test_labels_that_are_still_missing_do_not_move_the_rates() -> None:
+    """Of the near misses half came back, of the rest all: what came back stands for what did not, stratum by stratum."""
+    near = [(False, True, 1.0, "near_miss")] * 20 + [(False, False, 1.0, "near_miss")] * 60
+    rest = [(False, False, 0.1, "rest")] * 80
+    flags = [(True, True, 1.0, "flag")] * 40
+    missing = [(False, None, 1.0, "near_miss")] * 80 + [(False, None, None, None)] * 720
+    found = four_rates(pl.DataFrame([*flags, *near, *rest, *missing], schema=SCHEMA, orient="row").with_columns(weight=1.0, score=pl.lit(None, pl.Float64)))
+    assert found["verified"] == pytest.approx(0.04)
+    assert found["corrected"] == pytest.approx(0.04 + 0.04)  # 160 near misses, a quarter of them occurrences
+    nobody = pl.DataFrame([*flags, *rest, *missing], schema=SCHEMA, orient="row").with_columns(weight=1.0, score=pl.lit(None, pl.Float64))
+    assert "none of the drawn unflagged outcomes of near_miss was labelled" in json.loads(str(four_rates(nobody)["refused"]))["bound"]
+
+
+def test_the_prediction_powered_rate_is_given_only_where_enough_grader_errors_were_seen() -> None:
+    few = four_rates(cell(tp=40, fp=5, fn=2, tn=98, unlabelled=855, probability=100 / 955))
+    assert "7 grader errors among the labels" in json.loads(str(few["refused"]))["ppi"]
+    assert few.get("ppi") is None
+    heavy = four_rates(cell(tp=200, fp=14, fn=1, tn=499, unlabelled=9286, probability=500 / 9786))
+    assert "after weighting" in json.loads(str(heavy["refused"]))["ppi"]  # fifteen errors, but one of them outweighs all others
+    many = four_rates(cell(tp=300, fp=60, fn=40, tn=600, unlabelled=3000, probability=640 / 3640))
+    assert many["ppi"] == pytest.approx(300 / 4000 + 40 / 640 * 3640 / 4000)
+    assert float(str(many["ppi_low"])) < float(str(many["ppi"])) < float(str(many["ppi_high"]))
 
 
 def test_without_labelled_negatives_the_bound_and_the_corrected_rate_are_refused_by_name() -> None:

@@ -1,19 +1,23 @@
 """Registered first, then answered, then shown."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from sim_platform.cli import app
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import CandidateCompletions, ClassifierScores, Preregistration, ProductionScores, RateComparison
+from sim_platform.contracts.tables import CandidateCompletions, ClassifierScores, Preregistration, ProductionScores, RateComparison, RateForecast
 from sim_platform.orchestration import runs
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.replay import candidate_completions
 from sim_platform.orchestration.assets.sampling import stratified_sample
+from sim_platform.orchestration.build import build_definitions
 from sim_platform.orchestration.partitions import register
 from sim_platform.orchestration.registration_flow import register_release, verified
 from sim_platform.orchestration.resources import Deployment
@@ -73,6 +77,30 @@ def test_no_rate_is_shown_of_a_release_whose_record_is_gone(run: Run, tmp_path: 
         runs.stored_rates(load_home(home), "v2")
 
 
+SHOWING = [["rates", "v2"], ["gate", "v2"], ["forecast", "v2"], ["report", "v2"], ["labels", "export", "v2", "--to", "out.csv"]]
+RATED = ["candidate_completions", "classifier_scores", "calibration", "rate_comparison", "release_gate", "rate_forecast", "release_report"]
+
+
+def test_no_command_and_no_asset_shows_a_rate_of_a_release_without_a_record(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    (home / FOLDER).rename(home / "elsewhere")
+    with warehouse(home).transaction() as tx:
+        tx.execute("delete from preregistration")
+    for arguments in SHOWING:
+        result = CliRunner().invoke(app, arguments, env={"SIM_PLATFORM_HOME": str(home)})
+        assert result.exit_code != 0, arguments
+        assert result.stdout == "", arguments
+        assert "is not registered" in result.stderr, arguments
+    assets = {asset.key.to_user_string(): asset for asset in build_definitions().assets or [] if isinstance(asset, dg.AssetsDefinition)}
+    for name in RATED:
+        failed = materialized(home, assets[name])
+        assert "is not registered" in str(failed.failure_data_for_node(name).user_failure_data), name
+    for name in ("release_summary", "rates_by_model_version", "rates_by_stratum"):
+        failed = materialized(home, assets[name])
+        assert "there are rates of v2 and no registration" in str(failed.failure_data_for_node(name).user_failure_data), name
+
+
 def test_a_change_before_any_outcome_is_amended_by_the_run(run: Run, tmp_path: Path) -> None:
     home = write_home(tmp_path)
     register_release(load_home(home), warehouse(home), "v2")
@@ -99,6 +127,12 @@ def test_a_grader_that_changed_after_outcomes_is_refused_until_it_is_declared_ex
     rates = warehouse(home).read(RateComparison)
     assert rates.filter("is_exploratory")["behavior"].unique().to_list() == ["apologises"]
     assert "apologises (exploratory)" in [row["behaviour"] for row in rate_rows(rates)]
+    forecasts = warehouse(home).read(RateForecast)
+    assert forecasts.filter("is_exploratory")["behavior"].unique().to_list() == ["apologises"]
+    page = (home / "reports" / "v2.html").read_text()
+    unmarked = re.findall(r"(?:>|: )apologises(?! \(exploratory\)| changed)[^_]", page)
+    assert len(re.findall(r"apologises \(exploratory\)", page)) > 5
+    assert unmarked == []
 
 
 def test_a_new_behaviour_after_outcomes_is_graded_only_as_exploratory(run: Run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
-from sim_platform.orchestration.registration_flow import covered
+from sim_platform.orchestration.registration_flow import covered, refuse_unblinded
 from sim_platform.orchestration.report_flow import write_report
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import forest_png, rate_rows
@@ -141,6 +141,7 @@ def release_summary(deployment: Deployment) -> dg.MaterializeResult[None]:
     Reads what is stored, also of releases whose last run failed. A rerun costs nothing.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
+    refuse_unblinded(home, warehouse)
     rates = warehouse.read(RateComparison).sort("model_version", "behavior", "arm")
     tables = publish(warehouse, home.published)
     return dg.MaterializeResult(

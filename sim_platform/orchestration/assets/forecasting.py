@@ -12,7 +12,7 @@ from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
-from sim_platform.reporting.rates import per_100k
+from sim_platform.reporting.rates import marked, per_100k
 
 
 @dg.asset(
@@ -30,7 +30,7 @@ def rate_forecast(context: dg.AssetExecutionContext, deployment: Deployment) -> 
         tx.replace(RateForecast, made, {"model_version": context.partition_key})
     entered = enter_forecasts(warehouse, made)
     shown = [
-        {"behaviour": r["behavior"], "forecast per 100k": f"{per_100k(r['rate'])} [{per_100k(r['low'])}, {per_100k(r['high'])}]", "now per 100k": per_100k(r["prior_rate"]), "direction": r["direction"]}
+        {"behaviour": marked(r["behavior"], r["is_exploratory"]), "forecast per 100k": f"{per_100k(r['rate'])} [{per_100k(r['low'])}, {per_100k(r['high'])}]", "now per 100k": per_100k(r["prior_rate"]), "direction": r["direction"]}
         for r in made.filter(method="M7").to_dicts()
     ]  # fmt: skip
     return dg.MaterializeResult(

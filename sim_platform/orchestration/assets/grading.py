@@ -17,7 +17,7 @@ import polars as pl
 from sim_platform.contracts.tables import Calibration, ClassifierScores, ProductionScores, StratifiedSample, empty
 from sim_platform.grading.scores import grader_hash, scores
 from sim_platform.orchestration.asking_flow import Asking, flip_rate
-from sim_platform.orchestration.calibration_flow import calibrate_release
+from sim_platform.orchestration.calibration_flow import calibrate_release, drift_of_release
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
@@ -168,14 +168,22 @@ def calibration(context: dg.AssetExecutionContext, deployment: Deployment) -> dg
     Key: (model_version, behavior, arm). Only what people labelled (`sim-platform labels export` and `import`) is here. A rerun counts again and costs nothing.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
-    covered(home, warehouse, context.partition_key)
-    rows = calibrate_release(home, context.partition_key)
+    confirmatory = covered(home, warehouse, context.partition_key).confirmatory
+    rows = calibrate_release(home, context.partition_key).with_columns(is_exploratory=~pl.col("behavior").is_in(list(confirmatory)))
     with warehouse.transaction() as tx:
         tx.replace(Calibration, rows, {"model_version": context.partition_key})
     shown = rows.select(
-        "behavior", "arm", "n", "abstained", pl.col("apparent", "verified", "corrected", "bound").mul(100_000).round(2).name.suffix(" per 100k"), "status"
+        "behavior",
+        "arm",
+        "n",
+        "abstained",
+        pl.col("apparent", "verified", "corrected", "bound").mul(100_000).round(2).name.suffix(" per 100k"),
+        "status",
+        "is_exploratory",
     )
-    return dg.MaterializeResult(metadata={"dagster/partition_row_count": len(rows), "rates": markdown(shown.to_dicts())})
+    return dg.MaterializeResult(
+        metadata={"dagster/partition_row_count": len(rows), "rates": markdown(shown.to_dicts()), "drift": markdown(drift_of_release(home, context.partition_key))}
+    )
 
 
 PRODUCTION = """

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sim_platform.contracts.messages import canonical_json
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.registry.home import ModelVersion
+from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.openai import OpenAIProvider, parsed
 from sim_platform.replay.requests import PATHS, Request
 
@@ -15,8 +16,8 @@ from sim_platform.replay.requests import PATHS, Request
 class ModerationProvider(OpenAIProvider):
     """One `POST /moderations` an attempt; the outcome's text is the response as JSON."""
 
-    def __init__(self, model: ModelVersion) -> None:
-        super().__init__(model)
+    def __init__(self, model: ModelVersion, limits: Limits | None = None) -> None:
+        super().__init__(model, limits)
         self._url = f"{self._url.removesuffix(PATHS[model.api])}/moderations"
 
     async def complete(self, request: Request) -> Outcome:
