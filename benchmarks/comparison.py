@@ -41,7 +41,7 @@ def write_scores(path: Path, prefixes: int, behaviors: int) -> None:
         c.execute(
             """insert into classifier_scores by name select $release as model_version, 'behavior_' || b as behavior, arm, substr(sha256(i::varchar), 1, 32) as prefix_id,
                0 as k, true as applies, case when hash(i, b, arm) % 1000 = 0 then null else hash(i, b, arm, 7) % 1000000 < 10 * pow(1.6, b) end as label,
-               case when hash(i, b, arm) % 1000 = 0 then 'grader_error' end as missing_reason, 'h' as grader_hash
+               case when hash(i, b, arm) % 1000 = 0 then 'grader_error' end as missing_reason, 'h' as grader_hash, false as is_exploratory
                from range($n) t(i), range($b) u(b), (values ('candidate'), ('control'), ('recorded')) v(arm) order by i // 5000, b, arm, prefix_id""",
             {"release": RELEASE, "n": prefixes, "b": behaviors},
         )

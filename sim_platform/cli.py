@@ -9,7 +9,7 @@ import typer
 from rich.table import Table as RichTable
 
 from sim_platform.commands import grading, registration
-from sim_platform.commands.completions import export_requests, import_completions
+from sim_platform.commands.completions import batches, export_requests, import_completions
 from sim_platform.commands.deid import app as deid
 from sim_platform.commands.erasure import forget
 from sim_platform.commands.forecast import forecast, score, validate
@@ -113,6 +113,7 @@ def _print_rates(home: Home, release: str) -> None:
 # In the order in which a person needs them: this is the order of --help.
 for command in (plan, gate, report, forecast, score, export_requests, import_completions):
     app.command()(command)
+app.command()(batches)
 for topic in (registration, grading):
     topic.add_to(app)
 app.add_typer(deid, name="deid")

@@ -1,10 +1,17 @@
 """Small homes for tests: a log, consent, a registry and behaviours, all made here (synthetic)."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
+
+from sim_platform.contracts.tables import StratifiedSample, dtypes
+from sim_platform.orchestration.registration_flow import ensure_registered
+from sim_platform.registry.home import Home, load_home
+from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 TOPICS = ["the weather", "a recipe", "my router", "a poem", "train times", "tax forms", "a birthday", "bicycles"]
 
@@ -45,6 +52,23 @@ def write_home(
     for behavior in BEHAVIORS:
         write_yaml(path / "behaviors" / f"{behavior['id']}.yaml", behavior)
     return path
+
+
+def sampled_home(path: Path, prefixes: Sequence[str], **candidate: Any) -> tuple[Home, DuckDBFile]:
+    """A home whose release v2 has these user messages as its sample and is registered; no stage before that ran."""
+    models = [RECORDED_MODELS[0], {"version": "v2", "replaces": "v1", "provider": "openai", "model": "m", "plan": {"sample_size": len(prefixes)}, **candidate}]
+    home = load_home(write_home(path, n=1, models=models))
+    warehouse = DuckDBFile(home.warehouse)
+    same = {"model_version": "v2", "user_key": "u", "stratum": "all", "turn": 0, "recorded": None, "recorded_labels": "{}", "metadata": "{}"}
+    rest = {"inclusion_probability": 1.0, "weight": 1.0, "sample_id": "s", "deid_version": "d"}
+    rows = [
+        {**same, **rest, "prefix_id": f"{i:016x}", "conversation_key": f"c{i}", "turn_key": f"t-{text}", "prefix": json.dumps([{"role": "user", "content": text}])}
+        for i, text in enumerate(prefixes)
+    ]
+    with warehouse.transaction() as tx:
+        tx.append(StratifiedSample, pl.DataFrame(rows, schema=dtypes(StratifiedSample)))
+    ensure_registered(home, warehouse, "v2")
+    return home, warehouse
 
 
 def write_yaml(path: Path, value: object) -> None:

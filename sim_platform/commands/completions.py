@@ -1,8 +1,9 @@
-"""`sim-platform export-requests` and `import-completions`: answers that come from elsewhere.
+"""`sim-platform export-requests`, `import-completions` and `batches`: answers that come from elsewhere, or later.
 
 Belongs here: these commands and how they report. Does not: formats and matching (replay.imports, orchestration.import_flow).
 """
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.registry.home import home_path, load_home
 from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs
 
+POLL_SECONDS = 60.0
 Release = Annotated[str, typer.Argument(help="Candidate release of models.yaml.")]
 ArmOption = Annotated[Literal["candidate", "control"], typer.Option("--arm", help="candidate: the release; control: the version that it replaces.")]
 
@@ -35,6 +37,33 @@ def export_requests(
         if failed:
             raise SimPlatformError(f"failed: {model_version}; nothing was written")
         typer.echo(f"{to}: {_flow().export_requests(home, model_version, arm, to)} requests")
+
+
+def batches(
+    model_version: Release,
+    wait: Annotated[bool, typer.Option("--wait", help="Ask again every minute until no batch is out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask for a release's batches (provider openai_batch) and store the answers of those that have ended. Hands nothing over and costs nothing.
+
+    `run` hands requests over, and ends while answers are out; run it again after this.
+    """
+    from sim_platform.orchestration import batch_flow  # noqa: PLC0415 - imports polars and duckdb
+
+    with exit_codes():
+        home = load_home(home_path())
+        home.release(model_version)
+        lines = batch_flow.poll(home, model_version)
+        while wait and any(line.state != "ended" for line in lines):
+            typer.echo(f"{sum(line.state != 'ended' for line in lines)} batches are out", err=True)
+            time.sleep(POLL_SECONDS)
+            lines = batch_flow.poll(home, model_version)
+        if as_json:
+            print_json([asdict(line) for line in lines])
+        else:
+            for line in lines:
+                typer.echo(f"{line.arm} {line.batch_id or line.key}: {line.status or line.state}, {line.answered} of {line.requests} answered")
+            typer.echo(f"{len(lines)} batches" if lines else f"{model_version}: no batch was handed over")
 
 
 def import_completions(

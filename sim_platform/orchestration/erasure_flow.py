@@ -25,10 +25,12 @@ from sim_platform.orchestration.extraction_flow import SOURCE_FILES, publish_acc
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.orchestration.vault import vault_key
 from sim_platform.registry.home import Home
+from sim_platform.replay.batches import forget_requests
 from sim_platform.replay.journal import rewrite_journal
 from sim_platform.sampling.prefixes import prefix_id
 from sim_platform.warehouse.duckdb_file import DuckDBFile, publish
 
+ARM_JOURNAL = re.compile(r"\.(candidate|control)(\.w\d+)?(\.full)?\.jsonl$")
 CHUNK = 8 << 20  # bytes of a file searched together
 
 
@@ -110,9 +112,9 @@ def _empty_journals(home: Home, named: Collection[str]) -> None:
 
     A grader's journal does not say whose answers it holds: it goes as a whole, and what it held is asked again.
     """
-    arms = tuple(f".{arm}{full}.jsonl" for arm in ("candidate", "control") for full in ("", ".full"))
     for path in sorted((home.path / "journal").glob("*.jsonl")):
-        rewrite_journal(path, (lambda outcome: outcome.prefix_id not in named) if path.name.endswith(arms) else lambda _: False)
+        rewrite_journal(path, (lambda outcome: outcome.prefix_id not in named) if ARM_JOURNAL.search(path.name) else lambda _: False)
+    forget_requests(home.path / "batches", named)
 
 
 def _remove_reports(home: Home, releases: Collection[str]) -> list[str]:

@@ -6,26 +6,22 @@ Belongs here: matching lines to the release's requests, counting what does not m
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.contracts.tables import CandidateCompletions, StratifiedSample
+from sim_platform.orchestration.pending_requests import PAGE, LiveArm, final_outcomes, pages
 from sim_platform.orchestration.registration_flow import covered
-from sim_platform.orchestration.replay_flow import final_outcomes, pages
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.replay.imports import Line, custom_id, imported, read_completions
 from sim_platform.replay.outcomes import completions_frame
 from sim_platform.replay.requests import PATHS, Request
 from sim_platform.warehouse.duckdb_file import DuckDBFile
-
-PAGE = 1_000
-LiveArm = Literal["candidate", "control"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +43,16 @@ def import_completions(home: Home, release: str, arm: LiveArm, path: Path) -> Im
         BadInputError: the file cannot be read.
         SimPlatformError: the release has no sample or no registration yet.
     """
-    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
-    requests: dict[str, Request] = {}
+    return store_completions(home, DuckDBFile(home.warehouse, lock_wait_seconds()), release, arm, read_completions(path), imported)
+
+
+def store_completions(
+    home: Home, warehouse: DuckDBFile, release: str, arm: LiveArm, lines: Iterable[Line | tuple[int, str]], outcome_of_line: Callable[[Line, Request], Outcome | str]
+) -> ImportSummary:
+    """Stores what `outcome_of_line` makes of each line's request; a request that has a final outcome keeps it, a line of another request or other settings is left out."""
+    requests: dict[tuple[str, int], Request] = {}
     for request in _requests(home, warehouse, release, arm):
-        requests[custom_id(request)] = replace(request, body={"input": None} if "input" in request.body else {})  # all of them at once: without their texts
+        requests[request.prefix_id, request.k] = replace(request, body={"input": None} if "input" in request.body else {})  # all of them at once: without their texts
     done = final_outcomes(warehouse, release, arm, list(requests.values()))
     reasons: Counter[str] = Counter()
     examples: dict[str, list[int]] = {}
@@ -58,9 +60,9 @@ def import_completions(home: Home, release: str, arm: LiveArm, path: Path) -> Im
 
     def outcomes() -> Iterator[Outcome]:
         nonlocal n, already
-        for line in read_completions(path):
+        for line in lines:
             n += 1
-            made = _outcome(line, arm, requests)
+            made = _outcome(line, arm, requests, outcome_of_line)
             if isinstance(made, str):
                 reasons[made] += 1
                 number = line.number if isinstance(line, Line) else line[0]
@@ -112,10 +114,14 @@ def _requests(home: Home, warehouse: DuckDBFile, release: str, arm: LiveArm) -> 
         yield from page
 
 
-def _outcome(line: Line | tuple[int, str], arm: LiveArm, requests: dict[str, Request]) -> Outcome | str:
+def _outcome(
+    line: Line | tuple[int, str], arm: LiveArm, requests: dict[tuple[str, int], Request], outcome_of_line: Callable[[Line, Request], Outcome | str]
+) -> Outcome | str:
     if not isinstance(line, Line):
         return line[1]
     if line.arm not in (None, arm):
         return "other_arm"
-    request = requests.get(f"{arm}.{line.prefix_id}.{line.k}")
-    return "unknown_prefix" if request is None else imported(line, request)
+    request = requests.get((line.prefix_id, line.k))
+    if request is None:
+        return "unknown_prefix"
+    return outcome_of_line(line, request) if request.request_hash.startswith(line.hash_start) else "other_settings"

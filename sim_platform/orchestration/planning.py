@@ -76,7 +76,8 @@ def _known_rates(warehouse: DuckDBFile, version: str) -> dict[str, tuple[float, 
 def _spend(model: ModelVersion, requests: int, characters: float) -> dict[str, Any]:
     tokens_in, tokens_out = round(requests * characters / CHARACTERS_PER_TOKEN), requests * (model.settings.max_tokens or COMPLETION_TOKENS)
     free = model.provider in ("local", "recorded")
-    cost = (tokens_in * model.price.input_per_mtok + tokens_out * model.price.output_per_mtok) / 1e6 if model.price else 0.0 if free else None
+    share = model.batch.price_factor if model.provider == "openai_batch" else 1.0
+    cost = share * (tokens_in * model.price.input_per_mtok + tokens_out * model.price.output_per_mtok) / 1e6 if model.price else 0.0 if free else None
     return {
         "model": model.version,
         "provider": model.provider,

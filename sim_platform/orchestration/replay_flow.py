@@ -10,9 +10,9 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,31 +20,35 @@ from pathlib import Path
 from sim_platform.contracts.messages import Message, user_turns
 from sim_platform.contracts.outcomes import Arm, Outcome
 from sim_platform.contracts.tables import CandidateCompletions
+from sim_platform.orchestration.batch_flow import batch_arms, batch_folder, replay_by_batch
+from sim_platform.orchestration.pending_requests import PAGE, WHOLE, LiveArm, Share, final_outcomes, pages
+from sim_platform.orchestration.replay_workers import replay_in_processes
 from sim_platform.registry.home import Home, ModelVersion
+from sim_platform.replay.batches import read_batches
 from sim_platform.replay.budget import Budget
-from sim_platform.replay.engine import TRANSIENT_REASONS, Progress, run_replay
+from sim_platform.replay.engine import Progress, run_replay
 from sim_platform.replay.journal import Journal
 from sim_platform.replay.limits import Limits
 from sim_platform.replay.outcomes import completions_frame
 from sim_platform.replay.providers.build import build_provider
 from sim_platform.replay.providers.recorded import RecordedResponse
-from sim_platform.replay.requests import Request, build_request
+from sim_platform.replay.requests import Request
 from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
 
-PAGE = 1_000  # prefixes read together
 COMMIT_EVERY = 2_000  # outcomes
 COMMIT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """What one run did for one arm."""
+    """What one run did for one arm. `handed_over`: requests in batches whose answers come later."""
 
     sent: int
     already_done: int
     recovered: int
     reused: int
     retries: dict[str, int]
+    handed_over: int = 0
 
 
 def replay_arm(
@@ -52,15 +56,18 @@ def replay_arm(
     warehouse: DuckDBFile,
     candidate: ModelVersion,
     model: ModelVersion,
-    arm: Arm,
+    arm: LiveArm,
     *,
     advance: Callable[[int], None],
     on_progress: Callable[[Progress], None] | None = None,
     run_budget: Budget | None = None,
+    release_budget: Budget | None = None,
+    share: Share = WHOLE,
 ) -> ArmSummary:
-    """Every sampled prefix of `candidate`'s release, answered by `model`, ends with one outcome per repeat.
+    """Every sampled prefix of `candidate`'s release (or of its `share`), answered by `model`, ends with one outcome per repeat.
 
-    `on_progress` is called with the engine's live figures; `run_budget` counts over all arms of a run, beside the release's own.
+    `on_progress` is called with the engine's live figures; `run_budget` counts over all arms of a run, beside the release's own (`release_budget`, by default its limits less
+    what its stored outcomes and its batches that are out have cost).
     """
     release = candidate.version
     already = reused = 0
@@ -73,11 +80,11 @@ def replay_arm(
 
     def pending() -> Iterator[Request]:
         nonlocal already, reused
-        for page in pages(warehouse, release, candidate, model, arm, one_at_a_time):
+        for page in pages(warehouse, release, candidate, model, arm, one_at_a_time, share):
             with one_at_a_time:
                 final = final_outcomes(warehouse, release, arm, page)
                 rest = [r for r in page if (r.prefix_id, r.k, r.request_hash) not in final]
-                paid = _paid_elsewhere(warehouse, release, arm, rest) if model.provider != "recorded" else {}
+                paid = _paid_before(warehouse, rest) if model.provider != "recorded" else {}
             copies = [replace(paid[r.request_hash], arm=arm, prefix_id=r.prefix_id, k=r.k) for r in rest if r.request_hash in paid]
             commit(copies)
             already += len(page) - len(rest)
@@ -87,14 +94,9 @@ def replay_arm(
 
     with warehouse.transaction() as tx:
         tx.ensure(CandidateCompletions)
-    with _Outcomes(home, release, arm, commit) as outcomes:
+    with _Outcomes(home, release, arm, commit, share) as outcomes:
         recovered = outcomes.recover()
-        spent = warehouse.query(
-            """select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint as tokens
-               from candidate_completions where model_version = $release and reused_from is null""",
-            {"release": release},
-        ).row(0)
-        budgets = [Budget(candidate.budget.max_usd, candidate.budget.max_tokens, *spent), *([run_budget] if run_budget else [])]
+        budgets = [release_budget or budget_of(home, warehouse, candidate), *([run_budget] if run_budget else [])]
 
         def keep(outcome: Outcome) -> None:
             outcomes.keep(outcome)
@@ -103,25 +105,53 @@ def replay_arm(
         with one_at_a_time:
             served = _recorded_responses(warehouse, candidate, model) if model.provider == "recorded" else {}
         limits = Limits(model.requests_per_minute, model.tokens_per_minute, path=limits_file(home, model))
-        try:
+        seen = Progress()
+
+        def online(requests: Iterable[Request]) -> None:
+            nonlocal seen
             seen = run_replay(
-                pending(), build_provider(model, recorded=served, limits=limits), concurrency=model.concurrency, max_retries=model.max_retries,
+                requests, build_provider(model, recorded=served, limits=limits), concurrency=model.concurrency, max_retries=model.max_retries,
                 on_outcome=keep, progress=on_progress, on_error=model.on_error, limits=limits, budgets=budgets,
             )  # fmt: skip
+
+        handed_over = 0
+        try:
+            if model.provider == "openai_batch":
+                handed_over = replay_by_batch(home, warehouse, release, arm, model, pending, online, budgets)
+            elif model.workers > share.of:
+                parts = replay_in_processes(home, candidate, model, arm, advance=advance, on_progress=on_progress, budgets=budgets)
+                return ArmSummary(
+                    sum(p.sent for p in parts), sum(p.already_done for p in parts), recovered + sum(p.recovered for p in parts), sum(p.reused for p in parts),
+                    dict(sum((Counter(p.retries) for p in parts), Counter())),
+                )  # fmt: skip
+            else:
+                online(pending())
         finally:
             limits.close()
-    return ArmSummary(seen.sent, already, recovered, reused + seen.reused, dict(seen.retries))
+    return ArmSummary(seen.sent, already, recovered, reused + seen.reused, dict(seen.retries), handed_over)
+
+
+def budget_of(home: Home, warehouse: DuckDBFile, candidate: ModelVersion) -> Budget:
+    """The release's limits, with what its outcomes have cost and its batches that are out are expected to cost taken off."""
+    usd, tokens = warehouse.query(
+        """select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint as tokens
+           from candidate_completions where model_version = $release and reused_from is null""",
+        {"release": candidate.version},
+    ).row(0)
+    out = [b for arm, _ in batch_arms(home, candidate.version) for b in read_batches(batch_folder(home, candidate.version, arm)) if b.state != "ended"]
+    return Budget(candidate.budget.max_usd, candidate.budget.max_tokens, usd + sum(b.usd for b in out), tokens + sum(b.tokens for b in out))
 
 
 class _Outcomes:
     """Outcomes on their way to the warehouse: one journal takes them, while a thread commits the other's and empties it."""
 
-    def __init__(self, home: Home, release: str, arm: Arm, commit: Callable[[Sequence[Outcome]], None]) -> None:
-        folder = home.path / "journal"
+    def __init__(self, home: Home, release: str, arm: Arm, commit: Callable[[Sequence[Outcome]], None], share: Share) -> None:
+        name = home.path / "journal" / f"{release}.{arm}"
         self._commit = commit
-        self._taking = Journal(folder / f"{release}.{arm}.jsonl")
+        self._of_workers = [] if share.of > 1 else sorted(name.parent.glob(f"{name.name}.w*.jsonl"))
+        self._taking = Journal(Path(f"{name}{f'.w{share.index}' if share.of > 1 else ''}.jsonl"))
         try:
-            self._full = Journal(folder / f"{release}.{arm}.full.jsonl")
+            self._full = Journal(self._taking.path.with_suffix(".full.jsonl"))
         except BaseException:
             self._taking.close()
             raise
@@ -130,8 +160,13 @@ class _Outcomes:
         self._n, self._since = 0, time.monotonic()
 
     def recover(self) -> int:
-        """Commits what a killed run left in the journals; returns how many outcomes that were."""
-        return self._store(self._full) + self._store(self._taking)
+        """Commits what a killed run left in the journals, those of its workers too; returns how many outcomes that were."""
+        found = self._store(self._full) + self._store(self._taking)
+        for path in self._of_workers:
+            with Journal(path) as journal:
+                found += self._store(journal)
+            path.unlink()
+        return found
 
     def keep(self, outcome: Outcome) -> None:
         """Survives the end of the process when it returns, and of the machine a moment later; committed after that."""
@@ -170,51 +205,20 @@ class _Outcomes:
 
 def limits_file(home: Home, model: ModelVersion) -> Path | None:
     """One small file an endpoint and key: all runs of this home wait for each other there."""
-    if model.provider != "openai":
+    if not model.is_remote:
         return None
     folder = home.path / "limits"
     folder.mkdir(exist_ok=True)
     return folder / hashlib.sha256(f"{model.base_url} {model.model} {model.api_key_env}".encode()).hexdigest()[:16]
 
 
-def pages(
-    warehouse: DuckDBFile, release: str, candidate: ModelVersion, model: ModelVersion, arm: Arm, lock: AbstractContextManager[object] | None = None
-) -> Iterator[list[Request]]:
-    """The requests of one arm, a page of prefixes at a time in the order of prefix ids; `lock` is held while a page is read."""
-    last = ""
-    while True:
-        with lock or nullcontext():
-            page = warehouse.query(
-                "select prefix_id, prefix, turn_key from stratified_sample where model_version = $release and prefix_id > $last order by prefix_id limit $n",
-                {"release": release, "last": last, "n": PAGE},
-            )
-        if not len(page):
-            return
-        last = page["prefix_id"][-1]
-        yield [
-            build_request(model, arm=arm, prefix_id=prefix_id, k=k, prefix=json.loads(prefix), turn_key=turn_key)
-            for prefix_id, prefix, turn_key in page.iter_rows()
-            for k in range(candidate.plan.completions_per_prefix)
-        ]
-
-
-def final_outcomes(warehouse: DuckDBFile, release: str, arm: Arm, page: list[Request]) -> set[tuple[str, int, str]]:
-    """(prefix_id, k, request_hash) of stored outcomes that no rerun would try again."""
-    stored = warehouse.query(
-        """select prefix_id, k, request_hash from candidate_completions
-           where model_version = $release and arm = $arm and prefix_id in (select unnest($ids)) and not (status = 'failed' and reason in (select unnest($transient)))""",
-        {"release": release, "arm": arm, "ids": [r.prefix_id for r in page], "transient": sorted(TRANSIENT_REASONS)},
-    )
-    return set(stored.rows())
-
-
-def _paid_elsewhere(warehouse: DuckDBFile, release: str, arm: Arm, requests: list[Request]) -> dict[str, Outcome]:
-    """Outcomes that another release (or arm) has already paid for, by request hash; failures are not reused."""
+def _paid_before(warehouse: DuckDBFile, requests: list[Request]) -> dict[str, Outcome]:
+    """Outcomes of the same requests that any release, arm or other prefix has already paid for, by request hash; failures are not reused."""
     rows = warehouse.query(
         """select * from candidate_completions
-           where request_hash in (select unnest($hashes)) and status <> 'failed' and (model_version, arm) <> ($release, $arm)
+           where request_hash in (select unnest($hashes)) and status <> 'failed'
            qualify row_number() over (partition by request_hash order by completed_at) = 1""",
-        {"hashes": [r.request_hash for r in requests], "release": release, "arm": arm},
+        {"hashes": [r.request_hash for r in requests]},
     )
     return {row["request_hash"]: _outcome(row) for row in rows.to_dicts()}
 

@@ -116,6 +116,15 @@ class Budget(Strict):
     max_tokens: int | None = Field(default=None, ge=1)
 
 
+class BatchApi(Strict):
+    """How provider openai_batch asks: in files, at a lower price, with answers within a day."""
+
+    max_requests: int = Field(default=50_000, ge=1, le=50_000)  # of one batch: the endpoint's own limits, or lower
+    max_megabytes: float = Field(default=200.0, gt=0, le=200.0)
+    unfinished: Literal["resubmit", "online"] = "resubmit"  # what an ended batch left unanswered: another batch, or one by one at the full price
+    price_factor: float = Field(default=0.5, ge=0, le=1)  # of `price`
+
+
 class ChallengingRates(Strict):
     """What an adversarial prompt set gave for one behaviour: rates per prompt of the version in service and of the candidate."""
 
@@ -145,7 +154,7 @@ class ModelVersion(Strict):
     """One version of the served model."""
 
     version: Version
-    provider: Literal["openai", "local", "recorded"]
+    provider: Literal["openai", "openai_batch", "local", "recorded"]
     replaces: Version | None = None
     deployed: Deployed | None = None
     base_url: str | None = None
@@ -156,27 +165,38 @@ class ModelVersion(Strict):
     settings: Settings = Settings()
     measures: Literal["model", "system"] = "model"
     price: Price | None = None
-    concurrency: int = Field(default=8, ge=1, le=1024)
+    concurrency: int = Field(default=8, ge=1, le=1024)  # over all workers
+    workers: int = Field(default=1, ge=1, le=64)  # processes; one saturates one core
     timeout_seconds: float = Field(default=120, gt=0)
     max_retries: int = Field(default=4, ge=0)
     requests_per_minute: float | None = Field(default=None, gt=0)  # shared by all runs of this home against the same endpoint
     tokens_per_minute: float | None = Field(default=None, gt=0)
     on_error: dict[str, Literal["retry", "fail", "stop"]] = {}  # reason code: another treatment than the usual
     budget: Budget = Budget()
+    batch: BatchApi = BatchApi()
     challenging: dict[str, ChallengingRates] = {}  # behaviour: figures from outside, for the baseline that the forecast is shown beside
     plan: Plan = Plan()
 
     @model_validator(mode="after")
     def provider_is_complete(self) -> Self:
-        if self.provider == "openai" and not (self.base_url and self.model):
-            raise ValueError("provider openai needs base_url and model")
-        if self.api == "responses" and self.provider != "openai":
-            raise ValueError(f"api responses is for provider openai, not {self.provider}")
-        if self.budget.max_usd is not None and self.provider == "openai" and self.price is None:
+        if self.is_remote and not (self.base_url and self.model):
+            raise ValueError(f"provider {self.provider} needs base_url and model")
+        if self.api == "responses" and not self.is_remote:
+            raise ValueError(f"api responses is for provider openai or openai_batch, not {self.provider}")
+        if self.workers > 1 and self.provider != "openai":
+            raise ValueError(f"workers: {self.workers} is for provider openai; {self.provider} has one")
+        if self.workers > self.concurrency:
+            raise ValueError(f"workers: {self.workers} is more than concurrency ({self.concurrency}), which they share")
+        if self.budget.max_usd is not None and self.is_remote and self.price is None:
             raise ValueError("budget.max_usd needs price: without it no cost is known")
         if self.replaces == self.version:
             raise ValueError(f'replaces itself ("{self.version}"); name the version in production whose log should be replayed')
         return self
+
+    @property
+    def is_remote(self) -> bool:
+        """Asked over HTTP, and possibly paid."""
+        return self.provider in ("openai", "openai_batch")
 
 
 class Models(Strict):

@@ -62,7 +62,11 @@ class Coverage:
 def frozen(home: Home, release: str, grader_hashes: Mapping[str, str], estimator_version: str) -> dict[str, Any]:
     """What a record fixes for `release`: behaviours with their grader hashes and gate rules, both versions, sampling plan, estimator, rules. No secret is in it."""
     candidate, replaced = home.release(release)
-    hidden = {"plan", "api_key_env", "price", "concurrency", "timeout_seconds", "max_retries", "deployed", "replaces"}
+    # How fast and how dear answers are obtained decides no rate; a raised budget must not void a registration.
+    hidden = {
+        "plan", "api_key_env", "price", "concurrency", "workers", "timeout_seconds", "max_retries", "requests_per_minute", "tokens_per_minute", "on_error", "budget", "batch",
+        "deployed", "replaces",
+    }  # fmt: skip
     return {
         "release": release,
         "replaces": replaced.version,

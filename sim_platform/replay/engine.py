@@ -291,7 +291,7 @@ class _Run:
     async def _wait_for_the_rate(self, request: Request) -> int:
         """Returns the tokens that were booked."""
         self._check_budget()
-        estimate = estimated_tokens(request) if self._limits.counts_tokens else 0
+        estimate = sum(estimated_tokens(request)) if self._limits.counts_tokens else 0
         wait = self._limits.reserve(estimate)
         while wait > 0 or (wait := self._limits.paused()) > 0:
             await self._sleep(wait + self._random.uniform(0, 0.05 * wait))

@@ -29,11 +29,20 @@ class Line:
     k: int
     arm: str | None
     response: object
+    hash_start: str = ""  # of the request that was answered, where the line says so
 
 
 def custom_id(request: Request) -> str:
-    """Names a request in files that leave the platform: arm, prefix and repeat."""
-    return f"{request.arm}.{request.prefix_id}.{request.k}"
+    """Names a request in files that leave the platform: arm, prefix, repeat, and the start of the request's hash, so that an answer to other settings is not taken for this one's."""
+    return f"{request.arm}.{request.prefix_id}.{request.k}.{request.request_hash[:16]}"
+
+
+def named_by(custom_id: object) -> tuple[str, str, int, str] | None:
+    """Arm, prefix id, repeat and start of the hash ("" where there is none) of a `custom_id`; None when it is none of ours."""
+    parts = custom_id.split(".") if isinstance(custom_id, str) else []
+    if len(parts) not in (3, 4) or not (parts[2].isascii() and parts[2].isdecimal()):
+        return None
+    return parts[0], parts[1], int(parts[2]), parts[3] if len(parts) == 4 else ""
 
 
 def read_completions(path: Path) -> Iterator[Line | tuple[int, str]]:
@@ -90,14 +99,14 @@ def _line(number: int, text: str) -> Line | tuple[int, str]:
 
 
 def _named(number: int, row: Mapping[str, Any], response: object) -> Line | tuple[int, str]:
-    arm, prefix_id, k = None, row.get("prefix_id", row.get("id")), row.get("k", 0)
-    if isinstance(row.get("custom_id"), str) and len(parts := row["custom_id"].split(".")) == 3:
-        arm, prefix_id, k = parts[0], parts[1], int(parts[2]) if parts[2].isdecimal() else None
+    arm, prefix_id, k, hash_start = None, row.get("prefix_id", row.get("id")), row.get("k", 0), ""
+    if found := named_by(row.get("custom_id")):
+        arm, prefix_id, k, hash_start = found
     if not isinstance(prefix_id, str) or isinstance(k, bool) or not isinstance(k, int):
         return number, "no_id"
     if response is None:
         return number, "no_completion"
-    return Line(number, prefix_id, k, arm, response)
+    return Line(number, prefix_id, k, arm, response, hash_start)
 
 
 def _inspect_log(text: str) -> list[Line | tuple[int, str]] | None:

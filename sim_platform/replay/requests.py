@@ -33,7 +33,7 @@ def build_request(model: ModelVersion, *, arm: Arm, prefix_id: str, k: int, pref
     just removes them). Settings that are not set are not sent. A `seed` in the settings gives every prefix and repeat a seed of its own, the same in every arm and
     release: one seed for all would share its luck between prefixes, and the intervals, which take outcomes as independent, would be too narrow.
 
-    `request_hash` covers everything that decides the response and no secret: provider, base_url, body, where a draw is random and unseeded also prefix
+    `request_hash` covers everything that decides the response and no secret: provider (a batch asks what `openai` asks: one hash), base_url, body, where a draw is random and unseeded also prefix
     and repeat (equal requests of two prefixes are two draws), and for recorded responses (which are looked up, not generated) version, turn key and prefix.
     """
     settings = model.settings.model_dump(exclude_none=True)
@@ -44,7 +44,7 @@ def build_request(model: ModelVersion, *, arm: Arm, prefix_id: str, k: int, pref
     body = {"model": name, "messages": _with_system_prompt(prefix, model.system_prompt), **settings}
     if model.api == "responses":
         body = _as_responses(body)
-    identity: dict[str, object] = {"provider": model.provider, "base_url": model.base_url, "body": body}
+    identity: dict[str, object] = {"provider": "openai" if model.is_remote else model.provider, "base_url": model.base_url, "body": body}
     if model.api != "chat_completions":
         identity["api"] = model.api
     if "seed" not in body and is_random:
@@ -81,11 +81,11 @@ def _items(message: Message) -> list[dict[str, Any]]:
     return [*([{"role": message["role"], "content": content or ""}] if content or not calls else []), *calls]
 
 
-def estimated_tokens(request: Request) -> int:
-    """Tokens that a request may use, for rates and plans: a quarter of its characters, and the most that it may answer with where that is set."""
+def estimated_tokens(request: Request, unlimited: int = 0) -> tuple[int, int]:
+    """Tokens of prompt and answer that a request may use, for rates and plans: a quarter of its characters, and the most that it may answer with (`unlimited` where that is not set)."""
     body = request.body
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens") or 0
-    return len(canonical_json(body.get("messages") or body.get("input"))) // 4 + int(limit)
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens") or unlimited
+    return len(canonical_json(body.get("messages") or body.get("input"))) // 4, int(limit)
 
 
 def _with_system_prompt(prefix: list[Message], system_prompt: str) -> list[Message]:

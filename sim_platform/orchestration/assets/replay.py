@@ -10,21 +10,13 @@ from sim_platform.contracts.outcomes import Arm
 from sim_platform.contracts.tables import CandidateCompletions, StratifiedSample
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
+from sim_platform.orchestration.pending_requests import replayed_arms
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.replay_flow import ArmSummary, replay_arm
 from sim_platform.orchestration.resources import Deployment
-from sim_platform.registry.home import ModelVersion
 from sim_platform.warehouse.gates import EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM
-
-
-def replayed_arms(candidate: ModelVersion, replaced: ModelVersion) -> list[tuple[Arm, ModelVersion]]:
-    """The arms that are replayed and who answers: control only where the replaced version can regenerate (its log alone is the recorded arm)."""
-    arms: list[tuple[Arm, ModelVersion]] = [("candidate", candidate)]
-    if "control" in candidate.plan.arms and replaced.provider != "recorded":
-        arms.append(("control", replaced))
-    return arms
 
 
 @dg.asset(

@@ -20,7 +20,7 @@ def build_provider(model: ModelVersion, recorded: Mapping[str, Sequence[Recorded
         BadInputError: a key's variable is missing, or the embedded model is not installed.
     """
     match model.provider:
-        case "openai":
+        case "openai" | "openai_batch":  # what a batch leaves unanswered, and judges, are asked one by one
             return OpenAIProvider(model, limits)
         case "local":
             return LocalProvider(model)

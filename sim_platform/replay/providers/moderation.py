@@ -9,7 +9,7 @@ from sim_platform.contracts.messages import canonical_json
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.registry.home import ModelVersion
 from sim_platform.replay.limits import Limits
-from sim_platform.replay.providers.openai import OpenAIProvider, parsed
+from sim_platform.replay.providers.openai import OpenAIProvider, parsed, status_outcome
 from sim_platform.replay.requests import PATHS, Request
 
 
@@ -23,7 +23,7 @@ class ModerationProvider(OpenAIProvider):
     async def complete(self, request: Request) -> Outcome:
         status, headers, body, latency_s = await self._exchange(request)
         if status != 200:
-            return self._not_ok(request, status, headers, body, latency_s)
+            return status_outcome(self._model, request, status, headers, body, latency_s)
         return Outcome(
             request.arm, request.prefix_id, request.k, request.request_hash, "completed",
             text=canonical_json(parsed(body)), latency_s=latency_s, completed_at=datetime.now(UTC),

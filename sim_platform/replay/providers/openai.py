@@ -65,7 +65,7 @@ class OpenAIProvider:
     async def complete(self, request: Request) -> Outcome:
         status, headers, body, latency_s = await self._exchange(request)
         if status != 200:
-            return self._not_ok(request, status, headers, body, latency_s)
+            return status_outcome(self._model, request, status, headers, body, latency_s)
         payload = parsed(body)
         if self._limits is not None and (pause := exhausted_for(headers)):
             self._limits.pause(pause)
@@ -91,35 +91,41 @@ class OpenAIProvider:
         except (aiohttp.ClientError, OSError):
             raise Retryable("connection_error") from None
 
-    def _not_ok(self, request: Request, status: int, headers: Mapping[str, str], body: bytes, latency_s: float) -> Outcome:
-        error = _error_of(body)
-        code = f"{error.get('code')} {error.get('type')}"
-        if status == 400 and "content_filter" in code:
-            return Outcome(
-                request.arm, request.prefix_id, request.k, request.request_hash, "refused", reason="content_filter", finish_reason="content_filter",
-                latency_s=latency_s, completed_at=datetime.now(UTC), provider_request_id=headers.get("x-request-id"),
-            )  # fmt: skip
-        if status in (400, 422) and any(word in code for word in UNSUPPORTED):
-            named = [name for name in request.body if name == str(error.get("param")).partition(".")[0]]
-            raise StopRun(
-                f'{self._model.version}: {self.endpoint} does not take the setting {named[0] if named else "that it names"} for model "{self._model.model}". '
-                "Remove or change it in models.yaml (max_completion_tokens in place of max_tokens, for example), then run again."
-            )
-        if status in (401, 403, 404) or "insufficient_quota" in code:
-            key = f"the key in {self._model.api_key_env}" if self._model.api_key_env else "whether it needs a key (api_key_env)"
-            raise StopRun(
-                f'{self._model.version}: {self.endpoint} answered {status} to model "{self._model.model}". '
-                f"Check {key}, its quota, base_url and model in models.yaml; then run the same command again, it continues where this stopped."
-            )
-        if status in (400, 413, 422) and any(words in f"{code} {error.get('message')}".lower() for words in CONTEXT_WORDS):
-            raise PermanentFailure("context_length")
-        if status >= 500 or status in RETRYABLE:
-            raise Retryable(RETRYABLE.get(status, "server_error"), _retry_after(headers))
-        raise PermanentFailure(PERMANENT.get(status, f"http_{status}"))
-
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+def status_outcome(model: ModelVersion, request: Request, status: int, headers: Mapping[str, str], body: bytes, latency_s: float) -> Outcome:
+    """What an answer with another status than 200 means for its request: an outcome where the provider's filter refused it, else an exception.
+
+    Raises:
+        Retryable, PermanentFailure, StopRun: with a reason code, or the host and what to check; never the body.
+    """
+    error = _error_of(body)
+    code = f"{error.get('code')} {error.get('type')}"
+    if status == 400 and "content_filter" in code:
+        return Outcome(
+            request.arm, request.prefix_id, request.k, request.request_hash, "refused", reason="content_filter", finish_reason="content_filter",
+            latency_s=latency_s, completed_at=datetime.now(UTC), provider_request_id=headers.get("x-request-id"),
+        )  # fmt: skip
+    if status in (400, 422) and any(word in code for word in UNSUPPORTED):
+        named = [name for name in request.body if name == str(error.get("param")).partition(".")[0]]
+        raise StopRun(
+            f'{model.version}: {host_of(model)} does not take the setting {named[0] if named else "that it names"} for model "{model.model}". '
+            "Remove or change it in models.yaml (max_completion_tokens in place of max_tokens, for example), then run again."
+        )
+    if status in (401, 403, 404) or "insufficient_quota" in code:
+        key = f"the key in {model.api_key_env}" if model.api_key_env else "whether it needs a key (api_key_env)"
+        raise StopRun(
+            f'{model.version}: {host_of(model)} answered {status} to model "{model.model}". '
+            f"Check {key}, its quota, base_url and model in models.yaml; then run the same command again, it continues where this stopped."
+        )
+    if status in (400, 413, 422) and any(words in f"{code} {error.get('message')}".lower() for words in CONTEXT_WORDS):
+        raise PermanentFailure("context_length")
+    if status >= 500 or status in RETRYABLE:
+        raise Retryable(RETRYABLE.get(status, "server_error"), _retry_after(headers))
+    raise PermanentFailure(PERMANENT.get(status, f"http_{status}"))
 
 
 async def _read(response: "aiohttp.ClientResponse") -> bytes:
@@ -154,10 +160,17 @@ def _error_of(body: bytes) -> dict[str, Any]:
 
 
 def openai_client(model: ModelVersion) -> "openai.AsyncOpenAI":
-    """The package's client of a version: authentication, files and batches. Its own retries are off."""
+    """The package's client of a version, for authentication and errors. Its own retries are off."""
     import openai  # noqa: PLC0415 - heavy
 
     return openai.AsyncOpenAI(api_key=_api_key(model), base_url=model.base_url, max_retries=0, timeout=model.timeout_seconds)
+
+
+def blocking_client(model: ModelVersion) -> "openai.OpenAI":
+    """The same for files and batches, which are few and large."""
+    import openai  # noqa: PLC0415 - heavy
+
+    return openai.OpenAI(api_key=_api_key(model), base_url=model.base_url, max_retries=0, timeout=model.timeout_seconds)
 
 
 def host_of(model: ModelVersion) -> str:
