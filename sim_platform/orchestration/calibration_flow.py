@@ -307,6 +307,8 @@ def four_rates(cell: pl.DataFrame) -> dict[str, object]:
         refused["ppi"] = refused.get("verified") or str(blind)
     elif min(effective_errors, wrong.height) < LEAST_ERRORS:
         refused["ppi"] = f"{wrong.height} grader errors among the labels, {effective_errors:.1f} after weighting; below {LEAST_ERRORS} its interval is over-optimistic"
+    elif (missed := judge.effective_errors(wrong.filter(~pl.col("label"))["v"].to_numpy())) < LEAST_ERRORS:  # false flags alone say little about what was missed
+        refused["ppi"] = f"{missed:.1f} missed occurrences among the labels, after weighting; below {LEAST_ERRORS} its interval is over-optimistic"
     else:
         powered = _powered(graded, known)
         row |= {"ppi": float(powered.estimate), "ppi_low": float(powered.low), "ppi_high": float(powered.high)}
