@@ -121,6 +121,9 @@ def bring_in(home: Home, warehouse: DuckDBFile, release: str, arm: LiveArm, mode
     Raises:
         StopRun: the provider refused a batch as a whole, or cannot be asked.
     """
+    for batch in folder.batches("ended"):
+        if folder.has_texts(batch):
+            _clear(folder, endpoint, batch)
     for batch in folder.batches("written"):
         _found_again(folder, endpoint, batch)
     for batch in folder.batches("submitted"):
@@ -140,9 +143,14 @@ def bring_in(home: Home, warehouse: DuckDBFile, release: str, arm: LiveArm, mode
             endpoint.download(file_id, path)
         store_completions(home, warehouse, release, arm, chain.from_iterable(answered_lines(path) for _, path in files), batch_outcomes(model))
         folder.save(replace(batch, state="ended"))  # a crash before this line stores the same answers once more, to the same rows
-        folder.clear_texts(batch)
-        for file_id in batch.remote_files:
-            endpoint.remove(file_id)
+        _clear(folder, endpoint, batch)
+
+
+def _clear(folder: BatchFolder, endpoint: BatchEndpoint, batch: Batch) -> None:
+    """Removes the texts of an ended batch, there before here: what is still here shows that a crash came in between."""
+    for file_id in batch.remote_files:
+        endpoint.remove(file_id)
+    folder.clear_texts(batch)
 
 
 def _hand_over(requests: Iterable[Request], folder: BatchFolder, endpoint: BatchEndpoint, model: ModelVersion, budgets: Sequence[Budget]) -> tuple[int, str | None]:
@@ -184,9 +192,12 @@ def _hand_over(requests: Iterable[Request], folder: BatchFolder, endpoint: Batch
 
 def _found_again(folder: BatchFolder, endpoint: BatchEndpoint, batch: Batch) -> bool:
     """Whether the provider has a batch of which nobody knows: then it is remembered, else dropped, and its requests are pending again."""
+    # A clock that was set back, or forward, changes how long is waited, but never makes it longer than a fresh hand-over would be waited for.
+    left = batch.written_at + SETTLE_SECONDS - time.time()
+    deadline = time.monotonic() + max(0.0, min(left, SETTLE_SECONDS))
     while (batch_id := endpoint.find(batch.key)) is None:
-        left = batch.written_at + SETTLE_SECONDS - time.time()
-        if not 0 < left <= SETTLE_SECONDS:  # longer: the clock was set back
+        left = deadline - time.monotonic()
+        if left <= 0:
             for file_id in batch.remote_files:
                 endpoint.remove(file_id)
             folder.drop(batch)

@@ -84,6 +84,10 @@ class BatchFolder:
     def output(self, batch: Batch, number: int) -> Path:
         return self.path / f"{batch.key}.output{number}.jsonl"
 
+    def has_texts(self, batch: Batch) -> bool:
+        """Whether anything of what was asked or answered is still here."""
+        return any(self.path.glob(f"{batch.key}.*.jsonl"))
+
     def clear_texts(self, batch: Batch) -> None:
         """Removes input and output; the names of its requests stay, so that nobody asks for them twice."""
         for file in (self.input(batch), *self.path.glob(f"{batch.key}.output*.jsonl")):

@@ -2,8 +2,8 @@
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def test_a_client_killed_around_the_submission_neither_submits_twice_nor_loses_a
     client = multiprocessing.get_context("spawn").Process(target=_child, args=(home.path,))
 
     def kill() -> bool:
-        os.kill(client.pid or 0, 9)
+        client.kill()
         return False
 
     setattr(server, moment, kill)
@@ -216,3 +216,40 @@ def test_files_of_batches_hold_no_key_and_are_the_owners_alone(server: BatchServ
     files = [f for f in (home.path / "batches").rglob("*") if f.is_file()]
     assert all(f.stat().st_mode & 0o077 == 0 and b"sk-very-secret" not in f.read_bytes() for f in files)
     assert json.loads(next(f for f in files if f.suffix == ".json").read_text())["state"] == "submitted"
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_batch_be_handed_over_twice(server: BatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider's list shows the batch a little later; the batch seems to have been written an hour from now."""
+    home, warehouse = sampled_home(tmp_path, TEXTS, **asked_in_batches(server))
+    with pytest.raises(BatchesOut):
+        go(home, warehouse)
+    with BatchFolder(batch_folder(home, "v2", "candidate")) as folder:
+        (batch,) = folder.batches()
+        folder.save(replace(batch, state="written", batch_id=None, written_at=batch.written_at + 3600))
+    monkeypatch.setattr(batch_flow, "SETTLE_SECONDS", 1.0)
+    real, asked = batch_flow.BatchEndpoint.find, list[str]()
+
+    def late(endpoint: batch_flow.BatchEndpoint, key: str) -> str | None:
+        asked.append(key)
+        return None if len(asked) == 1 else real(endpoint, key)
+
+    monkeypatch.setattr(batch_flow.BatchEndpoint, "find", late)
+    with pytest.raises(BatchesOut):
+        go(home, warehouse)
+    assert (len(server.batches), len(asked)) == (1, 2)
+
+
+def test_texts_that_a_crash_left_behind_are_removed_here_and_there_by_the_next_run(server: BatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, warehouse = sampled_home(tmp_path, TEXTS, **asked_in_batches(server))
+    with pytest.raises(BatchesOut):
+        go(home, warehouse)
+    server.finish()
+    with monkeypatch.context() as crash:
+        crash.setattr(batch_flow, "_clear", lambda *_: None)
+        poll(home, "v2")
+    texts = list((home.path / "batches").rglob("*.jsonl"))
+    assert texts
+    assert server.deleted == []
+    go(home, warehouse)
+    assert not any(file.exists() for file in texts)
+    assert len(server.deleted) == 2

@@ -4,8 +4,6 @@ Belongs here: that API, and its faults. Does not: anything a real model does.
 """
 
 import json
-import os
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -38,13 +36,6 @@ class BatchServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-    def kill_the_client(self, pid: int) -> Callable[[], bool]:
-        def kill() -> bool:
-            os.kill(pid, signal.SIGKILL)
-            return False
-
-        return kill
 
     def finish(self, status: str = "completed", answer: Callable[[int, dict[str, Any]], dict[str, Any] | None] | None = None, errors: list[str] | None = None) -> None:
         """Ends every batch that is in progress: `answer` gives a line's response (or error), None for a line that expired."""
