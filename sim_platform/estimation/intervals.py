@@ -117,7 +117,8 @@ def weighted(
         method: fay-feuer for gates, fay-kim (its mid-P form) for display.
         conf: two-sided confidence in (0, 1).
         clusters: label of the primary sampling unit (user, conversation) per cell, shape (cells,); None: cells are independent.
-        w_max: largest weight over all sampled cells, also those that are not passed because they had no event; default max(weights).
+        w_max: largest weight over all sampled cells, also those that are not passed because they had no event; default max(weights). A smaller
+            one (the mean gives the mean-weight interval) narrows the upper limit, which then no longer guarantees its coverage.
 
     Returns:
         Interval with shape (...); low is 0.0 when no event was seen, high may pass 1 at very small n.
