@@ -66,12 +66,14 @@ def main() -> None:
         some.append(everything[len(some)])
     presidio = kb_per_s(stock_presidio(), some)
     detector = stack_detector()
+    assert detector._models is not None
+    nlp, rampart = detector._models
     figures: dict[str, float] = {
         "n_texts": len(some),
         "kb": sum(len(t.encode()) for t in some) / 1024,
         "rules_kb_per_s": kb_per_s(lambda given: [rules.find(t) for t in given], everything),
-        "rampart_kb_per_s": kb_per_s(lambda given: [detector._rampart.read(t, 0.03) for t in given], some),
-        "spacy_kb_per_s": kb_per_s(lambda given: list(detector._nlp.pipe(given, batch_size=32)), some),
+        "rampart_kb_per_s": kb_per_s(lambda given: [rampart.read(t, 0.03) for t in given], some),
+        "spacy_kb_per_s": kb_per_s(lambda given: list(nlp.pipe(given, batch_size=32)), some),
         "stack_kb_per_s": kb_per_s(detector.detect, some),
         "stock_presidio_kb_per_s": presidio,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -1,6 +1,6 @@
-"""`sim-platform deid`: try de-identification on texts, and measure it on labelled ones. Local; nothing is stored.
+"""`sim-platform deid`: try de-identification on texts, and measure it on labelled ones. Also its effect on rates, and the key of accounts.
 
-Belongs here: the commands. Does not: detection and its measure (deidentification).
+Belongs here: the commands. Does not: detection and its measure (deidentification), the work on a home (orchestration).
 """
 
 import json
@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table as RichTable
 
 from sim_platform.contracts.errors import BadInputError
-from sim_platform.terminal import Json, exit_codes, print_json
+from sim_platform.registry.home import home_path, load_home
+from sim_platform.terminal import Json, exit_codes, print_json, show
 
-app = typer.Typer(help="Try de-identification on a text, and measure it on labelled ones. Local; nothing is stored.", no_args_is_help=True)
-PolicyOption = Annotated[str, typer.Option("--policy", help="strict or balanced.")]
+app = typer.Typer(
+    help="Try de-identification on a text, measure it on labelled ones and on rates, change the key of accounts. Local: nothing leaves this machine.",
+    no_args_is_help=True,
+)
+PolicyOption = Annotated[str, typer.Option("--policy", help="strict, balanced, or a YAML file of your own.")]
 
 
 @app.command()
@@ -69,6 +74,46 @@ def benign(
 
     with exit_codes():
         _show(measure(_texts(_read(file)), stack_detector(policy)) | {"policy": policy}, as_json)
+
+
+@app.command()
+def effect(
+    model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Conversations to grade.")] = 1_000,
+    as_json: Json = False,
+) -> None:
+    """Grade recorded responses as they stand in the log and as they stand in the corpus, and show each behaviour's shift. Raw text stays in memory, only numbers are shown.
+
+    Graders that are asked (judge, moderation) are left out: raw text goes to nobody. Every run stores the same for its release in deidentification_effect.
+    """
+    from sim_platform.orchestration.deid_effect_flow import measure_effect  # noqa: PLC0415 - imports dagster
+    from sim_platform.orchestration.resources import Deployment  # noqa: PLC0415 - imports dagster
+
+    with exit_codes():
+        home = load_home(home_path())
+        deployment = Deployment(home_dir=str(home.path))
+        rows = measure_effect(home, deployment.vault(), deployment.warehouse(), model_version, sample).to_dicts()
+        if as_json:
+            print_json(rows)
+            return
+        names = ("behavior", "n", "rate_raw", "rate_deidentified", "shift", "shift_low", "shift_high", "n_appeared", "n_vanished", "p")
+        table = RichTable(*names, title=f"{model_version}: recorded responses before and after de-identification")
+        for row in rows:
+            table.add_row(*(f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in names))
+        show(table)
+
+
+@app.command()
+def rotate_key(as_json: Json = False) -> None:
+    """Hash every account key of the home anew under a new key. End its runs first. Samples, answers and tombstones stay; an interrupted rotation is finished by the same command."""
+    from sim_platform.orchestration.resources import Deployment  # noqa: PLC0415 - imports dagster
+    from sim_platform.orchestration.vault import rotate_account_key  # noqa: PLC0415 - imports dagster
+
+    with exit_codes():
+        home = load_home(home_path())
+        deployment = Deployment(home_dir=str(home.path))
+        accounts = rotate_account_key(deployment.vault(), deployment.warehouse())
+        print_json({"accounts": accounts}) if as_json else typer.echo(f"hashed anew: {accounts} accounts")
 
 
 def _read(file: str) -> str:

@@ -82,7 +82,8 @@ class StackDetector:
         by_text = groupby(zip(chunks, self._recognised([chunk for _, _, chunk in chunks]), strict=True), key=lambda item: item[0][0])
         recognised = {i: [Span(start + s.start, start + s.end, s.type, s.score, s.source) for (_, start, _), spans in items for s in spans] for i, items in by_text}
         for i, (text, places) in enumerate(normalised):
-            kept = ((start, end, type) for start, end, type in rules.find(text) if type != "DATE" or self._policy.dates)
+            shaped = rules.find(text) if self._policy.rules else []
+            kept = ((start, end, type) for start, end, type in shaped if type != "DATE" or self._policy.dates)
             by_rule = (Span(*(_whole_address(text, start, end) if type == "ADDRESS" else (start, end)), type, 1.0, "rules") for start, end, type in kept)
             spans = {*recognised.get(i, []), *by_rule, *(span for found in added for span in found[i])}
             if places is not None:

@@ -1,7 +1,12 @@
 """Pools of common given and family names of many cultures, for surrogates. Every name is one ASCII word; the two pools are disjoint.
 
-Belongs here: the pools. Does not: choosing from them (surrogates). A change changes `surrogates.POLICY_VERSION`.
+Belongs here: the pools, and the detector of an audit that knows them alone. Does not: choosing from them (surrogates). A change changes `surrogates.POLICY_VERSION`.
 """
+
+import re
+from collections.abc import Sequence
+
+from sim_platform.deidentification.spans import Span
 
 _FIRST = """
 Aaliyah Aaron Abdul Abigail Adaeze Aditi Adriana Agnes Ahmad Aiko Aisha Akira Alberto Alejandra Alicia Amara Amelie Amina Amit Anders Andrea Andrei Anika
@@ -32,3 +37,21 @@ Schmidt Schneider Sharma Silva Singh Sorensen Suarez Suzuki Takahashi Tanaka Tei
 Yilmaz Zapata Zhang Zimmermann
 """
 LAST = tuple(_LAST.split())
+
+
+class PoolDetector:
+    """Common given names with a capitalised word behind them: a detector that has nothing in common with a model, for audits."""
+
+    version = "pools-1"
+
+    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
+        """See Detector."""
+        return [[Span(m.start(), m.end(), "PERSON", 0.5, "pools") for m in _NAME.finditer(text)] for text in texts]
+
+
+def pool_detector() -> PoolDetector:
+    """For a policy's detector of kind `python`."""
+    return PoolDetector()
+
+
+_NAME = re.compile(rf"\b(?:{'|'.join(FIRST)})[ ](?:[A-Z]\.?[ ])?[A-Z][a-z]{{2,20}}\b")

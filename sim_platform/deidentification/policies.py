@@ -14,6 +14,7 @@ from sim_platform.contracts.errors import BadInputError
 
 FOLDER = Path(__file__).parent / "policies"
 NAMES = ("strict", "balanced")
+AUDIT = "audit"  # the second look: nothing in common with the first but that it reads the same texts
 
 
 class _Strict(BaseModel):
@@ -54,6 +55,7 @@ class Policy(_Strict):
 
     name: str
     version: int
+    rules: bool = True  # by shape and label
     models: bool = True  # Rampart and spaCy; without them rules and plug-ins are all there is
     rampart: float = Field(gt=0, lt=1)  # Rampart masks from this probability on, by itself
     rampart_names: float = Field(gt=0, lt=1)  # the same for names, where false alarms come from
@@ -76,7 +78,7 @@ def load_policy(name: str, folder: Path = Path()) -> Policy:
     Raises:
         BadInputError: names the policies that there are, or file, key and what is wrong.
     """
-    if name in NAMES:
+    if name in (*NAMES, AUDIT):
         return Policy.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
     if not name.endswith((".yaml", ".yml")):
         raise BadInputError(f'policy: "{name}" does not exist (policies: {", ".join(NAMES)}, or a YAML file of your own)')

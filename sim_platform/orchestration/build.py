@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from sim_platform.orchestration.assets.deidentification import deidentified_corpus
+from sim_platform.orchestration.assets.deidentification import deidentification_does_not_look_like_behaviour, deidentification_effect, deidentified_corpus
 from sim_platform.orchestration.assets.estimation import rate_comparison, release_gate, release_report, release_summary, the_report_is_self_contained
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.forecasting import forecast_scorecard, rate_forecast, the_sample_looks_like_the_newest_traffic
@@ -25,7 +25,7 @@ from sim_platform.warehouse.sql_models import load_sql_models
 
 LOG_ASSETS = [consented_log_extract, deidentified_corpus]
 RELEASE_ASSETS = [
-    stratified_sample, production_scores, preregistration, candidate_completions, classifier_scores, calibration, rate_comparison, release_gate, rate_forecast, forecast_scorecard, release_report,
+    stratified_sample, deidentification_effect, production_scores, preregistration, candidate_completions, classifier_scores, calibration, rate_comparison, release_gate, rate_forecast, forecast_scorecard, release_report,
 ]  # fmt: skip
 
 
@@ -34,7 +34,13 @@ def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS
     models = load_sql_models(sql_models)
     return dg.Definitions(
         assets=[*LOG_ASSETS, *RELEASE_ASSETS, *build_sql_assets(models), release_summary],
-        asset_checks=[*build_checks(), *build_sql_checks(models), the_report_is_self_contained, the_sample_looks_like_the_newest_traffic],
+        asset_checks=[
+            *build_checks(),
+            *build_sql_checks(models),
+            the_report_is_self_contained,
+            deidentification_does_not_look_like_behaviour,
+            the_sample_looks_like_the_newest_traffic,
+        ],
         sensors=[model_versions_from_registry],
         resources={"deployment": Deployment(home_dir=str(home or home_path()))},
         executor=dg.in_process_executor,

@@ -11,6 +11,7 @@ from sim_platform.contracts.tables import (
     ClassifierScores,
     ConsentedLogExtract,
     ContractError,
+    DeidentificationEffect,
     DeidentifiedCorpus,
     ForecastScorecard,
     Preregistration,
@@ -24,9 +25,12 @@ from sim_platform.contracts.tables import (
     table_name,
     validated,
 )
+from sim_platform.deidentification.deidentify import keyed_hash
+from sim_platform.orchestration.known_accounts import known_of, known_values_are_absent
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
+from sim_platform.orchestration.vault import vault_key
 from sim_platform.warehouse import gates
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Gate, GateResult
 
@@ -34,6 +38,7 @@ RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     StratifiedSample: (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN),
     CandidateCompletions: (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,),
     ClassifierScores: (gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,),
+    DeidentificationEffect: (),
     ProductionScores: (),
     Calibration: (),
     Preregistration: (),
@@ -49,9 +54,14 @@ LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
         gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT,
         gates.NO_FORGOTTEN_USER_SURVIVES,
         gates.CANARIES_ARE_MASKED,
+        gates.DEIDENTIFICATION_IS_DETERMINISTIC,
+        gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING,
+        gates.A_SECOND_DETECTOR_FINDS_LITTLE,
+        gates.EVERY_STRATUM_HAS_ENOUGH_USERS,
         gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     ),
 }
+WARNINGS = (gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING, gates.A_SECOND_DETECTOR_FINDS_LITTLE)
 ROWS_VALIDATED = 100_000  # rows read together when a stored table is held against its contract
 
 
@@ -61,7 +71,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
     checks += [gate_check(table_name(table), gate, partitioned=True) for table, many in RELEASE_GATES.items() for gate in many]
     checks += [_contract_check(table, partitioned=False) for table in LOG_GATES]
     checks += [_contract_check(table, partitioned=True) for table in RELEASE_GATES]
-    return checks
+    return [*checks, no_known_value_of_an_account_is_left]
 
 
 def gate_check(asset: str, gate: Gate, *, partitioned: bool) -> dg.AssetChecksDefinition:
@@ -70,9 +80,20 @@ def gate_check(asset: str, gate: Gate, *, partitioned: bool) -> dg.AssetChecksDe
     @dg.asset_check(asset=asset, name=gate.name, description=gate.description, partitions_def=MODEL_VERSIONS if partitioned else None)
     @guarded
     def check(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
-        return _result(gate.check(deployment.warehouse().query, context.partition_key if partitioned else None))
+        return _result(gate.check(deployment.warehouse().query, context.partition_key if partitioned else None), warns=gate in WARNINGS)
 
     return check
+
+
+@dg.asset_check(
+    asset="deidentified_corpus",
+    description="The join on what is stored: no conversation holds a value that is known about its account (accounts file, metadata, account id).",
+)
+@guarded
+def no_known_value_of_an_account_is_left(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    vault = deployment.vault()
+    secret = vault_key(vault)
+    return _result(known_values_are_absent(vault, deployment.warehouse(), known_of(deployment.home(), vault), lambda c: keyed_hash(secret, "conversation", c)))
 
 
 def _contract_check(table: type[Table], *, partitioned: bool) -> dg.AssetChecksDefinition:
@@ -107,5 +128,6 @@ def contract_holds(file: DuckDBFile, table: type[Table], model_version: str | No
     return GateResult(repeated == 0, {"n_bad": repeated, "n_rows": n})
 
 
-def _result(result: GateResult) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=result.passed, metadata={name: value for name, value in result.facts.items() if value is not None})
+def _result(result: GateResult, *, warns: bool = False) -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(passed=result.passed, severity=severity, metadata={name: value for name, value in result.facts.items() if value is not None})

@@ -2,21 +2,22 @@
 
 Belongs here: which conversations are pending, the commit of one batch, what leaves with a conversation. Does not: detection or surrogates (deidentification).
 
-A batch is committed as soon as it is done, so a killed run resumes where it was.
+Batches are made here or in worker processes (deidentification_batch) and committed here as soon as they are done, so a killed run resumes where it was.
 """
 
-import json
-import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
+from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import (
     Calibration,
     Canaries,
     CandidateCompletions,
     ClassifierScores,
+    DeidAudits,
     DeidentifiedCorpus,
     Erasures,
     ExtractionAccounting,
@@ -29,27 +30,31 @@ from sim_platform.contracts.tables import (
     RateForecast,
     ReleaseGate,
     StratifiedSample,
+    Table,
     frame,
     table_name,
 )
-from sim_platform.deidentification import canaries
-from sim_platform.deidentification.deidentify import Keys, deid_version, deidentify, keyed_hash
-from sim_platform.deidentification.leaks import reserved_range_leaks
+from sim_platform.deidentification.deidentify import content_of, deid_version, keyed_hash
 from sim_platform.deidentification.spans import Detector
-from sim_platform.orchestration.vault import vault_key
+from sim_platform.orchestration.deidentification_batch import Batch, Bench, Done, all_done
+from sim_platform.orchestration.k_anonymity import suppress_rare_strata
+from sim_platform.orchestration.known_accounts import KnownOf, known_of, load_accounts
+from sim_platform.orchestration.vault import epoch_of, keys_for_a_run, vault_key
+from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 from sim_platform.warehouse.gates import (
     CANARIES_ARE_MASKED,
+    DEIDENTIFICATION_IS_DETERMINISTIC,
     EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
     LIVING_PREFIXES,
     NO_FORGOTTEN_USER_SURVIVES,
+    QUARANTINE_STAYS_BELOW_TWO_PERCENT,
 )
 
 PAGE = 10_000  # conversation ids looked at together
 BATCH = 512  # conversations de-identified and committed together
 SHADOWS = 300  # conversations of a whole extract that are copied in memory and get canaries
-CANARIES_PER_SHADOW = 10
 
 
 @dataclass(frozen=True)
@@ -65,60 +70,87 @@ class DeidentificationSummary:
     releases_to_run_again: list[str]
 
 
-def deidentify_extract(vault: DuckDBFile, warehouse: DuckDBFile, detector: Detector, *, advance: Callable[[int], None]) -> DeidentificationSummary:
-    """Walks the extract in pages, commits per batch, and ends in one transaction that accounts for every conversation."""
-    keys = Keys(run=secrets.token_bytes(32), vault=vault_key(vault))
+def deidentify_extract(
+    home: Home, vault: DuckDBFile, warehouse: DuckDBFile, detector: Detector, second: Callable[[], Detector], *, advance: Callable[[int], None]
+) -> DeidentificationSummary:
+    """Walks the extract in pages, commits per batch, and ends by accounting for every conversation and suppressing rare strata.
+
+    Args:
+        detector: of this process; with `workers` above 1 each worker builds its own from the policy.
+        second: makes the detector of the second look, when it is needed.
+
+    Raises:
+        GateError: a canary survived, the second look found other bytes, or more than 2 % are in quarantine: then what is done stays stored, and no release can be sampled.
+    """
+    settings = home.sources.deidentification
+    load_accounts(home, vault)
+    keys, known = keys_for_a_run(vault), known_of(home, vault)
     version = deid_version(detector)
-    current: list[pl.Series] = []
-    done = already = quarantined = 0
     extracted = int(vault.query("select count(*) as n from consented_log_extract")["n"][0])
-    for page in _pages(vault, keys.vault):
-        current.append(page["conversation_key"])
-        pending = page.join(_finished(warehouse, page, version), on=["conversation_key", "content_key"], how="anti")
-        already += len(page) - len(pending)
-        advance(len(page) - len(pending))
-        for batch in pending.iter_slices(BATCH):
-            rows = vault.query("select * from consented_log_extract where conversation_id in (select unnest($ids))", {"ids": batch["conversation_id"].to_list()})
-            result = deidentify(rows, detector, keys)
-            corpus, leaking = _without_leaks(result.corpus)
-            refused = pl.concat([result.quarantined, leaking])
-            counted = _canaries(rows, detector, keys, share=min(1.0, SHADOWS / extracted))
-            with warehouse.transaction() as tx:
-                tx.ensure(DeidentifiedCorpus, QuarantinedRows, Canaries)
-                touched = {"keys": [*corpus["conversation_key"], *refused["conversation_key"]]}
-                tx.execute("delete from deidentified_corpus where conversation_key in (select unnest($keys))", touched)
-                tx.execute("delete from quarantined_rows where conversation_key in (select unnest($keys))", touched)
-                tx.append(DeidentifiedCorpus, corpus)
-                tx.append(QuarantinedRows, _quarantine(refused, version))
-                _add_canaries(tx, counted, version)
-                tx.pass_gates([CANARIES_ARE_MASKED])
-            done += len(corpus)
-            quarantined += len(refused)
-            advance(len(batch))
+    current: list[pl.Series] = []
+    counts = Counter[str]()
+
+    def pending() -> Iterator[Batch]:
+        for page in _pages(vault, keys.vault, known):
+            current.append(page["conversation_key"])
+            todo = page.join(_finished(warehouse, page, version), on=["conversation_key", "content_key"], how="anti")
+            counts["already"] += len(page) - len(todo)
+            advance(len(page) - len(todo))
+            for slice in todo.iter_slices(BATCH):
+                rows = vault.query("select * from consented_log_extract where conversation_id in (select unnest($ids))", {"ids": slice["conversation_id"].to_list()})
+                yield Batch(rows, tuple(known(rows)), min(1.0, SHADOWS / extracted), settings.audit_share)
+
+    for done in all_done(pending(), Bench(detector, second, keys), settings, home.path):
+        _commit(warehouse, done, version, epoch=len(keys.accounts))
+        counts["done"] += len(done.corpus)
+        counts["quarantined"] += len(done.refused)
+        advance(len(done.corpus) + len(done.refused))
     removed, to_run_again = take_out_removed(warehouse, pl.concat(current) if current else pl.Series("conversation_key", [], pl.String))
-    return DeidentificationSummary(version, done, already, quarantined, removed, to_run_again)
+    suppress_rare_strata(home, vault, warehouse)
+    with warehouse.transaction() as tx:
+        tx.pass_gates([QUARANTINE_STAYS_BELOW_TWO_PERCENT])
+    return DeidentificationSummary(version, counts["done"], counts["already"], counts["quarantined"], removed, to_run_again)
+
+
+def _commit(warehouse: DuckDBFile, done: Done, version: str, epoch: int) -> None:
+    with warehouse.transaction() as tx:
+        if epoch_of(tx) != epoch:
+            raise SimPlatformError(
+                "the account key was rotated while conversations were being de-identified; nothing of this batch was written. Run the same command again."
+            )
+        tx.ensure(DeidentifiedCorpus, QuarantinedRows, Canaries, DeidAudits)
+        touched = {"keys": [*done.corpus["conversation_key"], *done.refused["conversation_key"]]}
+        tx.execute("delete from deidentified_corpus where conversation_key in (select unnest($keys))", touched)
+        tx.execute("delete from quarantined_rows where conversation_key in (select unnest($keys))", touched)
+        tx.append(DeidentifiedCorpus, done.corpus)
+        tx.append(QuarantinedRows, _quarantine(done.refused, version))
+        _add(tx, Canaries, done.canaries, version)
+        _add(tx, DeidAudits, done.audits, version)
+        tx.pass_gates([CANARIES_ARE_MASKED, DEIDENTIFICATION_IS_DETERMINISTIC])
 
 
 def extracted_keys(vault: DuckDBFile) -> pl.Series:
     """Keyed hashes of all extracted conversations."""
-    pages = [page["conversation_key"] for page in _pages(vault, vault_key(vault))]
+    pages = [page["conversation_key"] for page in _pages(vault, vault_key(vault), lambda rows: [()] * len(rows))]
     return pl.concat(pages) if pages else pl.Series("conversation_key", [], pl.String)
 
 
-def _pages(vault: DuckDBFile, key: bytes) -> Iterator[pl.DataFrame]:
-    """Ids of the extract with their keyed hashes, in order of id, a page at a time."""
+def _pages(vault: DuckDBFile, key: bytes, known: KnownOf) -> Iterator[pl.DataFrame]:
+    """Ids of the extract with their keyed hashes, in order of id, a page at a time. The content's hash covers what is known about the account."""
     last = ""
     while True:
         page = vault.query(
-            "select conversation_id, content_hash from consented_log_extract where conversation_id > $last order by conversation_id limit $n",
+            "select conversation_id, content_hash, user_id, metadata from consented_log_extract where conversation_id > $last order by conversation_id limit $n",
             {"last": last, "n": PAGE},
         )
         if not len(page):
             return
         last = page["conversation_id"][-1]
-        yield page.with_columns(
+        contents = [content_of(c, k) for c, k in zip(page["content_hash"], known(page), strict=True)]
+        yield page.select(
+            "conversation_id",
             conversation_key=pl.Series([keyed_hash(key, "conversation", c) for c in page["conversation_id"]], dtype=pl.String),
-            content_key=pl.Series([keyed_hash(key, "content", c) for c in page["content_hash"]], dtype=pl.String),
+            content_key=pl.Series([keyed_hash(key, "content", c) for c in contents], dtype=pl.String),
         )
 
 
@@ -135,34 +167,13 @@ def _finished(warehouse: DuckDBFile, page: pl.DataFrame, version: str) -> pl.Dat
         )
 
 
-def _without_leaks(corpus: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The gate on every batch: a structured identifier outside the reserved ranges sends its conversation to quarantine."""
-    reasons = [next(iter(reserved_range_leaks([row["messages"], row["metadata"], row["labels"]])), None) for row in corpus.iter_rows(named=True)]
-    marked = corpus.with_columns(reason=pl.Series([f"leak:{r}" if r else None for r in reasons], dtype=pl.String))
-    return marked.filter(pl.col("reason").is_null()).drop("reason"), marked.filter(pl.col("reason").is_not_null()).select("conversation_key", "reason")
-
-
-def _canaries(rows: pl.DataFrame, detector: Detector, keys: Keys, share: float) -> pl.DataFrame:
-    """Shadow copies of a share of the rows, de-identified like everything and thrown away: canaries planted and survived, by type."""
-    seeds = {row["conversation_id"]: int(keyed_hash(keys.vault, "shadow", row["content_hash"])[:12], 16) for row in rows.iter_rows(named=True)}
-    drawn = [row for row in rows.to_dicts() if seeds[row["conversation_id"]] / 16**12 < share]
-    shadows = {row["conversation_id"]: shadow for row in drawn if (shadow := canaries.planted(row, CANARIES_PER_SHADOW, seeds[row["conversation_id"]]))}
-    result = deidentify(pl.DataFrame([shadow for shadow, _ in shadows.values()], schema=rows.schema), detector, keys)
-    texts = {row["conversation_key"]: row["messages"] for row in result.corpus.iter_rows(named=True)}
-    counts: list[dict[str, object]] = []
-    for conversation_id, (_, inside) in shadows.items():
-        if messages := texts.get(keyed_hash(keys.vault, "conversation", conversation_id)):
-            found = canaries.survivors(inside, "\n".join(str(m.get("content")) for m in json.loads(messages)))
-            counts += [{"type": canary.type, "planted": 1, "survived": 0} for canary in inside]
-            counts += [{"type": kind, "planted": 0, "survived": n} for kind, n in found.items()]
-    schema = {"type": pl.String, "planted": pl.Int64, "survived": pl.Int64}
-    return pl.DataFrame(counts, schema=schema).group_by("type").agg(pl.col("planted", "survived").sum())
-
-
-def _add_canaries(tx: Transaction, counted: pl.DataFrame, version: str) -> None:
-    before = tx.query("select type, planted, survived from canaries where deid_version = $version", {"version": version})
-    sums = pl.concat([before, counted]).group_by("type").agg(pl.col("planted", "survived").sum()).sort("type")
-    tx.replace(Canaries, frame(Canaries, [{"deid_version": version, **row} for row in sums.to_dicts()]), {"deid_version": version})
+def _add(tx: Transaction, table: type[Table], counted: pl.DataFrame, version: str) -> None:
+    """Adds a batch's counts to those of the version's earlier batches."""
+    new = counted.select(pl.lit(version).alias("deid_version"), pl.all())
+    names = [c for c, dtype in new.schema.items() if dtype == pl.String]
+    before = tx.query(f"select * from {table_name(table)} where deid_version = $version", {"version": version}).select(new.columns)  # noqa: S608 - the name comes from a contract
+    sums = pl.concat([before, new]).group_by(names).agg(pl.all().sum()).sort(names)
+    tx.replace(table, frame(table, sums.to_dicts()), {"deid_version": version})
 
 
 def _quarantine(refused: pl.DataFrame, version: str) -> pl.DataFrame:
@@ -184,7 +195,7 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
     """
     with warehouse.transaction() as tx:
         tx.ensure(DeidentifiedCorpus, QuarantinedRows, ExtractionAccounting, Erasures, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)
-        tx.ensure(Canaries, ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, ReleaseGate, RateForecast)
+        tx.ensure(Canaries, DeidAudits, ProductionScores, GraderAnswers, LabelDraws, HumanLabels, Calibration, ReleaseGate, RateForecast)
         tx.copy("current_keys", current.to_frame("conversation_key"))
         removed = int(tx.query("select count(*) as n from deidentified_corpus anti join current_keys using (conversation_key)")["n"][0])
         tx.execute("delete from deidentified_corpus where conversation_key not in (select conversation_key from current_keys)")

@@ -22,8 +22,9 @@ from sim_platform.extraction.readers import source_files
 from sim_platform.extraction.rules import FORGOTTEN
 from sim_platform.orchestration.deidentification_flow import extracted_keys, take_out_removed
 from sim_platform.orchestration.extraction_flow import SOURCE_FILES, publish_accounting
+from sim_platform.orchestration.k_anonymity import suppress_rare_strata
 from sim_platform.orchestration.resources import lock_wait_seconds
-from sim_platform.orchestration.vault import vault_key
+from sim_platform.orchestration.vault import account_hash, vault_key
 from sim_platform.registry.home import Home
 from sim_platform.replay.batches import forget_requests
 from sim_platform.replay.journal import rewrite_journal
@@ -53,8 +54,8 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
         SimPlatformError: a run of this home is writing; nothing beyond tombstones and vault was changed, and the command can be repeated.
     """
     vault, warehouse = DuckDBFile(home.vault, lock_wait_seconds()), DuckDBFile(home.warehouse, lock_wait_seconds())
-    secret = vault_key(vault)
-    keys = {user: keyed_hash(secret, "user", user) for user in sorted(set(user_ids))}
+    secret, hashed = vault_key(vault), account_hash(vault)
+    keys = {user: hashed(user) for user in sorted(set(user_ids))}
     lost = _leave_the_vault(vault, keys)
     gone = [keyed_hash(secret, "conversation", c) for c in lost]
     named = {*keys, *keys.values(), *lost, *gone}
@@ -68,11 +69,17 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
         _empty_journals(home, named)
     publish_accounting(vault, warehouse, f"forget {datetime.now(UTC):%Y-%m-%d}")
     _, releases = take_out_removed(warehouse, extracted_keys(vault))
+    with vault.transaction() as tx:
+        if "strata_originals" in tx.tables():
+            tx.execute("delete from strata_originals where conversation_key in (select unnest($keys))", {"keys": sorted({*gone, *corpus["conversation_key"]})})
+    suppress_rare_strata(home, vault, warehouse)
     removed = _remove_reports(home, releases)
     for file in (vault, warehouse):
         file.rewrite()
     publish(warehouse, home.published)
     sources = {path.resolve() for source in home.sources.sources for path in source_files(source, home.path)}
+    if accounts := home.sources.deidentification.accounts:
+        sources.add((home.path / accounts.file).resolve())
     if home.sources.consent.ledger:
         sources.add((home.path / home.sources.consent.ledger).resolve())
     return Erasure(len(keys), len(gone), releases, removed, survivors(home, named, sources), [str(path) for path in sorted(sources) if _names(path, _pattern(keys))])
@@ -101,8 +108,8 @@ def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> list[str]:
             tx.append(Erasures, pl.DataFrame(new))
         rows = tx.query("select conversation_id, source_file, source_line from consented_log_extract where user_id in (select unnest($users))", users)
         tx.execute("delete from consented_log_extract where user_id in (select unnest($users))", users)
-        if "staged_rows" in tx.tables():
-            tx.execute("delete from staged_rows where user_id in (select unnest($users))", users)
+        for table in {"staged_rows", "account_values"} & tx.tables():
+            tx.execute(f"delete from {table} where user_id in (select unnest($users))", users)  # noqa: S608 - literals of this line
         tx.upsert(RowDispositions, rows.select("source_file", "source_line", pl.lit("dropped").alias("disposition"), pl.lit(FORGOTTEN).alias("reason")))
     return rows["conversation_id"].to_list()
 

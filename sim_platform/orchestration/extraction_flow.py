@@ -18,12 +18,11 @@ import polars as pl
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import sha256
 from sim_platform.contracts.tables import ConsentedLogExtract, Erasures, ExtractionAccounting, QuarantinedRows, RowDispositions, dtypes, validated
-from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.extraction.consent import decide, read_ledger
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
 from sim_platform.extraction.rules import nobody
-from sim_platform.orchestration.vault import vault_key
+from sim_platform.orchestration.vault import account_hash
 from sim_platform.registry.home import Home, Source
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 from sim_platform.warehouse.gates import EVERY_LOG_ROW_IS_ACCOUNTED_FOR, QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON
@@ -172,8 +171,8 @@ def forgotten_users(vault: DuckDBFile) -> Callable[[str], bool]:
     keys = set(vault.read(Erasures)["user_key"])
     if not keys:
         return nobody
-    secret = vault_key(vault)
-    return lambda user_id: keyed_hash(secret, "user", user_id) in keys
+    hashed = account_hash(vault)
+    return lambda user_id: hashed(user_id) in keys
 
 
 def publish_accounting(vault: DuckDBFile, warehouse: DuckDBFile, extract_id: str) -> None:

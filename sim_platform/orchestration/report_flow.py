@@ -12,7 +12,17 @@ from typing import Any
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import Calibration, Canaries, ForecastScorecard, RateComparison, RateForecast, ReleaseGate
+from sim_platform.contracts.tables import (
+    Calibration,
+    Canaries,
+    DeidAudits,
+    DeidentificationEffect,
+    ForecastScorecard,
+    RateComparison,
+    RateForecast,
+    ReleaseGate,
+    StrataSuppression,
+)
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.orchestration.asking_flow import flip_rate
 from sim_platform.orchestration.registration_flow import covered
@@ -125,6 +135,9 @@ def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, An
         "Graders against people: the four rates per 100,000 messages, with 95 % limits": [_against_people(row) for row in checked.sort("behavior", "arm").to_dicts()],
         "Planted instructions that judges followed against their own answer": flip_rate(warehouse),
         "De-identification: made-up identifiers planted in shadow copies, and how many could be read afterwards": _canaries(warehouse, release),
+        "De-identification: a second look at a random share": _audits(warehouse, release),
+        "De-identification: strata that too few people share": warehouse.read(StrataSuppression).to_dicts(),
+        "De-identification: the same recorded responses graded before and after, per 100,000 messages": _effects(warehouse, release),
     }
     return {title: rows for title, rows in sections.items() if rows}
 
@@ -150,6 +163,16 @@ def _canaries(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:
     whole = rows.select(pl.lit("all").alias("type"), pl.col("planted", "survived").sum())
     bound = pl.when((pl.col("survived") == 0) & (pl.col("planted") > 0)).then((3 / pl.col("planted")).round(5))
     return pl.concat([whole, rows]).with_columns(at_most=bound).to_dicts() if len(rows) else []
+
+
+def _audits(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:
+    versions = warehouse.query("select distinct deid_version from stratified_sample where model_version = $release", {"release": release})["deid_version"]
+    return warehouse.read(DeidAudits).filter(pl.col("deid_version").is_in(versions.implode())).drop("deid_version").sort("measure", "type").to_dicts()
+
+
+def _effects(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:
+    per_100k = pl.col("rate_raw", "rate_deidentified", "shift", "shift_low", "shift_high").mul(100_000).round(2)
+    return warehouse.read(DeidentificationEffect, {"model_version": release}).drop("model_version", "deid_version").with_columns(per_100k).sort("behavior").to_dicts()
 
 
 def _clipped(value: str | None) -> str:

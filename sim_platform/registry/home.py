@@ -76,8 +76,30 @@ class Consent(Strict):
         return self
 
 
+KnownType = Literal["PERSON", "EMAIL", "PHONE", "ADDRESS", "ID", "USERNAME", "DATE_OF_BIRTH", "SSN", "CARD", "IBAN"]
+
+
+class Accounts(Strict):
+    """CSV or Parquet with what is known about accounts: each value is looked for in the account's own conversations."""
+
+    file: str  # below the home
+    user: str = "user_id"  # column with the account id
+    columns: dict[str, KnownType] = Field(min_length=1)  # column -> what it holds
+
+
+class Deidentification(Strict):
+    policy: str = "strict"  # strict, balanced, or a YAML file below the home
+    workers: int = Field(default=1, ge=1, le=64)  # processes; each holds the models
+    accounts: Accounts | None = None
+    account_metadata: dict[str, KnownType] = {}  # metadata key of a conversation -> what it says of the account holder
+    k: int = Field(default=10, ge=1)  # distinct users that must share their strata; rarer ones are suppressed
+    audit_share: float = Field(default=0.01, ge=0, le=1)  # share of conversations that get a second look
+    audit_policy: str = "audit"  # the second detector: a policy file below the home
+
+
 class Sources(Strict):
     sources: list[Source] = Field(min_length=1)
+    deidentification: Deidentification = Deidentification()
     consent: Consent
     exclude: dict[str, Predicate] = {}
 

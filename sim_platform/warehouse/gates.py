@@ -78,6 +78,50 @@ QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
        select case when n_quarantined > 0.02 * (n_corpus + n_quarantined) then n_quarantined else 0 end as n_bad, * from counted""",
 )
 
+DEIDENTIFICATION_IS_DETERMINISTIC = Gate(
+    "deidentification_is_deterministic",
+    "A random share of the conversations, done a second time with the same keys, alone and in reverse order, gives the same bytes.",
+    """select coalesce(sum(n_bad), 0)::bigint as n_bad, coalesce(sum(n), 0)::bigint as n_done_twice from deid_audits
+       where measure = 'determinism' and deid_version in (select deid_version from deidentified_corpus)""",
+)
+
+SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING = Gate(
+    "scanning_again_finds_next_to_nothing",
+    "Of the characters outside surrogates, the detector would mask fewer than 0.5 % when it reads what it made (a random share of the conversations; judged from 20,000 characters on).",
+    """with counted as (
+         select coalesce(sum(n_bad), 0)::bigint as n_characters, coalesce(sum(n), 0)::bigint as n_scanned from deid_audits
+         where measure = 'idempotence' and deid_version in (select deid_version from deidentified_corpus))
+       select case when n_scanned >= 20000 and n_characters >= 0.005 * n_scanned then n_characters else 0 end as n_bad, *, coalesce(round(n_characters / nullif(n_scanned, 0), 5), 0) as share from counted""",
+)
+
+_WILSON_LOW = "(p + z*z/(2*n) - z*sqrt(p*(1-p)/n + z*z/(4*n*n))) / (1 + z*z/n)"
+_WILSON_HIGH = _WILSON_LOW.replace("- z*sqrt", "+ z*sqrt")
+A_SECOND_DETECTOR_FINDS_LITTLE = Gate(
+    "a_second_detector_finds_little",
+    "Of the identifiers that another detector sees in a random share of the conversations, at most one in twenty stayed (lower end of Wilson's 95 % interval); it errs too, so this warns.",
+    f"""with counted as (
+         select coalesce(sum(n_bad), 0)::bigint as n_stayed, coalesce(sum(n), 0)::bigint as n_seen, coalesce(string_agg(distinct type, ', ') filter (n_bad > 0), 'none') as kinds
+         from deid_audits where measure = 'second_detector' and deid_version in (select deid_version from deidentified_corpus)),
+       shared as (select *, n_stayed / nullif(n_seen, 0) as p, n_seen as n, 1.959964 as z from counted)
+       select case when {_WILSON_LOW} > 0.05 then n_stayed else 0 end as n_bad, n_stayed, n_seen, kinds, coalesce(round(p, 4), 0) as share,
+              coalesce(round({_WILSON_LOW}, 4), 0) as share_low, coalesce(round({_WILSON_HIGH}, 4), 1) as share_high from shared""",  # noqa: S608 - formulas of this file
+)
+
+EVERY_STRATUM_HAS_ENOUGH_USERS = Gate(
+    "every_stratum_has_enough_users",
+    "Each combination of values of the strata columns is shared by at least k distinct users (deidentification.k in sources.yaml), or by everybody where there are fewer; rarer ones are suppressed, "
+    "and the share of conversations that this touched biases rates by stratum.",
+    """with wanted as (select strata_columns::json::varchar[] as keys, k, n_suppressed, n_conversations from strata_suppression),
+       classes as (
+         select list_transform(keys, lambda c: json_extract_string(metadata, '$."' || c || '"')) as class, count(distinct user_key) as users
+         from deidentified_corpus, wanted group by class),
+       everybody as (select count(distinct user_key) as n from deidentified_corpus)
+       select (select count(*) from classes, wanted, everybody where users < least(k, n))::bigint as n_bad, (select count(*) from classes)::bigint as n_classes,
+              coalesce((select min(users) from classes), 0)::bigint as smallest_class, coalesce((select any_value(k) from wanted), 0)::bigint as k,
+              (select coalesce(sum(n_suppressed), 0) from wanted)::bigint as n_suppressed,
+              coalesce((select round(sum(n_suppressed) / nullif(sum(n_conversations), 0), 4) from wanted), 0) as share_suppressed""",
+)
+
 WEIGHTS_ADD_UP_TO_THE_POPULATION = Gate(
     "weights_add_up_to_the_population",
     "Design weights are 1 / inclusion probability. In every stratum they add up to a whole number of conversations (a turn drawn within its conversation "

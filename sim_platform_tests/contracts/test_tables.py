@@ -29,6 +29,7 @@ CHOSEN = {
     "direction": "increase",
     "method": "persistence",
     "entry": "forecast",
+    "measure": "determinism",
 }
 
 
@@ -39,7 +40,7 @@ def a_row(table: type[Table]) -> dict[str, Any]:
 def test_a_table_is_named_after_its_class() -> None:
     assert NAMES == [
         "consented_log_extract", "row_dispositions", "quarantined_rows", "extraction_accounting", "erasures", "canaries", "deidentified_corpus",
-        "stratified_sample", "candidate_completions", "classifier_scores", "production_scores", "grader_answers", "label_draws", "human_labels", "calibration",
+        "deid_audits", "strata_suppression", "deidentification_effect", "stratified_sample", "candidate_completions", "classifier_scores", "production_scores", "grader_answers", "label_draws", "human_labels", "calibration",
         "preregistration", "rate_comparison", "release_gate", "rate_forecast", "forecast_ledger", "forecast_scorecard",
     ]  # fmt: skip
 

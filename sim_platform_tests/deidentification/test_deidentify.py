@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.tables import DeidentifiedCorpus, validated
-from sim_platform.deidentification.deidentify import MAX_CHARS, DeidBatch, Keys, deid_version, deidentify, keyed_hash
+from sim_platform.deidentification.deidentify import DeidBatch, Keys, deid_version, deidentify, keyed_hash
 from sim_platform.deidentification.spans import Span
+from sim_platform.deidentification.walking import MAX_CHARS
 from sim_platform_tests.deidentification.corpora import KEYS, RulesOnly, extract, messages_of, out, row, user
 
 MAIL = "quentin@corp.de"

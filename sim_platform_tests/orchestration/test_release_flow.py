@@ -259,7 +259,7 @@ def test_public_logs_run_to_the_end(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_data: Path, example: str, rows_in: int, recorded: dict[str, float]
 ) -> None:
     """Multi-turn conversations and tool calls, converted, through every stage; names are left to the tests that load spaCy."""
-    monkeypatch.setattr(deidentification, "stack_detector", RulesOnly)
+    monkeypatch.setattr(deidentification, "stack_detector", lambda *_: RulesOnly())
     home = tmp_path / example
     shutil.copytree(ROOT / "examples" / example, home, ignore=shutil.ignore_patterns("converted", "*.duckdb*", "dagster_home", "journal"))
     subprocess.run([sys.executable, home / "convert.py", real_data / FOLDERS[example], "--to", home / "converted"], check=True, capture_output=True)
@@ -283,7 +283,7 @@ def test_a_redrawn_sample_takes_the_scores_of_the_old_one_along(run: Run, tmp_pa
 
 def test_a_canary_that_survives_keeps_its_batch_out_of_the_corpus(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules alone know no names."""
-    monkeypatch.setattr(deidentification, "stack_detector", RulesOnly)
+    monkeypatch.setattr(deidentification, "stack_detector", lambda *_: RulesOnly())
     monkeypatch.setattr(deidentification_flow, "SHADOWS", 300)
     home = write_home(tmp_path)
     with pytest.raises(SimPlatformError, match="the log assets failed"):

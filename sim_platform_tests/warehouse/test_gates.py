@@ -16,12 +16,14 @@ from sim_platform.contracts.tables import (
     Canaries,
     CandidateCompletions,
     ClassifierScores,
+    DeidAudits,
     DeidentifiedCorpus,
     Erasures,
     ExtractionAccounting,
     QuarantinedRows,
     RateComparison,
     ReleaseGate,
+    StrataSuppression,
     StratifiedSample,
     Table,
     dtypes,
@@ -62,6 +64,16 @@ def refused(key: str | None, **values: Any) -> dict[str, Any]:
 
 def canary(**values: Any) -> dict[str, Any]:
     return row(Canaries, **{"deid_version": "x", "type": "EMAIL", "planted": 30, **values})
+
+
+def audit(measure: str, n: int, n_bad: int) -> Rows:
+    return [row(DeidAudits, deid_version="x", measure=measure, n=n, n_bad=n_bad)]
+
+
+def people(surfaces: str, k: int = 2) -> Stored:
+    """A corpus of one person a letter, whose surface is the letter, with the strata column `surface`."""
+    rows = [corpus(str(i), user_key=f"u{i}", metadata=json.dumps({"surface": letter}))[0] for i, letter in enumerate(surfaces)]
+    return {DeidentifiedCorpus: rows, StrataSuppression: [row(StrataSuppression, strata_columns='["surface"]', k=k)]}
 
 
 def corpus(*keys: str, **values: Any) -> Rows:
@@ -142,6 +154,12 @@ KEEPS: dict[str, tuple[Gate, Stored]] = {
         gates.CANARIES_ARE_MASKED,
         {DeidentifiedCorpus: corpus("a"), Canaries: [canary(deid_version="old", survived=1)]},
     ),
+    "the same bytes twice": (gates.DEIDENTIFICATION_IS_DETERMINISTIC, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("determinism", 9, 0)}),
+    "a little found by scanning again": (gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("idempotence", 40_000, 199)}),
+    "too little scanned again to judge": (gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("idempotence", 19_999, 500)}),
+    "one in twenty that a second detector saw": (gates.A_SECOND_DETECTOR_FINDS_LITTLE, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("second_detector", 1000, 50)}),
+    "strata of k people": (gates.EVERY_STRATUM_HAS_ENOUGH_USERS, people("aabbb")),
+    "fewer people than k, all alike": (gates.EVERY_STRATUM_HAS_ENOUGH_USERS, people("aaa", k=10)),
     "someone forgotten who is gone": (
         gates.NO_FORGOTTEN_USER_SURVIVES,
         {Erasures: [row(Erasures, user_key="u")], DeidentifiedCorpus: corpus("a"), StratifiedSample: [prefix("a")]},
@@ -281,6 +299,10 @@ BREAKS: dict[str, tuple[Gate, Stored]] = {
         gates.CANARIES_ARE_MASKED,
         {DeidentifiedCorpus: corpus("a"), Canaries: [canary(type="PERSON", planted=300, survived=4)]},
     ),
+    "other bytes the second time": (gates.DEIDENTIFICATION_IS_DETERMINISTIC, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("determinism", 9, 1)}),
+    "much found by scanning again": (gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("idempotence", 40_000, 200)}),
+    "one in ten that a second detector saw": (gates.A_SECOND_DETECTOR_FINDS_LITTLE, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("second_detector", 1000, 100)}),
+    "a stratum of one person": (gates.EVERY_STRATUM_HAS_ENOUGH_USERS, people("aab")),
     "someone forgotten in the corpus": (gates.NO_FORGOTTEN_USER_SURVIVES, {Erasures: [row(Erasures, user_key="u")], DeidentifiedCorpus: corpus("a", user_key="u")}),
     "someone forgotten in a sample": (gates.NO_FORGOTTEN_USER_SURVIVES, {Erasures: [row(Erasures, user_key="u")], StratifiedSample: [prefix("a", user_key="u")]}),
     "an answer without its conversation": (

@@ -97,8 +97,10 @@ def test_a_model_depends_on_the_tables_that_it_reads(sql: str, tables: tuple[str
     assert tables_read(sql) == tables
 
 
-def test_the_shipped_models_are_the_three_marts() -> None:
-    assert [(m.schema, m.name) for m in SHIPPED] == [("marts", "pipeline_coverage"), ("marts", "rates_by_model_version"), ("marts", "rates_by_stratum")]
+def test_the_shipped_models_are_the_four_marts() -> None:
+    assert [(m.schema, m.name) for m in SHIPPED] == [
+        ("marts", name) for name in ("masking_by_stratum", "pipeline_coverage", "rates_by_model_version", "rates_by_stratum")
+    ]
 
 
 @pytest.mark.parametrize("model", SHIPPED, ids=lambda m: m.name)

@@ -16,6 +16,7 @@ from sim_platform.sampling.prefixes import cut_prefixes
 from sim_platform.warehouse.gates import (
     EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
     EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN,
+    QUARANTINE_STAYS_BELOW_TWO_PERCENT,
     WEIGHTS_ADD_UP_TO_THE_POPULATION,
 )
 
@@ -46,7 +47,7 @@ def stratified_sample(context: dg.AssetExecutionContext, deployment: Deployment,
     rows = warehouse.query("select * from deidentified_corpus where conversation_key in (select unnest($keys))", {"keys": drawn.sampled["conversation_key"].to_list()})
     sample = cut_prefixes(rows, drawn, release=candidate.version)
     with warehouse.transaction() as tx:
-        tx.pass_gates([EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED])  # an unfinished corpus would be a biased population
+        tx.pass_gates([EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED, QUARANTINE_STAYS_BELOW_TWO_PERCENT])  # or the population would be biased
         tx.ensure(StratifiedSample, ClassifierScores, Calibration, RateComparison, ReleaseGate, RateForecast)
         if set(tx.query("select distinct sample_id from stratified_sample where model_version = $v", {"v": candidate.version})["sample_id"]) != {drawn.sample_id}:
             for table in ("classifier_scores", "calibration", "rate_comparison", "release_gate", "rate_forecast"):  # they speak of the sample that goes
