@@ -274,7 +274,7 @@ def test_a_home_that_cannot_be_written_fails_with_the_folder_and_the_way_out(hom
 
 @pytest.fixture
 def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deidentification, "stack_detector", NoDetector)
+    monkeypatch.setattr(deidentification, "stack_detector", lambda *_: NoDetector())
 
 
 @pytest.mark.parametrize("case", ["empty log", "no consented user"])

@@ -172,7 +172,9 @@ def _audits(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:
 
 def _effects(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:
     per_100k = pl.col("rate_raw", "rate_deidentified", "shift", "shift_low", "shift_high").mul(100_000).round(2)
-    return warehouse.read(DeidentificationEffect, {"model_version": release}).drop("model_version", "deid_version").with_columns(per_100k).sort("behavior").to_dicts()
+    rows = warehouse.read(DeidentificationEffect, {"model_version": release}).drop("model_version", "deid_version").with_columns(per_100k).sort("behavior").to_dicts()
+    exploratory = set(warehouse.read(RateComparison, {"model_version": release}).filter("is_exploratory")["behavior"])
+    return [{**row, "behavior": marked(row["behavior"], row["behavior"] in exploratory)} for row in rows]
 
 
 def _clipped(value: str | None) -> str:
