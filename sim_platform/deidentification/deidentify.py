@@ -24,7 +24,7 @@ from sim_platform.deidentification.spans import Detector, Span
 from sim_platform.deidentification.surrogates import NAME_TOKEN, Surrogates, fold
 from sim_platform.deidentification.walking import Conversation, Refused, labelled, read, walk, walk_message
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 TEXTS_PER_CALL = 2_048
 _PRIORITY = (
     "SECRET",
@@ -46,6 +46,36 @@ _PRIORITY = (
     "POSTCODE",
     "AGE",
     "PERSON",
+)
+
+_CATEGORY = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*|[a-z]{2,3}[-_][A-Z]{2}")
+_OF_SOMEBODY = frozenset(
+    [
+        "account",
+        "agent",
+        "author",
+        "by",
+        "client",
+        "contact",
+        "customer",
+        "employee",
+        "for",
+        "from",
+        "guest",
+        "holder",
+        "login",
+        "member",
+        "name",
+        "nick",
+        "owner",
+        "patient",
+        "person",
+        "recipient",
+        "sender",
+        "to",
+        "user",
+        "who",
+    ]
 )
 
 P = ParamSpec("P")
@@ -310,7 +340,9 @@ class _Rewriting:
         self.trace: list[Replaced] = []
         self.spans: Counter[str] = Counter()
         self.n_chars = self.n_chars_masked = 0
-        self._spread, surnames = Spread.of({text: found[text] for text in texts})
+        self._spread, surnames = Spread.of(
+            {text: found[text] for text in conversation.scanned} | {text: _property_spans(text, found[text]) for text in conversation.properties}
+        )
         key = hmac.digest(keys.run, f"conv|{conversation.row['conversation_id']}".encode("utf-8", "surrogatepass"), "sha256")
         names = (NAME_TOKEN.findall(k.value) for k in known if k.type == "PERSON")
         surnames |= {fold(tokens[-1]) for tokens in names if len(tokens) > 1}
@@ -374,11 +406,22 @@ class _Rewriting:
         """A property with anything in it becomes its type: the same category in every conversation, so that strata stay coherent."""
         spread = self._spread.spans(text)
         in_lower_case = [s for s in spread if s.type == "PERSON" and text[s.start : s.end].islower()]
-        if len(in_lower_case) < len(NAME_TOKEN.findall(text)):  # easy_questions is a category even where somebody is called easy
+        if is_category(text, label) or len(in_lower_case) < len(NAME_TOKEN.findall(text)):  # easy_questions is a category even where somebody is called easy
             spread = [s for s in spread if s not in in_lower_case]
-        places = without_overlaps([*self._own(text, label), *self._known.spans(text), *spread])
+        own = [s for s in self._own(text, label) if s.type != "PERSON" or not is_category(text, label)]
+        places = without_overlaps([*own, *self._known.spans(text), *spread])
         self.spans.update(type for _, _, type in places[:1])
         return f"[{places[0][2]}]" if places else text
+
+
+def is_category(text: str, label: str) -> bool:
+    """Whether a property is one lower-case word or a language tag under a key that speaks of nobody: in "topic: arithmetic" no name is looked for, whatever a model sees in it."""
+    return bool(_CATEGORY.fullmatch(text)) and not _OF_SOMEBODY & set(re.findall(r"[a-z]+", re.sub(r"name\b", " name", label.casefold())))
+
+
+def _property_spans(labelled_text: str, spans: Sequence[Span]) -> list[Span]:
+    label, _, text = labelled_text.rpartition(": ")
+    return [s for s in spans if s.type != "PERSON" or not is_category(text, label)]
 
 
 def _without_ids(message: dict[str, Any]) -> dict[str, Any]:

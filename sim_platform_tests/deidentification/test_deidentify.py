@@ -141,7 +141,14 @@ def test_properties_with_an_identifier_become_its_type() -> None:
 def test_a_name_found_in_a_text_leaves_a_category_that_contains_the_word() -> None:
     metadata = {"dataset": "questions_easy", "by": "wolfe easy", "for": "Wolfe", "level": "easy"}
     batch = deidentify(extract(row("a", user("easy wolfe asks"), metadata)), RulesOnly("easy wolfe"), KEYS)
-    assert json.loads(batch.corpus["metadata"][0]) == {"dataset": "questions_easy", "by": "[PERSON]", "for": "[PERSON]", "level": "[PERSON]"}
+    assert json.loads(batch.corpus["metadata"][0]) == {"dataset": "questions_easy", "by": "[PERSON]", "for": "[PERSON]", "level": "easy"}
+
+
+def test_a_category_is_no_name_whatever_a_model_sees_in_it_and_a_name_is_one_where_the_key_says_so() -> None:
+    metadata = {"topic": "arithmetic", "language": "en-US", "customer": "arithmetic", "userName": "arithmetic", "told": "Arithmetic"}
+    batch = deidentify(extract(row("a", user("some arithmetic"), metadata)), RulesOnly("arithmetic", "en-US", "Arithmetic"), KEYS)
+    masked = {"topic": "arithmetic", "language": "en-US", "customer": "[PERSON]", "userName": "[USERNAME]", "told": "[PERSON]"}
+    assert json.loads(batch.corpus["metadata"][0]) == masked
 
 
 def test_the_same_prefix_has_the_same_key_in_another_conversation() -> None:
