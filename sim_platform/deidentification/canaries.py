@@ -66,31 +66,42 @@ def planted(row: Mapping[str, Any], n: int, seed: int) -> tuple[dict[str, Any], 
     written = [m for m in messages if m.get("role") == "user" and isinstance(m.get("content"), str)]
     if not written:
         return None
-    canaries = []
     message = draw.choice(written)  # one, so that a detector that remembers texts scans only this one again
-    for canary, sentence in _canaries(draw, n):
-        text = message["content"]
-        places = [m.end() for m in re.finditer(r"(?<=[.!?])\s+|\n+", text)] or [len(text)]
-        place = draw.choice([*places, len(text)])
+    text = message["content"]
+    places = [m.end() for m in re.finditer(r"(?<=[.!?])\s+|\n+", text)] + [len(text)]
+    chosen = [(draw.choice(places), canary, sentence) for canary, sentence in _canaries(draw, n, _readable("\n".join(str(m.get("content")) for m in messages)))]
+    for place, _, sentence in sorted(chosen, key=lambda item: -item[0]):  # from the end, so that places stay true and no sentence is put inside another
         before = text[:place] + ("" if not place or text[place - 1].isspace() else " ")
-        message["content"] = f"{before}{sentence} {text[place:]}"
-        canaries.append(canary)
-    return {**row, "messages": canonical_json(messages)}, canaries
+        text = f"{before}{sentence} {text[place:]}"
+    message["content"] = text
+    return {**row, "messages": canonical_json(messages)}, [canary for _, canary, _ in chosen]
 
 
 def survivors(canaries: Sequence[Canary], text: str) -> Counter[str]:
     """How many canaries of each type can still be read in the de-identified `text`, in whole or in a part that tells."""
-    words = Counter(re.findall(r"[^\W_]+", text.casefold()))
-    joined = re.sub(r"[\W_]+", "", text.casefold())
-    return Counter(c.type for c in canaries if any(part in words or (len(part) > 6 and part in joined) for part in c.parts))
+    words, joined = _readable(text)
+    return Counter(c.type for c in canaries if _reads(c, words, joined))
 
 
-def _canaries(draw: random.Random, n: int) -> Iterator[tuple[Canary, str]]:
+def _readable(text: str) -> tuple[set[str], str]:
+    return set(re.findall(r"[^\W_]+", text.casefold())), re.sub(r"[\W_]+", "", text.casefold())
+
+
+def _reads(canary: Canary, words: set[str], joined: str) -> bool:
+    return any(part in words or (len(part) > 6 and part in joined) for part in canary.parts)
+
+
+def _canaries(draw: random.Random, n: int, there: tuple[set[str], str]) -> Iterator[tuple[Canary, str]]:
+    """Canaries and their sentences. None of which a part is `there` already: a town of that name would pass for a survivor."""
     kinds = ["PERSON", *_LABELS]
     for i in range(n):
         kind = kinds[i % len(kinds)] if i < len(kinds) else draw.choice(kinds)
-        value, parts = _VALUES[kind](draw)
-        yield Canary(kind, tuple(re.sub(r"[\W_]+", "", p.casefold()) for p in parts)), draw.choice(_SAID if kind == "PERSON" else _LABELS[kind]).format(value)
+        for _ in range(100):  # a text that holds every name gets fewer canaries
+            value, parts = _VALUES[kind](draw)
+            canary = Canary(kind, tuple(re.sub(r"[\W_]+", "", p.casefold()) for p in parts))
+            if not _reads(canary, *there):
+                yield canary, draw.choice(_SAID if kind == "PERSON" else _LABELS[kind]).format(value)
+                break
 
 
 def _person(draw: random.Random) -> tuple[str, tuple[str, ...]]:

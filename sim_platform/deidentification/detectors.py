@@ -38,7 +38,7 @@ WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left t
 NEAR = 60  # characters between the parts of one address
 SMALL_NAME = 0.6  # probability from which on a word in small letters is a name in a text that uses capitals
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
-_CODE = "3"  # version of this module's own logic
+_CODE = "4"  # version of this module's own logic
 
 
 class StackDetector:
@@ -317,6 +317,7 @@ def _phone_candidates(text: str) -> Iterator[re.Match[str]]:
 
 
 _INITIAL = re.compile(r"(?<=[^\W\d_])[ ]{1,2}(?P<v>[A-Z](?=\.|[^\w'’]|$)|[a-z](?=\.))(?!\w)")
+_FAMILY_NAME = re.compile(r"[ ](?P<v>[A-ZÀ-ÖØ-Þ][^\W\d_A-Z]{2,20})(?![\w'’])")  # models stop after the first of two names that are rare together
 _NAME_RUN = re.compile(r"[^\W\d_]+(?:[ \t.'’-]{1,2}[^\W\d_]+|\.(?=\W|$))*")
 
 
@@ -333,6 +334,8 @@ def _name_spans(text: str, start: int, end: int, score: float, source: str) -> I
         first, last = run.start() + words[0].start(), run.start() + words[-1].end()
         if initial := _INITIAL.match(text, last):
             last = initial.end("v")
+        if len(words) == 1 and (family := _FAMILY_NAME.match(text, last)) and family["v"].casefold() not in stoplist.NOT_A_NAME:
+            last = family.end()
         if len(words) > 1 or not (_is_code(text, first, last) or _is_term(text, first, last)):
             yield Span(first, last, "PERSON", score, source)
 

@@ -161,6 +161,8 @@ RULES: tuple[Rule, ...] = (
     Rule("PERSON", re.compile(rf"\b(?i:my name(?:['’]s| is)|(?:he|she) is called|(?:a |the )?patient named)\s(?P<v>{_WORD}(?:[ ]{_CAP}){{0,2}})"), _is_name),
     Rule("PERSON", re.compile(rf"(?<![a-z])(?i:(?:first|last|full|middle|given|family|maiden|patient|passenger|customer|contact|employee|cardholder){_SEP}name|surname){_TO}(?P<v>{_WORD}(?:[ ]{_CAP}){{0,2}})"), _is_name),
     Rule("PERSON", re.compile(rf"(?i:regards|sincerely|cheers|yours truly|best wishes|thanks),?[ ]{{0,3}}\n{{1,2}}[ ]{{0,3}}(?P<v>{_NAME})[ ]*(?=\n|$)"), _is_name),
+    Rule("PERSON", re.compile(rf"\b(?i:this is|(?:i am|i['’]m)(?: called)?|it['’]s)\s(?P<v>{_CAP}[ ](?:[A-Z]\.?[ ])?{_CAP})(?=\s(?i:writing|speaking|calling|here|again)\b)"), _is_name),
+    Rule("PERSON", re.compile(rf"\b(?i:b?cc|attn\.?|attention|signed):[ ]{{0,2}}(?P<v>{_NAME})"), _is_name),
     Rule("LONG_NUMBER", re.compile(r"(?<!\d)(?<!\d[.,])\d{7,}(?!\d)")),
 )  # fmt: skip
 

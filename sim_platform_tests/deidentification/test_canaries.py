@@ -1,4 +1,5 @@
 import json
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,22 @@ def test_planting_adds_between_sentences_and_takes_nothing_away(text: str, n: in
     assert survivors(canaries, messages[0]["content"]).total() == n, "before de-identification every canary can be read"
     assert {k: v for k, v in shadow.items() if k != "messages"} == {k: v for k, v in before.items() if k != "messages"}
     assert planted(before, n, seed) == found
+
+
+@given(seed=st.integers(0, 2**40))
+def test_a_name_that_the_conversation_holds_already_is_not_planted(seed: int) -> None:
+    there = set(FIRST[:60]) | set(LAST[:60])
+    found = planted(row("c", user(f"Towns and people: {', '.join(sorted(there))}.")), 3, seed)
+    assert found is not None
+    assert not {part for c in found[1] if c.type == "PERSON" for part in c.parts} & {part.casefold() for name in there for part in name.split("-")}
+
+
+@given(seed=st.integers(0, 2**40))
+def test_no_canary_is_put_inside_the_sentence_of_another(seed: int) -> None:
+    found = planted(row("c", user("Hi. How are you? Fine")), 10, seed)
+    assert found is not None
+    text = json.loads(found[0]["messages"])[0]["content"]
+    assert re.search(r"\b(?:Mr|Dr)\. (?!\w+ [A-Z])", text) is None
 
 
 def test_a_conversation_without_plain_text_of_a_user_gets_none() -> None:

@@ -28,6 +28,9 @@ from sim_platform.deidentification import rules
         ("postgres://root:pw@db.corp/x", "URL", "postgres://root:pw@db.corp/x"),
         ("https://corp.de/page?uid=5 there", "URL", "https://corp.de/page?uid=5"),
         ("she is 94 years old", "AGE", "94"),
+        ("Hello, this is Odile R. Castellane calling about", "PERSON", "Odile R. Castellane"),
+        ("cc: Odile Castellane\n", "PERSON", "Odile Castellane"),
+        ("I'm Odile Castellane again", "PERSON", "Odile Castellane"),
         ("ext 345-899-3560x4587", "PHONE", "345-899-3560x4587"),
     ],
 )
@@ -43,6 +46,7 @@ def test_an_identifier_is_found_whole(text: str, type: str, value: str) -> None:
         "def f(self, nums: list[int]) -> int:\n    @property\n    return nums[1::2][-1] == self.token.value",
         "In 2024, 3 of 5 patients were well by 10:30; see https://docs.python.org/3/library/re.html",
         "17077 / 3 = 5692.333333333, 4^2 + 6^2 = 52, pi = 3.14159265358979",
+        "This is New York. I am Iron Man. This is great news again, and it's Open Source. cc: the team, from: New York",
         "class Solution { public: std::vector<int> v; int a = 100000; };",
     ],
 )
