@@ -8,7 +8,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import Table, dtypes, key_of, table_name, validated
+from sim_platform.warehouse.instance import InUseHereError, attached
 
 Query = Callable[..., pl.DataFrame]  # query(sql, params) -> frame, on an open transaction or on the stored file
 
@@ -159,28 +160,26 @@ class DuckDBFile:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Waits for the lock, begins, yields, commits (or rolls back on any error) and closes."""
+        """Waits for the lock, begins, yields, commits (or rolls back on any error) and closes. Not to be entered again for the same file before it is left."""
         mask = os.umask(0o077)  # the file and its write-ahead log hold users' text
         try:
-            connection = self._connect(read_only=False)
-            try:
+            with self._opened(read_only=False) as connection:
                 connection.execute("begin")
                 yield Transaction(connection, self.path.name)
                 with _safe(self.path.name, "commit"):
                     connection.execute("commit")
-            finally:
-                connection.close()  # an open transaction rolls back
         finally:
             os.umask(mask)
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A read-only view; an absent file reads as one without tables."""
-        connection = self._connect(read_only=True) if self.path.exists() else duckdb.connect()
-        try:
+        if not self.path.exists():
+            with duckdb.connect() as connection:
+                yield Transaction(connection, self.path.name)
+            return
+        with self._opened(read_only=True) as connection:
             yield Transaction(connection, self.path.name)
-        finally:
-            connection.close()
 
     def query(self, sql: str, params: Mapping[str, object] | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
         """One read in a connection of its own."""
@@ -204,47 +203,47 @@ class DuckDBFile:
         draft.unlink(missing_ok=True)
         mask = os.umask(0o077)
         try:
-            connection = self._connect(read_only=False)
-            try:
+            with self._opened(read_only=False) as connection:
                 with _safe(self.path.name, "rewrite"):
                     name = connection.execute("select current_database()").fetchall()[0][0]
                     quoted = str(draft).replace("'", "''")
-                    connection.execute(f"attach '{quoted}' as fresh")
-                    connection.execute(f'copy from database "{name}" to fresh')
-                    connection.execute("detach fresh")
+                    connection.execute(f"attach '{quoted}' as fresh_{name}")
+                    connection.execute(f"copy from database {name} to fresh_{name}")
+                    connection.execute(f"detach fresh_{name}")
                     connection.execute("checkpoint")
                 os.replace(draft, self.path)
-            finally:
-                connection.close()
         finally:
             os.umask(mask)
             draft.unlink(missing_ok=True)
 
-    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def _opened(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + self.lock_wait_seconds
-        while True:
-            try:
+        with ExitStack() as stack:
+            while True:
                 before = _inode(self.path)
-                connection = duckdb.connect(str(self.path), read_only=read_only)
-                if before not in (None, _inode(self.path)):  # the file was rewritten while it was opened
-                    connection.close()
+                try:
+                    connection = stack.enter_context(attached(self.path, read_only=read_only))
+                except InUseHereError:
+                    holder = "another connection of this process"
+                except duckdb.Error as error:
+                    held = re.search(r"held in (.*?) \(PID (\d+)\)", str(error))
+                    if not held and "lock on file" not in str(error) and "Unique file handle conflict" not in str(error):
+                        raise WarehouseError(
+                            f"{self.path} cannot be opened ({type(error).__name__}). Is the folder there and writable, and is the file a DuckDB file?"
+                        ) from None
+                    holder = f"another process (PID {held[2]}, {Path(held[1]).name})" if held else "another process or connection"
+                else:
+                    if before in (None, _inode(self.path)):
+                        break
+                    stack.close()  # the file was rewritten while it was opened
                     continue
-                connection.execute("set timezone = 'UTC'")
-                return connection
-            except duckdb.Error as error:
-                text = str(error)
-                locked = "lock on file" in text or "different configuration" in text or "Unique file handle conflict" in text
-                if not locked:
-                    raise WarehouseError(
-                        f"{self.path} cannot be opened ({type(error).__name__}). Is the folder there and writable, and is the file a DuckDB file?"
-                    ) from None
                 if time.monotonic() >= deadline:
-                    holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
-                    who = f"another process (PID {holder[2]}, {Path(holder[1]).name})" if holder else "another process or connection"
                     raise WarehouseError(
-                        f"{self.path.name} is held by {who} and stayed held for {self.lock_wait_seconds:g} s. Close it there, read published.duckdb instead, or raise SIM_PLATFORM_LOCK_WAIT_SECONDS."
-                    ) from None
-            time.sleep(random.uniform(0.02, 0.2))  # jitter, so that waiting processes do not meet again
+                        f"{self.path.name} is held by {holder} and stayed held for {self.lock_wait_seconds:g} s. Close it there, read published.duckdb instead, or raise SIM_PLATFORM_LOCK_WAIT_SECONDS."
+                    )
+                time.sleep(random.uniform(0.02, 0.2))  # jitter, so that waiting processes do not meet again
+            yield connection
 
 
 def _inode(path: Path) -> int | None:
