@@ -1,6 +1,7 @@
 """Orchestration runs on real tables and a real Dagster instance; only the spaCy detector is replaced, by one that masks e-mail addresses."""
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from sim_platform.deidentification.spans import Span
 from sim_platform.orchestration import deidentification_flow, runs
 from sim_platform.orchestration.assets import deidentification
 from sim_platform.registry.home import load_home
+from sim_platform_tests.homes import write_home
 
+Run = Callable[..., list[str]]
 EMAIL = re.compile(r"[\w.]+@[\w.]+\w")
 
 
@@ -29,19 +32,48 @@ class EmailDetector:
 
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> EmailDetector:
-    found = EmailDetector()
-    monkeypatch.setattr(deidentification, "stack_detector", lambda *_: found)
-    monkeypatch.setattr(deidentification_flow, "SHADOWS", 0)  # it would not find the other canaries
-    return found
+    return _replaced_detector(monkeypatch)
 
 
 @pytest.fixture
-def run(detector: EmailDetector, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+def run(detector: EmailDetector, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """run(home, *releases) runs them like the command line and returns what it said; raises what it raises."""
-    history = tmp_path_factory.mktemp("dagster_history")
+    return _runner(monkeypatch, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of `write_home` after a run; tests get a copy of it (`home`)."""
+    return run_once(write_home(tmp_path_factory.mktemp("finished")), tmp_path_factory)
+
+
+@pytest.fixture
+def home(finished_home: Path, tmp_path: Path) -> Path:
+    """A home of one's own whose release v2 has been run, as `run(write_home(tmp_path))` leaves it."""
+    shutil.copytree(finished_home, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def run_once(home: Path, folders: pytest.TempPathFactory) -> Path:
+    """The home after a run, for a fixture that tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        _replaced_detector(patch)
+        _runner(patch, folders)(home)
+    return home
+
+
+def _replaced_detector(patch: pytest.MonkeyPatch) -> EmailDetector:
+    found = EmailDetector()
+    patch.setattr(deidentification, "stack_detector", lambda *_: found)
+    patch.setattr(deidentification_flow, "SHADOWS", 0)  # it would not find the other canaries
+    return found
+
+
+def _runner(patch: pytest.MonkeyPatch, folders: pytest.TempPathFactory) -> Run:
+    history = folders.mktemp("dagster_history")
     instance = dg.DagsterInstance.ephemeral(tempdir=str(history))
-    monkeypatch.setattr(dg.DagsterInstance, "get", staticmethod(lambda: instance))
-    monkeypatch.setenv("DAGSTER_HOME", str(history))
+    patch.setattr(dg.DagsterInstance, "get", staticmethod(lambda: instance))
+    patch.setenv("DAGSTER_HOME", str(history))
 
     def go(home: Path, *releases: str, sample_size: int | None = None, only_sample: bool = False) -> list[str]:
         said: list[str] = []

@@ -14,14 +14,16 @@ from sim_platform.registry.home import load_home
 from sim_platform.replay.journal import Journal, read_journal
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import conversation, write_home
+from sim_platform_tests.orchestration.conftest import run_once
 
 Run = Callable[..., list[str]]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty conversations of each of two versions; every account has one of each."""
-    return write_home(tmp_path, rows=[conversation(i, v) | {"user_id": f"account-{i}"} for v in ("v1", "v2") for i in range(60)])
+    rows = [conversation(i, v) | {"user_id": f"account-{i}"} for v in ("v1", "v2") for i in range(60)]
+    return run_once(write_home(tmp_path_factory.mktemp("accounts"), rows=rows), tmp_path_factory)
 
 
 def someone_sampled(home: Path) -> str:
@@ -35,8 +37,7 @@ def user_keys(home: Path, table: type[DeidentifiedCorpus] | type[StratifiedSampl
     return set(DuckDBFile(home / "warehouse.duckdb").read(table)["user_key"])
 
 
-def test_a_forgotten_person_is_in_no_file_of_the_home_but_the_log(run: Run, home: Path) -> None:
-    run(home)
+def test_a_forgotten_person_is_in_no_file_of_the_home_but_the_log(home: Path) -> None:
     before = DuckDBFile(home / "warehouse.duckdb").read(CandidateCompletions)
     done = forget(load_home(home), [someone_sampled(home)])
     assert (done.users, done.conversations, done.releases_to_run_again, done.survivors) == (1, 2, ["v2"], [])
@@ -52,7 +53,6 @@ def test_a_forgotten_person_is_in_no_file_of_the_home_but_the_log(run: Run, home
 
 
 def test_no_later_run_lets_a_forgotten_person_in_again(run: Run, home: Path) -> None:
-    run(home)
     person = someone_sampled(home)
     forget(load_home(home), [person])
     (home / "logs" / "log.jsonl").touch()
@@ -67,15 +67,13 @@ def test_no_later_run_lets_a_forgotten_person_in_again(run: Run, home: Path) -> 
     assert (again.conversations, again.releases_to_run_again, again.survivors) == (0, [], [])
 
 
-def test_someone_who_was_never_seen_leaves_a_tombstone_and_costs_no_release_its_sample(run: Run, home: Path) -> None:
-    run(home)
+def test_someone_who_was_never_seen_leaves_a_tombstone_and_costs_no_release_its_sample(home: Path) -> None:
     done = forget(load_home(home), ["account-of-nobody"])
     assert (done.users, done.conversations, done.releases_to_run_again, done.still_in_sources) == (1, 0, [], [])
     assert not DuckDBFile(home / "warehouse.duckdb").read(StratifiedSample).is_empty()
 
 
-def test_answers_of_an_interrupted_run_go_too_and_the_others_stay(run: Run, home: Path) -> None:
-    run(home)
+def test_answers_of_an_interrupted_run_go_too_and_the_others_stay(home: Path) -> None:
     sample = DuckDBFile(home / "warehouse.duckdb").read(StratifiedSample)
     loaded = load_home(home)
     key = vault_key(DuckDBFile(loaded.vault))
@@ -92,8 +90,7 @@ def test_answers_of_an_interrupted_run_go_too_and_the_others_stay(run: Run, home
     assert list(read_journal(home / "journal" / "v2.judge-1.0123456789ab.jsonl")) == []
 
 
-def test_a_file_that_somebody_exported_is_named(run: Run, home: Path) -> None:
-    run(home)
+def test_a_file_that_somebody_exported_is_named(home: Path) -> None:
     (home / "notes.txt").write_text("asked by account-7, not by account-71")
     assert forget(load_home(home), ["account-7"]).survivors == ["notes.txt"]
     (home / "notes.txt").write_text("not by account-71")

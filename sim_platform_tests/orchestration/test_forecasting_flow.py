@@ -27,9 +27,7 @@ def released(home: Path) -> None:
     write_yaml(home / "models.yaml", {"models": models})
 
 
-def test_every_method_forecasts_every_graded_behaviour_and_the_ledger_keeps_it(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_every_method_forecasts_every_graded_behaviour_and_the_ledger_keeps_it(run: Run, home: Path) -> None:
     made = stored(home, RateForecast)
     assert set(made["method"]) == {"persistence", "M0", "M2", "M3", "M7"}
     assert set(made["behavior"]) == {"apologises", "mentions_weather"}
@@ -53,9 +51,7 @@ def test_the_change_on_adversarial_prompts_is_a_baseline_where_models_yaml_has_i
     assert ("mentions_weather", "challenging") not in made
 
 
-def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_changes(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_changes(run: Run, home: Path) -> None:
     before = stored(home, ForecastLedger)
     released(home)
     run(home)

@@ -40,9 +40,7 @@ def materialized(home: Path, *assets: dg.AssetsDefinition, partition: str | None
     return dg.materialize([*assets], partition_key=partition, instance=instance, resources={"deployment": Deployment(home_dir=str(home))}, raise_on_error=False)
 
 
-def test_a_run_registers_before_the_first_outcome(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_a_run_registers_before_the_first_outcome(home: Path) -> None:
     (record,) = warehouse(home).read(Preregistration).to_dicts()
     first = warehouse(home).read(CandidateCompletions)["completed_at"].min()
     assert (record["number"], record["is_exploratory"]) == (1, False)
@@ -63,9 +61,7 @@ def test_nothing_is_sent_without_a_record(run: Run, tmp_path: Path) -> None:
     assert materialized(home, candidate_completions).success
 
 
-def test_no_rate_is_shown_of_a_release_whose_record_is_gone(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_no_rate_is_shown_of_a_release_whose_record_is_gone(home: Path) -> None:
     assert len(runs.stored_rates(load_home(home), "v2"))
     for file in (home / FOLDER).iterdir():
         file.unlink()
@@ -81,9 +77,7 @@ SHOWING = [["rates", "v2"], ["gate", "v2"], ["forecast", "v2"], ["report", "v2"]
 RATED = ["candidate_completions", "classifier_scores", "calibration", "rate_comparison", "release_gate", "rate_forecast", "release_report"]
 
 
-def test_no_command_and_no_asset_shows_a_rate_of_a_release_without_a_record(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_no_command_and_no_asset_shows_a_rate_of_a_release_without_a_record(run: Run, home: Path) -> None:
     (home / FOLDER).rename(home / "elsewhere")
     with warehouse(home).transaction() as tx:
         tx.execute("delete from preregistration")
@@ -112,9 +106,7 @@ def test_a_change_before_any_outcome_is_amended_by_the_run(run: Run, tmp_path: P
     assert not warehouse(home).read(ClassifierScores)["is_exploratory"].any()
 
 
-def test_a_grader_that_changed_after_outcomes_is_refused_until_it_is_declared_exploratory(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_a_grader_that_changed_after_outcomes_is_refused_until_it_is_declared_exploratory(run: Run, home: Path) -> None:
     before = warehouse(home).read(ClassifierScores)
     write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "contains", "any": ["cannot"]}]})
     said = "\n".join(run(home))
@@ -135,9 +127,7 @@ def test_a_grader_that_changed_after_outcomes_is_refused_until_it_is_declared_ex
     assert unmarked == []
 
 
-def test_a_new_behaviour_after_outcomes_is_graded_only_as_exploratory(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_a_new_behaviour_after_outcomes_is_graded_only_as_exploratory(run: Run, home: Path) -> None:
     new = {**BEHAVIORS[0], "id": "hedges", "graders": [{"kind": "contains", "any": ["something"]}]}
     write_yaml(home / "behaviors" / "hedges.yaml", new)
     assert "hedges" in "\n".join(run(home))
@@ -146,9 +136,7 @@ def test_a_new_behaviour_after_outcomes_is_graded_only_as_exploratory(run: Run, 
     assert warehouse(home).read(ClassifierScores, {"behavior": "hedges"})["is_exploratory"].all()
 
 
-def test_a_plan_that_changed_after_outcomes_marks_every_rate(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_a_plan_that_changed_after_outcomes_marks_every_rate(run: Run, home: Path) -> None:
     write_yaml(home / "models.yaml", {"models": [RECORDED_MODELS[0], {**RECORDED_MODELS[1], "plan": {"sample_size": 20, "floor": 5}}]})
     run(home)
     assert warehouse(home).read(RateComparison)["is_exploratory"].all()
@@ -163,9 +151,7 @@ def test_an_edited_record_stops_the_run_before_anything_is_sent(run: Run, tmp_pa
     assert warehouse(home).read(CandidateCompletions).is_empty()
 
 
-def test_production_is_graded_whole_by_the_same_graders_and_only_what_is_new_again(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_production_is_graded_whole_by_the_same_graders_and_only_what_is_new_again(run: Run, home: Path) -> None:
     scores = warehouse(home).read(ProductionScores)
     kept = [i for i in range(60) if i % 17 != 16]
     assert len(scores) == 2 * len(kept)

@@ -30,6 +30,7 @@ from sim_platform.orchestration.assets import deidentification
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.sampling import stratified_sample
+from sim_platform.orchestration.partitions import register
 from sim_platform.orchestration.replay_flow import replay_arm
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.registry.home import load_home
@@ -63,9 +64,7 @@ def test_a_recorded_release_gives_back_the_rates_of_the_log(run: Run, tmp_path: 
     assert rates["mentions_weather", "candidate"]["n"] == sum(i % 2 == 0 for i in kept)
 
 
-def test_a_second_run_changes_nothing_and_sends_nothing(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_a_second_run_changes_nothing_and_sends_nothing(run: Run, home: Path) -> None:
     before = {t: stored(home, t) for t in (DeidentifiedCorpus, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)}
     run(home)
     for table, rows in before.items():
@@ -73,9 +72,7 @@ def test_a_second_run_changes_nothing_and_sends_nothing(run: Run, tmp_path: Path
         assert stored(home, table).sort(keys).equals(rows.sort(keys)), table
 
 
-def test_every_stage_accounts_for_its_rows(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_every_stage_accounts_for_its_rows(home: Path) -> None:
     coverage = DuckDBFile(home / "warehouse.duckdb").query("from pipeline_coverage")
     assert coverage["n_unaccounted"].to_list() == [0] * len(coverage)
     assert coverage["stage"].to_list() == [
@@ -90,9 +87,7 @@ def test_every_stage_accounts_for_its_rows(run: Run, tmp_path: Path) -> None:
     ]
 
 
-def test_the_published_copy_has_every_table_and_no_account_keys(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_the_published_copy_has_every_table_and_no_account_keys(home: Path) -> None:
     columns = DuckDBFile(home / "published.duckdb").query("select table_name, column_name from information_schema.columns")
     assert {"rate_comparison", "rates_by_model_version", "deidentified_corpus", "quarantined_rows"} <= set(columns["table_name"])
     assert "user_key" not in set(columns["column_name"])
@@ -118,9 +113,7 @@ def test_a_conversation_that_the_detector_cannot_read_is_quarantined_whole_and_t
     assert stored(home, ExtractionAccounting).filter(disposition="extracted")["n"].sum() == 114
 
 
-def test_a_new_detector_version_does_the_corpus_again(run: Run, detector: EmailDetector, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_a_new_detector_version_does_the_corpus_again(run: Run, detector: EmailDetector, home: Path) -> None:
     first = stored(home, DeidentifiedCorpus)["deid_version"].unique().to_list()
     detector.version = "emails-2"
     run(home)
@@ -129,9 +122,7 @@ def test_a_new_detector_version_does_the_corpus_again(run: Run, detector: EmailD
     assert second["deid_version"].unique().to_list() != first
 
 
-def test_conversations_that_left_the_extract_leave_the_corpus(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_conversations_that_left_the_extract_leave_the_corpus(run: Run, home: Path, tmp_path: Path) -> None:
     first = stored(home, StratifiedSample)
     write_home(tmp_path, n=30)
     deployment = Deployment(home_dir=str(home))
@@ -236,10 +227,9 @@ def test_production_is_what_the_version_answered_while_it_was_deployed(run: Run,
     assert {w.month for w in weeks} <= {3, 4}
 
 
-def test_an_unfinished_corpus_is_no_population(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_an_unfinished_corpus_is_no_population(run: Run, home: Path) -> None:
     before = stored(home, StratifiedSample)
+    register(dg.DagsterInstance.get(), ("v2",))
     with DuckDBFile(home / "warehouse.duckdb").transaction() as tx:
         tx.execute("delete from deidentified_corpus where conversation_key = (select min(conversation_key) from deidentified_corpus)")
     result = dg.materialize(
@@ -271,12 +261,11 @@ def test_public_logs_run_to_the_end(
     assert {b: rates[b] for b in recorded} == pytest.approx(recorded)
 
 
-def test_a_redrawn_sample_takes_the_scores_of_the_old_one_along(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path)
-    run(home)
+def test_a_redrawn_sample_takes_the_scores_of_the_old_one_along(run: Run, home: Path) -> None:
     models = yaml.safe_load(yaml.safe_dump(RECORDED_MODELS))
     models[1]["plan"]["salt"] = "other"
     write_yaml(home / "models.yaml", {"models": models})
+    register(dg.DagsterInstance.get(), ("v2",))
     dg.materialize([stratified_sample], partition_key="v2", instance=dg.DagsterInstance.get(), resources={"deployment": Deployment(home_dir=str(home))})
     assert [len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)] == [40, 0, 0]
 
