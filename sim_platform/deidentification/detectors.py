@@ -38,7 +38,7 @@ WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left t
 NEAR = 60  # characters between the parts of one address
 SMALL_NAME = 0.6  # probability from which on a word in small letters is a name in a text that uses capitals
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
-_CODE = "4"  # version of this module's own logic
+_CODE = "5"  # version of this module's own logic
 
 
 class StackDetector:
@@ -207,7 +207,7 @@ def _family(kind: str) -> str:
 
 
 def stack_detector(policy: str = "strict", folder: Path = Path()) -> StackDetector:
-    """Builds the detector of a shipped policy, or of one in a YAML file below `folder`; takes about five seconds.
+    """Builds the detector of a shipped policy, or of one in a YAML file below `folder`; takes some three seconds.
 
     Raises:
         BadInputError: a model or plug-in is not installed or not the one that was measured, or there is no such policy.

