@@ -303,8 +303,15 @@ def test_the_gate_ends_with_its_verdict_as_exit_code_and_the_plan_writes_its_cur
     plan = json.loads(sim_platform(home, "plan", "v2", "--sample-size", "25", "--json").stdout)
     assert (plan["replaces"], plan["prefixes"], plan["requests"], plan["cost_usd"]) == ("v1", 25, 25, 0.0)
     assert {b["behavior"] for b in plan["behaviors"]} == {"apologises", "mentions_weather"}
+    web, mobile = sorted(plan["strata"], key=lambda row: row["stratum"], reverse=True)
+    assert (web["stratum"], web["population"] + mobile["population"], web["sampled"] + mobile["sampled"]) == ("surface=web", plan["population"], 25)
+    assert web["boost"] > mobile["boost"] > 0, "apologies come with every fourth conversation, all of them on the web"
+    assert plan["variance_by_repeats"]["2"] == {"0.3": 0.65, "0.7": 0.85}
     curve = tmp_path / "curve.png"
-    assert "what this sample can decide" in sim_platform(home, "plan", "v2", "--curve", str(curve)).stdout
+    printed = sim_platform(home, "plan", "v2", "--curve", str(curve)).stdout
+    assert "what this sample can decide" in printed
+    assert "where the sample goes" in printed
+    assert "twice as many prefixes leave 50%" in printed
     assert curve.read_bytes().startswith(b"\x89PNG")
 
 

@@ -56,16 +56,18 @@ def _print(facts: dict[str, Any]) -> None:
         f"  per 100k messages: nothing seen bounds a rate at {per_100k(floors['none_seen_bound'])}; three events are likely from {per_100k(floors['three_events'])}; "
         f"within a factor of two from {per_100k(floors['within_factor_two'])}"
     )
+    _print_strata(facts)
     table = RichTable(
-        "behaviour", "tier", "rate per 100k", "events", "detectable ratio", "passes if same", "blocks if doubled", "labels", title="what this sample can decide"
-    )
+        "behaviour", "tier", "rate per 100k", "events", "detectable ratio", "prefixes for a factor of two", "passes if same", "blocks if doubled", "labels",
+        title="what this sample can decide",
+    )  # fmt: skip
     for row in facts["behaviors"]:
         if row["rate"] is None:
-            table.add_row(row["behavior"], row["tier"], "not known", *["–"] * 5)
+            table.add_row(row["behavior"], row["tier"], "not known", *["–"] * 6)
             continue
         ratio, labels = row["detectable_ratio"], row["labels"]
         table.add_row(
-            row["behavior"], row["tier"], per_100k(row['rate']), f"{row['expected_events']:.1f}", f"× {ratio:.2f}" if ratio else "–",
+            row["behavior"], row["tier"], per_100k(row['rate']), f"{row['expected_events']:.1f}", f"× {ratio:.2f}" if ratio else "–", f"{row['prefixes_for_factor_two']:,}",
             f"{row['chance_pass_if_same']:.0%}", f"{row['chance_block_if_doubled']:.0%}", str(sum(labels.values())),
         )  # fmt: skip
     show(table)
@@ -74,3 +76,16 @@ def _print(facts: dict[str, Any]) -> None:
         ratios = sorted(point["detectable_ratios"].values())
         curve.add_row(f"{point['prefixes']:,}", per_100k(point["floor"]), f"× {ratios[len(ratios) // 2]:.2f}" if ratios else "–")
     show(curve)
+
+
+def _print_strata(facts: dict[str, Any]) -> None:
+    strata, repeats = facts["strata"], facts["variance_by_repeats"]
+    if len(strata) > 1:
+        table = RichTable("stratum", "conversations", "places", "defensive mix", "boost for it", title="where the sample goes")
+        for row in strata:
+            table.add_row(row["stratum"], f"{row['population']:,}", f"{row['sampled']:,}", *(str(row[k] if row[k] is not None else "–") for k in ("defensive", "boost")))
+        show(table)
+    typer.echo(
+        f"  a second completion a prefix leaves {repeats[2][0.3]:.0%} to {repeats[2][0.7]:.0%} of the variance (outcomes of one prefix correlated .3 to .7); "
+        "for the same requests twice as many prefixes leave 50%"
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer, model_validator
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import JsonScalar
@@ -164,12 +164,18 @@ class Plan(Strict):
     arms: list[Literal["candidate", "control", "recorded"]] = ["candidate", "control", "recorded"]
     salt: str = "r1"
     completions_per_prefix: int = Field(default=1, ge=1)
+    boost: dict[str, Annotated[float, Field(gt=0, le=100)]] = {}  # stratum, as `plan` prints it: times as many places as its size gives it
 
     @model_validator(mode="after")
     def candidate_is_there(self) -> Self:
         if "candidate" not in self.arms:
             raise ValueError("arms must include candidate")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_registered(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without an empty boost: plans that were registered before there were boosts stay the same."""
+        return {key: value for key, value in dump(self).items() if key != "boost" or value}
 
 
 class ModelVersion(Strict):

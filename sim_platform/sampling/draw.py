@@ -4,6 +4,7 @@ Belongs here: draw, inclusion probabilities, weights. Does not: strata and alloc
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -49,7 +50,7 @@ def draw(population: pl.DataFrame, plan: Plan, sample_size: int | None = None, *
         release, replaces: versions, for the error.
 
     Raises:
-        EmptyPopulation: no conversation with a user turn. BadInputError: sample_size below 1. SimPlatformError: a conversation_key that is repeated.
+        EmptyPopulation: no conversation with a user turn. BadInputError: sample_size below 1, or a boost of a stratum that there is not. SimPlatformError: a conversation_key that is repeated.
     """
     size = plan.sample_size if sample_size is None else sample_size
     if size < 1:
@@ -68,7 +69,9 @@ def draw(population: pl.DataFrame, plan: Plan, sample_size: int | None = None, *
     sampled_in = merge_small(own_sizes, plan.floor, size)
     eligible = eligible.with_columns(own.replace_strict(sampled_in, return_dtype=pl.String).alias("stratum"), unit_intervals(plan.salt, eligible["conversation_key"]))
     sizes = dict(eligible["stratum"].value_counts().iter_rows())
-    places = allocate(sizes, size, plan.floor)
+    if unknown := sorted(set(plan.boost) - set(sizes)):
+        raise BadInputError(f'{release}: boost: "{unknown[0]}" is no stratum of {replaces} (strata: {"; ".join(sorted(sizes))})')
+    places = allocate(sizes, size, plan.floor, plan.boost)
     strata = pl.DataFrame(
         [(name, sizes[name], places[name], sorted(o for o, into in sampled_in.items() if into == name)) for name in sorted(sizes)],
         schema={"stratum": pl.String, "population": pl.Int64, "sampled": pl.Int64, "merged_from": pl.List(pl.String)},
@@ -87,7 +90,9 @@ def draw(population: pl.DataFrame, plan: Plan, sample_size: int | None = None, *
         second = unit_intervals(f"{plan.salt}|turn", drawn["conversation_key"])
         drawn = drawn.with_columns(turn=pl.min_horizontal((second * drawn["n_user_turns"]).cast(pl.Int64), "turn"))
     sampled = drawn.select("conversation_key", "stratum", "turn", "inclusion_probability", "weight")
-    decided = {"strata": plan.strata, "floor": plan.floor, "cut": plan.cut, "salt": plan.salt, "sample_size": size, "version": VERSION}
+    decided: dict[str, Any] = {"strata": plan.strata, "floor": plan.floor, "cut": plan.cut, "salt": plan.salt, "sample_size": size, "version": VERSION}
+    if plan.boost:  # absent otherwise, so that samples of before there were boosts keep their id
+        decided["boost"] = plan.boost
     keys = sorted(sampled.select("conversation_key", "stratum", "turn", pl.col("weight").round(9)).rows())
     merged = sorted(name for name in sizes if sum(into == name for into in sampled_in.values()) > 1)
     return Draw(sampled, strata, merged, excluded, sha256([decided, keys])[:16])

@@ -5,6 +5,7 @@ Belongs here: naming strata from metadata, merging small ones, allocation. Does 
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import canonical_json
 
 NO_STRATA = "all"
+NO_BOOST: Mapping[str, float] = MappingProxyType({})
 
 
 def stratum_of(metadata: str, keys: Sequence[str]) -> str:
@@ -49,7 +51,7 @@ def merge_small(sizes: Mapping[str, int], floor: int, sample_size: int) -> dict[
     return {name: merged if name in small else name for name in sizes}
 
 
-def allocate(sizes: Mapping[str, int], sample_size: int, floor: int) -> dict[str, int]:
+def allocate(sizes: Mapping[str, int], sample_size: int, floor: int, boost: Mapping[str, float] = NO_BOOST) -> dict[str, int]:
     """Places per stratum: min(floor, size) to each, one at a time, then proportional by highest averages (Sainte-Lague).
 
     Adds up to min(sample_size, population). Each place is awarded by a rule that does not look at the sample's size, so a larger sample never takes a place from any
@@ -57,13 +59,15 @@ def allocate(sizes: Mapping[str, int], sample_size: int, floor: int) -> dict[str
 
     Args:
         sizes: conversations per stratum, >= 1. sample_size, floor: conversations, >= 1.
+        boost: stratum to a factor > 0 on its share; weights undo it in every estimate.
     """
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     size = np.array([sizes[name] for name in names], dtype=np.int64)
     stratum = np.repeat(np.arange(len(names)), size)
     place = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)  # 0, 1, ... within each stratum
     by_floor = place < floor
-    rank = np.where(by_floor, place, -size[stratum] / (2 * place + 1))
+    share = size * np.array([boost.get(name, 1.0) for name in names])
+    rank = np.where(by_floor, place, -share[stratum] / (2 * place + 1))
     awarded = stratum[np.lexsort((stratum, rank, ~by_floor))[:sample_size]]
     return dict(zip(names, np.bincount(awarded, minlength=len(names)).tolist(), strict=True))
 

@@ -136,9 +136,12 @@ def test_a_name_of_many_merged_strata_stays_short() -> None:
     assert set(merge_small({f"s{i}": 1 for i in range(9)}, floor=5, sample_size=20).values()) == {"merged(s0 | s1 | s2 | s3 | s4 | s5 | 3 more)"}
 
 
-@given(sizes=sizes, n=st.integers(1, 800), floor=st.integers(1, 60))
-def test_allocation_fills_the_sample_keeps_the_floor_and_overfills_nothing(sizes: dict[str, int], n: int, floor: int) -> None:
-    places = allocate(sizes, n, floor)
+boosts = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0.1, 20))
+
+
+@given(sizes=sizes, n=st.integers(1, 800), floor=st.integers(1, 60), boost=boosts)
+def test_allocation_fills_the_sample_keeps_the_floor_and_overfills_nothing(sizes: dict[str, int], n: int, floor: int, boost: dict[str, float]) -> None:
+    places = allocate(sizes, n, floor, boost)
     assert sum(places.values()) == min(n, sum(sizes.values()))
     assert all(places[h] <= sizes[h] for h in sizes)
     if n >= sum(min(floor, size) for size in sizes.values()):
@@ -147,14 +150,33 @@ def test_allocation_fills_the_sample_keeps_the_floor_and_overfills_nothing(sizes
         assert min(places.values()) >= 1
 
 
-@given(sizes=sizes, n=st.integers(1, 800), floor=st.integers(1, 60))
-def test_a_larger_sample_takes_a_place_from_no_stratum(sizes: dict[str, int], n: int, floor: int) -> None:
-    small, large = allocate(sizes, n, floor), allocate(sizes, n + 1, floor)
+@given(sizes=sizes, n=st.integers(1, 800), floor=st.integers(1, 60), boost=boosts)
+def test_a_larger_sample_takes_a_place_from_no_stratum(sizes: dict[str, int], n: int, floor: int, boost: dict[str, float]) -> None:
+    small, large = allocate(sizes, n, floor, boost), allocate(sizes, n + 1, floor, boost)
     assert all(small[h] <= large[h] for h in sizes)
 
 
 def test_above_the_floors_allocation_is_proportional() -> None:
     assert allocate({"a": 6000, "b": 3000, "c": 1000}, 100, 5) == {"a": 60, "b": 30, "c": 10}
+
+
+def test_a_boost_multiplies_the_share_of_its_stratum_and_weights_undo_it() -> None:
+    assert allocate({"a": 6000, "b": 3000, "c": 1000}, 120, 5, {"c": 3}) == {"a": 60, "b": 30, "c": 30}
+    population = conversations([("a", 1)] * 600 + [("b", 1)] * 400)
+    drawn = draw(population, Plan(strata=["surface"], floor=1, boost={"surface=b": 3}), 180)
+    assert drawn.strata.select("stratum", "sampled").rows() == [("surface=a", 60), ("surface=b", 120)]
+    assert drawn.sampled["weight"].sum() == pytest.approx(1000)
+    assert drawn.sample_id != draw(population, Plan(strata=["surface"], floor=1), 180).sample_id
+
+
+def test_a_boost_of_a_stratum_that_there_is_not_names_those_there_are() -> None:
+    with pytest.raises(BadInputError, match=r'boost: "surface=c" is no stratum of v1 \(strata: surface=a; surface=b\)'):
+        draw(conversations([("a", 1), ("b", 1)]), Plan(strata=["surface"], floor=1, boost={"surface=c": 3}), replaces="v1")
+
+
+def test_a_plan_without_a_boost_is_the_plan_that_was_registered_before_there_were_boosts() -> None:
+    assert "boost" not in Plan().model_dump(mode="json")
+    assert Plan(boost={"all": 2}).model_dump(mode="json")["boost"] == {"all": 2}
 
 
 def test_strata_are_named_from_metadata_and_an_absent_key_has_a_name() -> None:

@@ -4,15 +4,17 @@ Belongs here: what the stage reads, which pure calls it makes, what it writes, w
 """
 
 import dagster as dg
+import polars as pl
 
 from sim_platform.contracts.tables import Calibration, ClassifierScores, RateComparison, RateForecast, ReleaseGate, StratifiedSample
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
-from sim_platform.registry.home import Deployed
+from sim_platform.registry.home import Deployed, ModelVersion
 from sim_platform.sampling.draw import draw
 from sim_platform.sampling.prefixes import cut_prefixes
+from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform.warehouse.gates import (
     EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
     EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN,
@@ -21,8 +23,14 @@ from sim_platform.warehouse.gates import (
 )
 
 POPULATION = """
-    select conversation_key, user_key, n_user_turns, week, metadata from deidentified_corpus
+    select conversation_key, user_key, n_user_turns, week, metadata, length(messages) as characters from deidentified_corpus
     where model_version = $replaced and week >= date_trunc('week', $since::date) and week <= coalesce($until::date, date '9999-12-31')"""
+
+
+def population_of(warehouse: DuckDBFile, replaced: ModelVersion) -> pl.DataFrame:
+    """Conversations from which a release that replaces this version draws: its own, of the time of its deployment."""
+    deployed = replaced.deployed or Deployed.model_validate({"from": "1970-01-01"})
+    return warehouse.query(POPULATION, {"replaced": replaced.version, "since": deployed.from_, "until": deployed.until})
 
 
 class SampleConfig(dg.Config):
@@ -41,8 +49,7 @@ def stratified_sample(context: dg.AssetExecutionContext, deployment: Deployment,
     """
     candidate, replaced = deployment.home().release(context.partition_key)
     warehouse = deployment.warehouse()
-    deployed = replaced.deployed or Deployed.model_validate({"from": "1970-01-01"})
-    population = warehouse.query(POPULATION, {"replaced": replaced.version, "since": deployed.from_, "until": deployed.until})
+    population = population_of(warehouse, replaced)
     drawn = draw(population, candidate.plan, config.sample_size, release=candidate.version, replaces=replaced.version)
     rows = warehouse.query("select * from deidentified_corpus where conversation_key in (select unnest($keys))", {"keys": drawn.sampled["conversation_key"].to_list()})
     sample = cut_prefixes(rows, drawn, release=candidate.version)
