@@ -54,6 +54,14 @@ def write_home(
     return path
 
 
+def without_models(home: Path) -> Path:
+    """The same home with a policy of rules alone (and the names of canaries): for tests of what comes after de-identification."""
+    write_yaml(home / "rules.yaml", RULES_ALONE | {"detectors": [{"kind": "python", "factory": "sim_platform_tests.deidentification.corpora:CanaryNames"}]})
+    sources = yaml.safe_load((home / "sources.yaml").read_text())
+    write_yaml(home / "sources.yaml", sources | {"deidentification": {"policy": "rules.yaml", "audit_share": 0.0}})
+    return home
+
+
 def sampled_home(path: Path, prefixes: Sequence[str], **candidate: Any) -> tuple[Home, DuckDBFile]:
     """A home whose release v2 has these user messages as its sample and is registered; no stage before that ran."""
     models = [RECORDED_MODELS[0], {"version": "v2", "replaces": "v1", "provider": "openai", "model": "m", "plan": {"sample_size": len(prefixes)}, **candidate}]
@@ -75,6 +83,10 @@ def write_yaml(path: Path, value: object) -> None:
     path.write_text(yaml.safe_dump(value))
 
 
+RULES_ALONE: dict[str, Any] = {
+    "name": "rules", "version": 1, "models": False, "rampart": 0.1, "rampart_names": 0.1, "confirms": 0.03, "spacy_names": "off", "spacy_others": "off", "dates": True,
+    "detectors": [{"kind": "python", "factory": "sim_platform.deidentification.names:pool_detector"}],
+}  # fmt: skip
 RECORDED_MODELS: list[dict[str, Any]] = [
     {"version": "v1", "provider": "recorded", "deployed": {"from": "2026-01-01"}},
     {"version": "v2", "provider": "recorded", "replaces": "v1", "plan": {"sample_size": 40, "strata": ["surface"], "floor": 5}},

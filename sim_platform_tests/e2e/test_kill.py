@@ -15,7 +15,7 @@ import pytest
 from sim_platform.contracts.tables import CandidateCompletions
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.e2e.servers import sim_platform, stop
-from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home
+from sim_platform_tests.homes import RECORDED_MODELS, conversation, without_models, write_home
 from sim_platform_tests.replay.scripted_server import ScriptedServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
@@ -67,7 +67,7 @@ def home_with_provider(path: Path, url: str) -> Path:
     }
     home = path / "home"
     home.mkdir()
-    return write_home(home, rows=rows, models=[RECORDED_MODELS[0], candidate])
+    return without_models(write_home(home, rows=rows, models=[RECORDED_MODELS[0], candidate]))
 
 
 def run(home: Path, *arguments: str, **environment: str) -> tuple[int, str]:

@@ -1,4 +1,8 @@
-"""The published drift of GPT-4 comes back from the public data, through the real command line and the real detectors."""
+"""The published drift of GPT-4 comes back from the public data, through the real command line.
+
+All prompts go through a policy of rules, which takes seconds; the data sets whose labels are published and the first prompts of the others also go through the shipped
+policy. All of them under the shipped policy (5,512 conversations, minutes) give the same rates: docs/method.md.
+"""
 
 import json
 import math
@@ -15,13 +19,14 @@ import polars as pl
 import pytest
 import yaml
 
-from sim_platform.contracts.tables import RateComparison
+from sim_platform.contracts.tables import DeidentificationEffect, RateComparison
 from sim_platform.forecasting.forecast import PRIOR_TAU, Counts, calibrated, persistence
 from sim_platform.forecasting.scorecard import multiplicative_error
 from sim_platform.orchestration.build import build_definitions
 from sim_platform.orchestration.partitions import register
 from sim_platform.sampling import unit_interval
 from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform_tests.homes import without_models
 
 ROOT = Path(__file__).resolve().parents[2]
 EXACT = {"sensitive_question_answered": (0.21, 0.05), "jailbreak_answered": (0.78, 0.31), "code_directly_usable": (0.52, 0.10)}
@@ -58,15 +63,19 @@ def draw_and_compare(home: Path, sample_size: int) -> None:
     assert done.success
 
 
-@pytest.fixture(scope="module")
-def home(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example's configuration, reading the data where it lies, run over everything."""
-    home = tmp_path_factory.mktemp("llmdrift")
+def example(home: Path, data: Path) -> Path:
     shutil.copytree(ROOT / "examples" / "llmdrift", home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.duckdb*", "dagster_home", "journal"))
     sources = yaml.safe_load((home / "sources.yaml").read_text())
     for source in sources["sources"]:
-        source["path"] = str(real_data / "llmdrift" / Path(source["path"]).name)
+        source["path"] = str(data / Path(source["path"]).name)
     (home / "sources.yaml").write_text(yaml.safe_dump(sources))
+    return home
+
+
+@pytest.fixture(scope="module")
+def home(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's configuration, reading the data where it lies, run over everything."""
+    home = without_models(example(tmp_path_factory.mktemp("llmdrift"), real_data / "llmdrift"))
     sim_platform(home, "run", "gpt-4-0613", "--sample-size", "100000")
     labels = DuckDBFile(home / "warehouse.duckdb").query(
         """select s.behavior, s.prefix_id, bool_or(s.label) filter (s.arm = 'candidate') as after, bool_or(s.label) filter (s.arm = 'recorded') as before
@@ -83,6 +92,25 @@ def everything(home: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 @pytest.mark.e2e
 @pytest.mark.model
+def test_under_the_shipped_policy_the_published_labels_come_back_and_no_grade_of_any_data_set_changes(real_data: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "data"
+    cut.mkdir()
+    for name in sorted(p.name for p in (real_data / "llmdrift").glob("*.csv")):
+        rows = pl.read_csv(real_data / "llmdrift" / name, infer_schema=False)
+        whole = name.startswith(("SENSITIVEQ", "LEETCODE"))
+        rows.filter(whole | pl.col("id").is_in(rows["id"].unique(maintain_order=True).head(30).implode())).write_csv(cut / name)
+    home = example(tmp_path / "home", cut)
+    sim_platform(home, "run", "gpt-4-0613", "--sample-size", "100000")
+    found = rates(home)
+    for behavior, (march, june) in EXACT.items():
+        assert (found[behavior, "recorded"]["rate"], found[behavior, "candidate"]["rate"]) == pytest.approx((march, june))
+    effect = DuckDBFile(home / "warehouse.duckdb").read(DeidentificationEffect)
+    assert set(effect["behavior"]) == {*EXACT, *OUR_RULE}
+    assert effect["n"].min() == 30, "the first prompts of the surveys"
+    assert effect.select("n_appeared", "n_vanished").sum().row(0) == (0, 0)
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize("behavior", [*EXACT, *OUR_RULE])
 def test_the_published_shift_comes_back(everything: dict[tuple[str, str], dict[str, Any]], behavior: str) -> None:
     tolerance = 1e-9 if behavior in EXACT else 0.02
@@ -93,7 +121,6 @@ def test_the_published_shift_comes_back(everything: dict[tuple[str, str], dict[s
 
 
 @pytest.mark.e2e
-@pytest.mark.model
 def test_intervals_from_thirty_percent_of_the_prompts_hold_the_full_rates_for_nine_of_ten_salts(home: Path, everything: dict[tuple[str, str], dict[str, Any]]) -> None:
     models = yaml.safe_load((home / "models.yaml").read_text())
     held = dict.fromkeys(everything, 0)
@@ -108,7 +135,6 @@ def test_intervals_from_thirty_percent_of_the_prompts_hold_the_full_rates_for_ni
 
 
 @pytest.mark.e2e
-@pytest.mark.model
 def test_a_forecast_from_thirty_percent_of_the_prompts_beats_persistence_on_the_rest(home: Path) -> None:
     """30 % of the prompts are the simulation, the other 70 % the candidate's "production". No past release, so the interval is at its widest.
 

@@ -45,14 +45,10 @@ from sim_platform.warehouse.gates import (
     NO_FORGOTTEN_USER_SURVIVES,
     SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING,
 )
-from sim_platform_tests.homes import conversation, write_home, write_yaml
+from sim_platform_tests.homes import RULES_ALONE, conversation, write_home, write_yaml
 from sim_platform_tests.orchestration.conftest import EmailDetector
 
 Run = Callable[..., list[str]]
-RULES_ALONE = {
-    "name": "rules", "version": 1, "models": False, "rampart": 0.1, "rampart_names": 0.1, "confirms": 0.03, "spacy_names": "off", "spacy_others": "off", "dates": True,
-    "detectors": [{"kind": "python", "factory": "sim_platform.deidentification.names:pool_detector"}],
-}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -301,7 +297,7 @@ class Slow:
     version = "slow"
 
     def detect(self, texts: Any) -> list[list[Span]]:
-        time.sleep(0.4)
+        time.sleep(2)  # a call: a batch, so that there is time to kill
         return [[] for _ in texts]
 
 
