@@ -440,6 +440,9 @@ class RateComparison(Table):
     p_recorded: float = pa.Field(nullable=True, ge=0, le=1, description="McNemar mid-P of candidate against recorded on effective counts")
     p_recorded_holm: float = pa.Field(nullable=True, ge=0, le=1, description="p_recorded adjusted by Holm over the behaviours")
     p_recorded_bh: float = pa.Field(nullable=True, ge=0, le=1, description="p_recorded adjusted by Benjamini-Hochberg over the behaviours")
+    p_production: float = pa.Field(nullable=True, ge=0, le=1, description="two-sided mid-P of candidate against production, conditional on the sum of effective events")
+    p_production_holm: float = pa.Field(nullable=True, ge=0, le=1, description="p_production adjusted by Holm over the behaviours")
+    p_production_bh: float = pa.Field(nullable=True, ge=0, le=1, description="p_production adjusted by Benjamini-Hochberg over the behaviours")
     floor: float = pa.Field(nullable=True, ge=0, description="detection floor: smallest rate whose zero-event 95 % upper bound the sample could have shown")
     is_exploratory: bool = pa.Field(nullable=True, description="graded by what was not registered before outcomes were seen: never decides")
     measures: str = pa.Field(isin=["model", "system"], description="what is measured")
@@ -518,6 +521,8 @@ class ForecastLedger(Table):
     events: float = pa.Field(nullable=True, ge=0, description="effective events observed in production")
     messages: float = pa.Field(nullable=True, ge=0, description="effective messages observed in production")
     entered_at: Utc = pa.Field(description="UTC time of the entry")
+    number: int = pa.Field(nullable=True, ge=1, description="place in the ledger, from 1; null for entries of before there were places")
+    chain: str = pa.Field(nullable=True, description="hash of this entry and, through the chain of the one before it, of all that were entered earlier")
 
 
 class ForecastScorecard(Table):

@@ -89,10 +89,7 @@ def compare(
                     row |= _against(counts, other, names, conf) | _for_decisions(counts, other, *harm)
             rows.append(row)
     for p in ("p_control", "p_recorded"):
-        tested = [row for row in rows if row.get(p) is not None]
-        values = [float(str(row[p])) for row in tested]
-        for row, holm, bh in zip(tested, multiplicity.holm(values), multiplicity.bh(values), strict=True):
-            row |= {f"{p}_holm": float(holm), f"{p}_bh": float(bh)}
+        _adjust(rows, p)
     columns = RateComparison.to_schema().columns
     rows.sort(key=lambda row: (str(row["behavior"]), ARMS.index(row["arm"])))
     return frame(RateComparison, [{name: row.get(name) for name in columns} for row in rows])
@@ -115,8 +112,18 @@ def against_production(rates: pl.DataFrame, production: pl.DataFrame, conf: floa
             found = ratio.poisson(row["rate"] * row["n_effective"], row["n_effective"], log["x"] / effect, log["n"] / effect, conf, "midp")
             seen = row["rate"] > 0 or log["x"] > 0
             row |= {"ratio_to_production": found.estimate if seen else None, "ratio_to_production_low": found.low, "ratio_to_production_high": found.high}
+            row["p_production"] = float(ratio.poisson_test(row["rate"] * row["n_effective"], row["n_effective"], log["x"] / effect, log["n"] / effect))
         rows.append(row)
+    _adjust(rows, "p_production")
     return frame(RateComparison, rows)
+
+
+def _adjust(rows: list[Row], p: str) -> None:
+    """Adds the p-value adjusted over the behaviours that have one."""
+    tested = [row for row in rows if row.get(p) is not None]
+    values = [float(str(row[p])) for row in tested]
+    for row, holm, bh in zip(tested, multiplicity.holm(values), multiplicity.bh(values), strict=True):
+        row |= {f"{p}_holm": float(holm), f"{p}_bh": float(bh)}
 
 
 def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:

@@ -6,9 +6,10 @@ Belongs here: estimators for independent counts. Does not: two arms on the same 
 from typing import Literal
 
 import numpy as np
+from scipy import special
 
 from sim_platform.estimation import intervals
-from sim_platform.estimation.intervals import ArrayLike, Interval, nonnegative, positive
+from sim_platform.estimation.intervals import Array, ArrayLike, Interval, nonnegative, positive
 
 _METHODS: dict[str, Literal["midp", "clopper-pearson", "wilson"]] = {"exact": "clopper-pearson", "midp": "midp", "score": "wilson"}
 
@@ -42,3 +43,16 @@ def poisson(x1: ArrayLike, t1: ArrayLike, x2: ArrayLike, t2: ArrayLike, conf: fl
         np.where(first > 0, low / (1 - np.where(low < 1, low, 0.0)) * scale, 0.0),
         np.where(second > 0, high / np.where(high < 1, 1 - high, 1.0) * scale, np.inf),
     )
+
+
+def poisson_test(x1: ArrayLike, t1: ArrayLike, x2: ArrayLike, t2: ArrayLike) -> Array:
+    """Two-sided mid-P that both rates are equal, conditional on x1 + x2: below 1 - conf exactly where the mid-P interval of `poisson` leaves out 1; 1 without any event.
+
+    Args and errors: as for `poisson`.
+    """
+    first, time1, second, time2 = np.broadcast_arrays(nonnegative("x1", x1), positive("t1", t1), nonnegative("x2", x2), positive("t2", t2))
+    share = time1 / (time1 + time2)
+    reached = np.where(first > 0, special.betainc(np.where(first > 0, first, 1.0), second + 1, share), 1.0)  # P(X >= x1)
+    exceeded = np.where(second > 0, special.betainc(first + 1, np.where(second > 0, second, 1.0), share), 0.0)  # P(X > x1)
+    upper = (reached + exceeded) / 2
+    return np.asarray(np.where(first + second > 0, np.minimum(1.0, 2 * np.minimum(upper, 1 - upper)), 1.0))

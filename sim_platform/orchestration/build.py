@@ -10,7 +10,12 @@ import dagster as dg
 from sim_platform.orchestration.assets.deidentification import deidentification_does_not_look_like_behaviour, deidentification_effect, deidentified_corpus
 from sim_platform.orchestration.assets.estimation import rate_comparison, release_gate, release_report, release_summary, the_report_is_self_contained
 from sim_platform.orchestration.assets.extraction import consented_log_extract
-from sim_platform.orchestration.assets.forecasting import forecast_scorecard, rate_forecast, the_sample_looks_like_the_newest_traffic
+from sim_platform.orchestration.assets.forecasting import (
+    forecast_scorecard,
+    rate_forecast,
+    the_forecast_ledger_is_whole,
+    the_sample_looks_like_the_newest_traffic,
+)
 from sim_platform.orchestration.assets.grading import calibration, classifier_scores, production_scores
 from sim_platform.orchestration.assets.preregistration import preregistration
 from sim_platform.orchestration.assets.replay import candidate_completions
@@ -40,6 +45,7 @@ def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS
             the_report_is_self_contained,
             deidentification_does_not_look_like_behaviour,
             the_sample_looks_like_the_newest_traffic,
+            the_forecast_ledger_is_whole,
         ],
         sensors=[model_versions_from_registry],
         resources={"deployment": Deployment(home_dir=str(home or home_path()))},

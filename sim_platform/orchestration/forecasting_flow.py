@@ -1,16 +1,15 @@
 """Forecasts from stored scores, and their score once the release's own log is there.
 
-Belongs here: reading effective counts, the ledger, observed rates. Does not: methods and scores (forecasting), graders (grading).
+Belongs here: reading effective counts, observed rates. Does not: the ledger (ledger), methods and scores (forecasting), graders (grading).
 """
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from sim_platform.contracts.messages import sha256
 from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateComparison, RateForecast, frame
 from sim_platform.forecasting import forecast as methods
 from sim_platform.forecasting.drift import Drift, drift
@@ -18,6 +17,7 @@ from sim_platform.forecasting.forecast import Array, Counts, Forecast
 from sim_platform.forecasting.raking import effective_counts, kept_size, mix_factors
 from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, decomposition, poisson_limit, score
 from sim_platform.grading.scores import scores
+from sim_platform.orchestration.ledger import enter_observations, first_forecasts, last_observations
 from sim_platform.orchestration.production import RESPONSES, responses_of
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.registry.home import Behavior, Home, ModerationGrader
@@ -152,47 +152,15 @@ def _drift(mix: pl.DataFrame, newest: Array, features: pl.DataFrame) -> Drift | 
     return drift(dict(zip(strata, mix["sampled"].to_list(), strict=True)), dict(zip(strata, newest.tolist(), strict=True)), sampled, new)
 
 
-def enter_forecasts(warehouse: DuckDBFile, made: pl.DataFrame) -> int:
-    """Adds forecasts to the ledger; returns how many were new."""
-    columns = ("model_version", "behavior", "method", "rate", "low", "high", "log_variance", "prior_rate", "floor")
-    return _enter(warehouse, [{"entry": "forecast", **{name: row[name] for name in columns}} for row in made.to_dicts()])
-
-
-def _enter(warehouse: DuckDBFile, rows: list[dict[str, Any]]) -> int:
-    now = datetime.now(UTC)
-    empty = dict.fromkeys(("method", "low", "high", "log_variance", "prior_rate", "floor", "events", "messages"))
-    entries = frame(ForecastLedger, [{**empty, **row, "entry_id": sha256(_rounded(row)), "entered_at": now} for row in rows])
-    with warehouse.transaction() as tx:
-        tx.ensure(ForecastLedger)
-        there = set(tx.query("select entry_id from forecast_ledger")["entry_id"])
-        new = entries.filter(~pl.col("entry_id").is_in(there)).unique("entry_id", maintain_order=True)
-        tx.append(ForecastLedger, new)
-    return len(new)
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """Nine digits: sums of several threads differ in the last ones."""
-    return {name: f"{value:.9g}" if isinstance(value, float) else value for name, value in row.items()}
-
-
-def first_forecasts(ledger: pl.DataFrame) -> pl.DataFrame:
-    """What is scored: the first forecast of each release, behaviour and method."""
-    return ledger.filter(entry="forecast").sort("entered_at").unique(["model_version", "behavior", "method"], keep="first", maintain_order=True)
-
-
 def discrepancy_so_far(warehouse: DuckDBFile, release: str) -> float:
     """Tau from the scored M7 forecasts of all other releases."""
     ledger = warehouse.read(ForecastLedger)
     scored = first_forecasts(ledger).filter((pl.col("method") == "M7") & (pl.col("model_version") != release)).join(
-        _last_observations(ledger), on=["model_version", "behavior"], suffix="_observed"
+        last_observations(ledger), on=["model_version", "behavior"], suffix="_observed"
     )  # fmt: skip
     scored = scored.filter((pl.col("rate_observed") > pl.col("floor")) & (pl.col("events_observed") > 0))
     residuals = (scored["rate_observed"] / scored["rate"]).log().to_numpy()
     return methods.discrepancy(residuals, (scored["log_variance"] + 1 / scored["events_observed"]).to_numpy())
-
-
-def _last_observations(ledger: pl.DataFrame) -> pl.DataFrame:
-    return ledger.filter(entry="observation").sort("entered_at").unique(["model_version", "behavior"], keep="last", maintain_order=True)
 
 
 def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFrame:
@@ -207,7 +175,7 @@ def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFra
     observed = observe(home, warehouse, release, registered)
     if not observed:
         return frame(ForecastScorecard, [])
-    _enter(warehouse, [{"entry": "observation", "model_version": release, "behavior": n, "rate": x / e, "events": x, "messages": e} for n, (x, e) in observed.items()])
+    enter_observations(warehouse, release, observed)
     simulated = warehouse.read(RateComparison, {"model_version": release, "arm": "candidate"}, columns=["behavior", "n_effective"])
     rows = []
     for (method,), group in made.filter(pl.col("behavior").is_in(list(observed))).group_by(["method"], maintain_order=True):
@@ -235,7 +203,7 @@ def error_parts(home: Home, warehouse: DuckDBFile, release: str) -> list[dict[st
         warehouse.read(RateComparison, {"model_version": name, **rates}, columns=["behavior", "rate"]).filter(pl.col("rate").is_not_null())
         for name in (release, twins[0].version)
     )
-    seen = _last_observations(warehouse.read(ForecastLedger)).filter(model_version=release).select("behavior", observed="rate")
+    seen = last_observations(warehouse.read(ForecastLedger)).filter(model_version=release).select("behavior", observed="rate")
     rows = full.join(own, on="behavior", suffix="_own").join(seen, on="behavior").sort("behavior")
     parts = decomposition(rows["rate"], rows["rate_own"], rows["observed"])
     return [

@@ -112,11 +112,13 @@ def funnel_svg(rates: pl.DataFrame) -> str:
     Source: band +-1.645 / (ln 2 sqrt(k)), 1/k = 1/k_a + 1/k_b with effective events k_a, k_b.
     """
     arms = {(row["behavior"], row["arm"]): row for row in rates.to_dicts()}
+    against = "control" if any(arm == "control" for _, arm in arms) else "recorded"
     points = []
     for (behavior, arm), row in arms.items():
-        if arm == "candidate" and row["ratio_to_control"] and (other := arms.get((behavior, "control"))) and row["rate"] and other["rate"]:
+        other = arms.get((behavior, against))
+        if arm == "candidate" and row[f"ratio_to_{against}"] and other and row["rate"] and other["rate"]:
             k = 1 / (1 / (row["rate"] * row["n_effective"]) + 1 / (other["rate"] * other["n_effective"]))
-            points.append((marked(behavior, row.get("is_exploratory")), bool(row.get("is_exploratory")), k, math.log2(row["ratio_to_control"])))
+            points.append((marked(behavior, row.get("is_exploratory")), bool(row.get("is_exploratory")), k, math.log2(row[f"ratio_to_{against}"])))
     if not points:
         return ""
     figure, axes = _figure(8.4, 4.2)
@@ -131,7 +133,7 @@ def funnel_svg(rates: pl.DataFrame) -> str:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("effective events of both arms together")
-    axes.set_ylabel("log2 ratio, candidate / control")
+    axes.set_ylabel(f"log2 ratio, candidate / {against}")
     return _svg(figure, "Noise funnel: behaviours inside the band are consistent with no change; those outside are named. Hollow points are exploratory.")
 
 
@@ -163,10 +165,9 @@ def _named(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tests(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "p": row["p_control"] if row["p_control"] is not None else row["p_recorded"],
-        "p after Holm": row["p_control_holm"] if row["p_control"] is not None else row["p_recorded_holm"],
-    }
+    """Against control, or recorded where nothing was regenerated. What decides is adjusted by Holm; what explores, by Benjamini and Hochberg."""
+    p = "p_control" if row["p_control"] is not None else "p_recorded"
+    return {"p": row[p], "p adjusted": row[f"{p}_bh" if row.get("is_exploratory") else f"{p}_holm"]}
 
 
 def _times(value: float | None) -> str:

@@ -96,6 +96,11 @@ class Transaction:
     def tables(self) -> set[str]:
         return set(self.query("select table_name from information_schema.tables where table_catalog = current_database()")["table_name"])
 
+    def columns(self, table: str) -> set[str]:
+        return set(
+            self.query("select column_name from information_schema.columns where table_catalog = current_database() and table_name = $t", {"t": table})["column_name"]
+        )
+
     def ensure(self, *tables: type[Table]) -> None:
         """Creates the tables that are missing; WarehouseError when a stored table has other columns than its contract."""
         there = self.tables()
@@ -104,9 +109,7 @@ class Transaction:
             if name not in there:
                 self.execute(ddl(table))
                 continue
-            stored = set(
-                self.query("select column_name from information_schema.columns where table_catalog = current_database() and table_name = $t", {"t": name})["column_name"]
-            )
+            stored = self.columns(name)
             columns = table.to_schema().columns
             new = [column for column in dtypes(table) if column not in stored]
             if stored - set(dtypes(table)) or not all(columns[c].nullable for c in new):
@@ -187,13 +190,15 @@ class DuckDBFile:
             return tx.query(sql, params, frames)
 
     def read(self, table: type[Table], where: Mapping[str, object] | None = None, columns: Sequence[str] = ()) -> pl.DataFrame:
-        """Stored rows of a table, or a frame without rows where there is no such table yet."""
+        """Stored rows of a table, or a frame without rows where there is no such table yet; a column that is newer than the stored table is null."""
         wanted = list(columns or dtypes(table))
         with self.reading() as tx:
             if table_name(table) not in tx.tables():
                 return pl.DataFrame(schema={c: dtypes(table)[c] for c in wanted})
             condition = " and ".join(f"{column} = ${column}" for column in where or {}) or "true"
-            return tx.query(f"select {', '.join(wanted)} from {table_name(table)} where {condition}", where)  # noqa: S608 - names come from contracts, values are parameters
+            stored, fields = tx.columns(table_name(table)), table.to_schema().columns
+            selected = (name if name in stored else f"null::{_sql_type(fields[name])} as {name}" for name in wanted)
+            return tx.query(f"select {', '.join(selected)} from {table_name(table)} where {condition}", where)  # noqa: S608 - names come from contracts, values are parameters
 
     def rewrite(self) -> None:
         """Writes the file anew, so that deleted rows leave no bytes behind. Waits for the lock and keeps it until the new file is in place."""

@@ -136,6 +136,16 @@ def test_poisson_ratio_is_in_order_and_inverts_when_swapped(method: str, x1: int
     assert np.allclose([found.estimate, found.low, found.high], inverted, rtol=1e-6)
 
 
+@given(x1=counts, t1=exposures, x2=counts, t2=exposures, conf=confidence)
+def test_the_p_of_two_rates_agrees_with_their_interval_and_does_not_change_when_swapped(x1: int, t1: float, x2: int, t2: float, conf: float) -> None:
+    p = float(ratio.poisson_test(x1, t1, x2, t2))
+    assert p == pytest.approx(float(ratio.poisson_test(x2, t2, x1, t1)), abs=1e-9)
+    assert 0 <= p <= 1
+    found = ratio.poisson(x1, t1, x2, t2, conf, "midp")
+    if abs(p - (1 - conf)) > 1e-6:
+        assert (p > 1 - conf) == bool(found.low <= 1 <= found.high)
+
+
 # two arms on the same prefixes
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateForecast, Table
 from sim_platform.orchestration.forecasting_flow import error_parts
+from sim_platform.orchestration.ledger import enter_observations, the_ledger_is_whole
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
@@ -65,6 +67,36 @@ def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_
     observed = {row["behavior"]: row["rate"] for row in ledger.filter(entry="observation").to_dicts()}
     kept = [i for i in range(60) if i % 17 != 16]
     assert observed["apologises"] == pytest.approx(sum(i % 2 == 0 for i in kept) / len(kept))
+
+
+def test_an_edited_and_a_missing_entry_of_the_ledger_show_and_nothing_is_entered_after_them(home: Path) -> None:
+    file = DuckDBFile(home / "warehouse.duckdb")
+    ledger = stored(home, ForecastLedger)
+    whole = the_ledger_is_whole(ledger)
+    assert (whole.passed, whole.facts["n_entries"], whole.facts["last_chain"]) == (True, len(ledger), ledger.sort("number")["chain"][-1])
+    with file.transaction() as tx:
+        tx.execute("update forecast_ledger set rate = rate / 2 where number = 3")
+    assert the_ledger_is_whole(stored(home, ForecastLedger)).facts["n_edited"] == 1
+    with pytest.raises(SimPlatformError, match="1 entries edited"):
+        enter_observations(file, "v2", {"apologises": (1.0, 2.0)})
+    with file.transaction() as tx:
+        tx.execute("delete from forecast_ledger where number = 3")
+    assert the_ledger_is_whole(stored(home, ForecastLedger)).facts["n_breaks"] == 1
+    assert len(stored(home, ForecastLedger)) == len(ledger) - 1
+
+
+def test_a_ledger_of_before_there_was_a_chain_is_read_and_goes_on(home: Path) -> None:
+    file = DuckDBFile(home / "warehouse.duckdb")
+    with file.transaction() as tx:
+        tx.execute("alter table forecast_ledger drop column number")
+        tx.execute("alter table forecast_ledger drop column chain")
+    before = stored(home, ForecastLedger)
+    assert before["chain"].null_count() == len(before)
+    assert enter_observations(file, "v2", {"apologises": (1.0, 2.0)}) == 1
+    assert enter_observations(file, "v2", {"apologises": (1.0, 2.0)}) == 0
+    ledger = stored(home, ForecastLedger)
+    assert ledger.filter(pl.col("number").is_not_null())["number"].to_list() == [1]
+    assert the_ledger_is_whole(ledger).passed
 
 
 def test_a_scored_release_narrows_the_next_forecast(run: Run, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ Belongs here: what is read and written, what the UI shows. Does not: methods and
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import ForecastScorecard, RateForecast
-from sim_platform.orchestration.forecasting_flow import enter_forecasts, forecast_release, score_release
+from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateForecast
+from sim_platform.orchestration.forecasting_flow import forecast_release, score_release
+from sim_platform.orchestration.ledger import enter_forecasts, the_ledger_is_whole
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
@@ -57,6 +58,17 @@ def the_sample_looks_like_the_newest_traffic(context: dg.AssetCheckExecutionCont
     return dg.AssetCheckResult(
         passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata={"facts": moved.words if moved else "too few conversations", "effective_sample_kept": round(kept, 3)}
     )
+
+
+@dg.asset_check(
+    asset=rate_forecast,
+    partitions_def=MODEL_VERSIONS,
+    description="Every entry of the forecast ledger is as it was entered, and none is missing between two others (hash chain).",
+)
+@guarded
+def the_forecast_ledger_is_whole(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    found = the_ledger_is_whole(deployment.warehouse().read(ForecastLedger))
+    return dg.AssetCheckResult(passed=found.passed, metadata=dict(found.facts))
 
 
 @dg.asset(
