@@ -109,18 +109,25 @@ def export(
 @labels_app.command("import")
 def import_(
     model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
-    behavior: BehaviorOption,
     labels: LabelsFile,
+    behavior: Annotated[str | None, typer.Option("--behavior", help="Only labels of this behaviour; default: of those that the file's column behavior names.")] = None,
     label: LabelColumn = "label",
     as_json: Json = False,
 ) -> None:
-    """Take labels back and say how far the annotators agree. Refuses, as a whole, a file with items that were not drawn or labels of other graders."""
+    """Take labels back and say how far the annotators agree. Refuses, as a whole, a file with items that were not drawn or labels of other graders.
+
+    Reads what `labels export` and its page write, filled in, and the exports of Label Studio (.json: JSON or JSON_MIN; .csv) and Argilla (.json or .jsonl).
+    """
     with exit_codes():
         facts = _flow().import_labels(load_home(home_path()), model_version, behavior, labels, Columns(label=label))
         if as_json:
             print_json(facts)
             return
-        typer.echo(f"imported {facts['imported']} labels ({facts['abstained']} abstained); agreement {facts['agreement']}")
+        left_out = f"; {facts['left_out']} of other behaviours left out" if facts["left_out"] else ""
+        typer.echo(f"imported {facts['imported']} labels ({facts['abstained']} abstained){left_out}")
+        for name, found in facts["agreement"].items():
+            kappa, alpha = ("–" if found[k] is None else f"{found[k]:.2f}" for k in ("cohen_kappa", "krippendorff_alpha"))
+            typer.echo(f"{name}: labelled twice {found['n_items']}, agree {found['n_agree']}, Cohen's kappa {kappa}, Krippendorff's alpha {alpha}")
 
 
 def _write(rows: list[dict[str, Any]], to: Path) -> None:

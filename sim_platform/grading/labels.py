@@ -1,7 +1,7 @@
 """Labels that people gave: reading a file of them, refusing what does not fit, several annotators to one label, their agreement.
 
-Belongs here: label files as they come (CSV, JSONL, also .gz) and what a label may say. Does not: comparing labels with a grader (calibration), who should label what
-(label_sampling).
+Belongs here: label files as they come (CSV, JSON Lines, JSON, also .gz) and what a label may say. Does not: the shapes of annotation tools (annotation_tools), comparing
+labels with a grader (calibration), who should label what (label_sampling).
 """
 
 import csv
@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import JsonScalar, Message, text_of
+from sim_platform.grading.annotation_tools import rows_of
 from sim_platform.grading.items import GradedItem
 
 YES = {"1", "1.0", "true", "yes", "y", "positive", "occurred"}
@@ -34,6 +35,7 @@ class Columns:
     response: str = "response"
     prompt: str = "prompt"
     annotator: str = "annotator"
+    behavior: str = "behavior"
     stratum: str = "stratum"
     arm: str = "arm"
     is_inverted: bool = False  # the column says yes where the behaviour did not occur
@@ -43,7 +45,7 @@ class Columns:
 class HumanLabel:
     """One person's word on one item. Its repr holds no user text."""
 
-    place: str  # file line, for messages
+    place: str  # line or entry of the file, for messages
     item_id: str
     label: bool | None
     abstained: bool = False
@@ -51,6 +53,7 @@ class HumanLabel:
     stratum: str = ""
     arm: str = ""
     grader_hash: str = ""
+    behavior: str = ""
     item: GradedItem | None = field(default=None, repr=False)  # where the file itself holds the response
 
 
@@ -60,25 +63,26 @@ def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
     A row without an item id is an item of its own, named by its place.
 
     Raises:
-        BadInputError: no such file, not UTF-8, not CSV or JSONL, no label column, a label that means nothing, an annotator who says two things of one item; names the lines.
+        BadInputError: no such file, not UTF-8, not CSV or JSON, no label column, a label that means nothing, an annotator who says two things of one item; names the lines.
     """
     names = columns or Columns()
-    rows = list(_rows(path))
+    rows = [(place, row) for place, entry in _rows(path) for row in rows_of(entry, names.label)]
     if not rows:
         raise BadInputError(f"{path.name}: no rows; a label file has one item a row, with the columns {names.label} and {names.id} or {names.response}")
     if not any(_get(row, names.label) is not None for _, row in rows):
         raise BadInputError(f'{path.name}: no column "{names.label}" (columns: {", ".join(sorted(rows[0][1]))}); name it with --label')
     labels, unreadable = [], []
-    for line, row in rows:
+    for place, row in rows:
         said = str(value).strip().lower() if (value := _get(row, names.label)) is not None else ""
         if said not in YES | NO | ABSTAIN | UNKNOWN:
-            unreadable.append(line)
+            unreadable.append(place)
             continue
         text = _response(_get(row, names.response))
         labels.append(
             HumanLabel(
-                place=f"line {line}",
-                item_id=str(_get(row, names.id) or f"{path.name}:{line}"),
+                place=place,
+                item_id=str(_get(row, names.id) or f"{path.name}:{place.split()[-1]}"),
+                behavior=str(_get(row, names.behavior) or ""),
                 label=(said in YES) != names.is_inverted if said in YES | NO else None,
                 abstained=said in ABSTAIN,
                 annotator=str(_get(row, names.annotator) or ""),
@@ -91,9 +95,7 @@ def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
             )
         )
     if unreadable:
-        raise BadInputError(
-            f"{path.name}: {len(unreadable)} labels mean neither yes (1, true, yes), no (0, false, no), ABSTAIN nor unknown (empty): lines {_some(unreadable)}"
-        )
+        raise BadInputError(f"{path.name}: {len(unreadable)} labels mean neither yes (1, true, yes), no (0, false, no), ABSTAIN nor unknown (empty): {_some(unreadable)}")
     _refuse_contradictions(labels, path.name)
     return labels
 
@@ -143,7 +145,7 @@ def agreement(labels: Iterable[HumanLabel]) -> Agreement:
     )
 
 
-def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
@@ -162,9 +164,18 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             for row in reader:
                 if None in row or None in row.values():
                     raise BadInputError(f"{path.name}: line {reader.line_num} has another number of fields than the header")
-                yield reader.line_num, row
+                yield f"line {reader.line_num}", row
         except csv.Error as error:
             raise BadInputError(f"{path.name}: line {reader.line_num} is not CSV: {error}") from None
+        return
+    if path.name.removesuffix(".gz").endswith(".json"):
+        try:
+            entries = json.loads(text)
+        except ValueError:
+            raise BadInputError(f"{path.name}: not JSON; a .json file is a list of entries, as annotation tools export it") from None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise BadInputError(f"{path.name}: not a list of JSON objects; a .json file is a list of entries, as annotation tools export it")
+        yield from ((f"entry {number}", entry) for number, entry in enumerate(entries, 1))
         return
     for number, written in enumerate(text.split("\n"), 1):
         if not written.strip():
@@ -172,10 +183,10 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(written)
         except ValueError:
-            raise BadInputError(f"{path.name}: line {number} is not JSON; the file must be .csv, or JSON Lines") from None
+            raise BadInputError(f"{path.name}: line {number} is not JSON; the file must be .csv, .json (a list), or JSON Lines") from None
         if not isinstance(row, dict):
             raise BadInputError(f"{path.name}: line {number} is not a JSON object")
-        yield number, row
+        yield f"line {number}", row
 
 
 def _get(row: dict[str, Any], name: str) -> Any:
@@ -219,10 +230,10 @@ def _flat(row: dict[str, Any]) -> dict[str, JsonScalar]:
 
 
 def _refuse_contradictions(labels: Sequence[HumanLabel], file: str) -> None:
-    said: dict[tuple[str, str], HumanLabel] = {}
+    said: dict[tuple[str, str, str], HumanLabel] = {}
     broken = []
     for label in labels:
-        first = said.setdefault((label.item_id, label.annotator), label)
+        first = said.setdefault((label.behavior, label.item_id, label.annotator), label)
         if (first.label, first.abstained) != (label.label, label.abstained):
             broken.append(f"{first.place} and {label.place}")
     if broken:

@@ -5,7 +5,7 @@ Belongs here: the walk between files, stored scores, stored labels and the estim
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,44 +173,46 @@ def export_labels(home: Home, release: str, behaviors: Sequence[str], plan: Labe
     return rows
 
 
-def import_labels(home: Home, release: str, behavior_id: str, file: Path, columns: Columns) -> dict[str, Any]:
-    """Takes labels of drawn items back. All or nothing.
+def import_labels(home: Home, release: str, behavior: str | None, file: Path, columns: Columns) -> dict[str, Any]:
+    """Takes labels of drawn items back, all or nothing: those of one behaviour, or of every behaviour that the file's column names.
+
+    Returns:
+        `imported`, `abstained`, `left_out` (labels of other behaviours than the one that was asked for), and per behaviour the agreement of its annotators.
 
     Raises:
-        BadInputError: an item that was not drawn for this release and behaviour, or labels of other graders than those whose scores are stored.
+        BadInputError: a label of no behaviour, an item that was not drawn for this release and behaviour, or labels of other graders than those whose scores are stored.
     """
     warehouse = warehouse_of(home)
-    labels = [one for one in read_labels(file, columns) if one.label is not None or one.abstained]
-    drawn = {row["item_id"]: row for row in warehouse.read(LabelDraws, {"model_version": release, "behavior": behavior_id}).to_dicts()}
-    unknown = [one for one in labels if one.item_id not in drawn]
+    given = [one for one in read_labels(file, columns) if one.label is not None or one.abstained]
+    labels = [replace(one, behavior=one.behavior or behavior or "") for one in given if behavior in (None, one.behavior or behavior)]
+    nameless = [one for one in labels if not one.behavior]
+    if nameless:
+        raise BadInputError(
+            f"{file.name}: {len(nameless)} labels name no behaviour ({_places(nameless)}); give --behavior, or the column behavior. Nothing was imported."
+        )
+    drawn = {(row["behavior"], row["item_id"]): row["grader_hash"] for row in warehouse.read(LabelDraws, {"model_version": release}).to_dicts()}
+    unknown = [one for one in labels if (one.behavior, one.item_id) not in drawn]
     if unknown:
-        raise BadInputError(f"{file.name}: {len(unknown)} items were not drawn for {behavior_id} of {release}: {_places(unknown)}; nothing was imported")
-    now = set(warehouse.read(ClassifierScores, {"model_version": release, "behavior": behavior_id}, columns=["grader_hash"])["grader_hash"])
-    foreign = [one for one in labels if {drawn[one.item_id]["grader_hash"], one.grader_hash or drawn[one.item_id]["grader_hash"]} - now]
+        raise BadInputError(f"{file.name}: {len(unknown)} items were not drawn for {_behaviors(unknown)} of {release}: {_places(unknown)}; nothing was imported")
+    now = set(warehouse.read(ClassifierScores, {"model_version": release}, columns=["behavior", "grader_hash"]).unique().iter_rows())
+    foreign = [one for one in labels if {(one.behavior, h) for h in (drawn[one.behavior, one.item_id], one.grader_hash) if h} - now]
     if foreign:
         raise BadInputError(
-            f"{file.name}: {len(foreign)} labels belong to other graders of {behavior_id} than those whose scores are stored ({_places(foreign)}); export again. Nothing was imported."
+            f"{file.name}: {len(foreign)} labels belong to other graders of {_behaviors(foreign)} than those whose scores are stored ({_places(foreign)}); export again. Nothing was imported."
         )
-    rows = {(one.item_id, one.annotator): one for one in labels}
+    rows = {(one.behavior, one.item_id, one.annotator): one for one in labels}
+    stored = [
+        {"model_version": release, "behavior": name, "item_id": item, "annotator": annotator, "label": one.label, "grader_hash": drawn[name, item]}
+        for (name, item, annotator), one in rows.items()
+    ]
     with warehouse.transaction() as tx:
-        tx.upsert(
-            HumanLabels,
-            frame(
-                HumanLabels,
-                [
-                    {
-                        "model_version": release,
-                        "behavior": behavior_id,
-                        "item_id": item,
-                        "annotator": annotator,
-                        "label": one.label,
-                        "grader_hash": drawn[item]["grader_hash"],
-                    }
-                    for (item, annotator), one in rows.items()
-                ],
-            ),
-        )
-    return {"imported": len(rows), "abstained": sum(one.abstained for one in rows.values()), "agreement": asdict(agreement(labels))}
+        tx.upsert(HumanLabels, frame(HumanLabels, stored))
+    agreed = {name: asdict(agreement(one for one in labels if one.behavior == name)) for name in sorted({one.behavior for one in labels})}
+    return {"imported": len(rows), "abstained": sum(one.abstained for one in rows.values()), "left_out": len(given) - len(labels), "agreement": agreed}
+
+
+def _behaviors(labels: Sequence[HumanLabel]) -> str:
+    return ", ".join(sorted({one.behavior for one in labels}))
 
 
 def calibrate_release(home: Home, release: str) -> pl.DataFrame:

@@ -45,7 +45,7 @@ def test_an_inverted_column_is_turned_round_and_unknown_stays_unknown(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
-        ('{"response": "x", "label": "perhaps"}\n', "l.jsonl", "lines 1$"),
+        ('{"response": "x", "label": "perhaps"}\n', "l.jsonl", "line 1$"),
         ("not json\n", "l.jsonl", "line 1 is not JSON"),
         ("[1]\n", "l.jsonl", "line 1 is not a JSON object"),
         ('{"response": "x"}\n', "l.jsonl", 'no column "label"'),
@@ -90,3 +90,57 @@ def test_agreement_is_undefined_without_double_labels_or_without_variation() -> 
     assert agreement([HumanLabel("", "x", True)]).cohen_kappa is None
     same = [HumanLabel("", str(i), True, annotator=who) for i in range(3) for who in "ab"]
     assert agreement(same).krippendorff_alpha is None
+
+
+TOOLS: dict[str, object] = {
+    "Label Studio, JSON": [
+        {
+            "id": 1,
+            "data": {"item_id": "a", "behavior": "b"},
+            "annotations": [
+                {"completed_by": 7, "was_cancelled": False, "result": [{"from_name": "label", "to_name": "t", "type": "choices", "value": {"choices": ["yes"]}}]},
+                {"completed_by": 8, "was_cancelled": True, "result": []},
+            ],
+        },
+        {"id": 2, "data": {"item_id": "c", "behavior": "b"}, "annotations": []},
+    ],
+    "Label Studio, JSON_MIN": [
+        {"id": 1, "item_id": "a", "behavior": "b", "label": "yes", "annotator": 7},
+        {"id": 1, "item_id": "a", "behavior": "b", "label": "skip", "annotator": 8},
+        {"item_id": "c", "behavior": "b", "label": ""},
+    ],
+    "Argilla, records": [
+        {
+            "id": "1",
+            "fields": {"response": "r"},
+            "metadata": {"item_id": "a", "behavior": "b"},
+            "responses": {"label": [{"value": "yes", "user_id": "7"}, {"value": "unsure", "user_id": "8"}]},
+        },
+        {"id": "2", "fields": {"response": "r"}, "metadata": {"item_id": "c", "behavior": "b"}, "responses": {}},
+    ],
+    "Argilla, flat": [
+        {"id": "1", "response": "r", "metadata.item_id": "a", "metadata.behavior": "b", "label.responses": ["yes", "unsure"], "label.responses.users": ["7", "8"]},
+        {"id": "2", "response": "r", "metadata.item_id": "c", "metadata.behavior": "b", "label.responses": []},
+    ],
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_annotation_tools_give_back_is_one_label_an_annotator(tmp_path: Path, tool: str) -> None:
+    labels = read_labels(written(tmp_path, json.dumps(TOOLS[tool]), "labels.json"))
+    assert [(x.item_id, x.behavior, x.annotator, x.label, x.abstained) for x in labels] == [
+        ("a", "b", "7", True, False), ("a", "b", "8", None, True), ("c", "b", "", None, False),
+    ]  # fmt: skip
+    assert labels[0].place == "entry 1"
+
+
+@pytest.mark.parametrize(("text", "says"), [("{", "not JSON"), ('{"a": 1}', "not a list of JSON objects"), ("[1]", "not a list of JSON objects")])
+def test_a_json_file_that_is_no_list_of_entries_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(BadInputError, match=says):
+        read_labels(written(tmp_path, text, "labels.json"))
+
+
+def test_two_choices_of_one_annotator_are_no_label(tmp_path: Path) -> None:
+    result = [{"from_name": "label", "value": {"choices": ["yes", "no"]}}]
+    with pytest.raises(BadInputError, match="entry 1"):
+        read_labels(written(tmp_path, json.dumps([{"data": {"item_id": "a"}, "annotations": [{"result": result}]}]), "labels.json"))

@@ -119,7 +119,7 @@ def test_labels_come_back_and_give_the_four_rates(ran: Path, tmp_path: Path) -> 
     file = labelled(ran, tmp_path, lambda text: "1" if "Sorry" in text else "0")
     found = json.loads(sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file), "--json"))
     assert found["imported"] == len(warehouse(ran).read(HumanLabels))
-    assert found["agreement"]["n_agree"] == found["agreement"]["n_items"] > 0
+    assert found["agreement"]["apologises"]["n_agree"] == found["agreement"]["apologises"]["n_items"] > 0
     rates = {row["arm"]: row for row in calibrate_release(load_home(ran), "v2").to_dicts()}
     candidate = rates["candidate"]
     assert candidate["apparent"] == pytest.approx(candidate["verified"])
@@ -136,6 +136,23 @@ def test_a_run_after_the_import_keeps_the_calibration_table(run: Run, ran: Path,
     sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file))
     run(ran, sample_size=1000)
     assert warehouse(ran).read(Calibration)["arm"].to_list() == ["candidate", "recorded"]
+
+
+def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studio_gives_it(ran: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "all.labelstudio.json"
+    sim_platform(ran, "labels", "export", "v2", "--to", str(exported), "--flags", "9", "--near-misses", "0", "--rest", "9")
+    tasks = json.loads(exported.read_text())
+    assert {task["data"]["behavior"] for task in tasks} == {"apologises", "mentions_weather"}
+    for i, task in enumerate(tasks):
+        said = {"from_name": "label", "to_name": "response", "type": "choices", "value": {"choices": ["yes" if "orry" in task["data"]["response"] else "no"]}}
+        task |= {"id": i, "annotations": [{"completed_by": {"email": f"person-{i}@example.org"}, "was_cancelled": i == 0, "result": [said] if i else []}]}
+    exported.write_text(json.dumps(tasks))
+    part = json.loads(sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(exported), "--json"))
+    found = json.loads(sim_platform(ran, "labels", "import", "v2", "--labels", str(exported), "--json"))
+    assert (found["imported"], found["abstained"], found["left_out"]) == (len(tasks), 1, 0)
+    assert part["imported"] + part["left_out"] == found["imported"]
+    assert set(found["agreement"]) == {"apologises", "mentions_weather"}
+    assert len(warehouse(ran).read(HumanLabels)) == len(tasks)
 
 
 @pytest.mark.parametrize("breakage", ["unknown id", "other hash", "contradiction"])

@@ -1,0 +1,55 @@
+"""Results of annotation tools, as rows of a label file.
+
+Belongs here: the shapes in which Label Studio and Argilla give labels back. Does not: what a label may say (labels).
+
+Label Studio: the JSON export (`data`, `annotations`), one annotation a row, a skipped task abstains; its JSON_MIN and CSV exports are rows already. Argilla: records as
+`records.to_json()` and `to_datasets()` write them, one response a row.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+SKIPPED = "skip"
+
+
+def rows_of(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
+    """The rows of one entry of a file: one an annotation, or the entry itself where it is a row already.
+
+    Args:
+        label: name of the question or control that holds the label.
+    """
+    if isinstance(entry.get("annotations"), list) and isinstance(entry.get("data"), dict):
+        yield from _label_studio(entry, label)
+    elif isinstance(entry.get("responses"), dict) and isinstance(entry.get("fields"), dict):
+        given = entry["responses"].get(label) or []
+        yield from _answered(entry["fields"] | (entry.get("metadata") or {}), label, [(r.get("value"), r.get("user_id")) for r in given if isinstance(r, dict)])
+    elif isinstance(values := entry.get(f"{label}.responses"), list):
+        users = entry.get(f"{label}.responses.users") or [None] * len(values)
+        row = {name.removeprefix("metadata."): value for name, value in entry.items() if not name.startswith(f"{label}.")}
+        yield from _answered(row, label, list(zip(values, users, strict=False)))
+    elif isinstance(entry.get(label), dict):  # JSON_MIN of several choices
+        yield {**entry, label: _choice(entry[label])}
+    else:
+        yield entry
+
+
+def _label_studio(task: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
+    given = []
+    for one in task["annotations"]:
+        by = one.get("completed_by")
+        who = by.get("email") or by.get("id") if isinstance(by, dict) else by
+        results = [r for r in one.get("result") or [] if r.get("from_name") == label]
+        given.append((SKIPPED if one.get("was_cancelled") else _choice(results[0].get("value") or {}) if results else None, who))
+    yield from _answered(task["data"], label, given)
+
+
+def _answered(row: dict[str, Any], label: str, given: list[tuple[Any, Any]]) -> Iterator[dict[str, Any]]:
+    if not given:
+        yield {**row, label: ""}
+    for value, who in given:
+        yield {**row, label: "" if value is None else value, "annotator": "" if who is None else str(who)}
+
+
+def _choice(value: dict[str, Any]) -> str:
+    """What was chosen; several choices are no label, and are refused by name further on."""
+    return " and ".join(map(str, value.get("choices") or []))
