@@ -49,6 +49,10 @@ def run(
     model_version: Annotated[str | None, typer.Argument(help="Candidate release of models.yaml.")] = None,
     all_releases: Annotated[bool, typer.Option("--all", help="Run every release of models.yaml.")] = False,
     sample_size: Annotated[int | None, typer.Option("--sample-size", min=1, help="Prefixes to draw instead of the plan's sample_size.")] = None,
+    max_usd: Annotated[
+        float | None, typer.Option("--max-usd", min=0, help="Most that this run may spend on answers of each release; then it stops and can be resumed.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="The same in tokens, prompts and completions.")] = None,
 ) -> None:
     """Run the whole simulation for one release (or all): extract, de-identify, sample, replay, grade, compare.
 
@@ -60,7 +64,7 @@ def run(
             raise BadInputError(f"name one release or give --all (releases: {', '.join(home.releases) or 'none'})")
         releases = list(home.releases) if all_releases else [home.release(model_version or "")[0].version]
         with progress_shown():
-            failed = runs().run_releases(home, releases, sample_size, say=lambda line: typer.echo(line, err=True))
+            failed = runs().run_releases(home, releases, sample_size, say=lambda line: typer.echo(line, err=True), max_usd=max_usd, max_tokens=max_tokens)
         for release in releases:
             if release not in failed:
                 _print_rates(home, release)

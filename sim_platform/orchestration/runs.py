@@ -29,8 +29,21 @@ from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 
-def run_releases(home: Home, releases: list[str], sample_size: int | None, *, say: Callable[[str], None], only_sample: bool = False) -> list[str]:
-    """Runs the log assets once, then each release, then what spans releases; returns the releases that failed. `only_sample`: each release up to its sample, nothing is sent."""
+def run_releases(
+    home: Home,
+    releases: list[str],
+    sample_size: int | None,
+    *,
+    say: Callable[[str], None],
+    only_sample: bool = False,
+    max_usd: float | None = None,
+    max_tokens: int | None = None,
+) -> list[str]:
+    """Runs the log assets once, then each release, then what spans releases; returns the releases that failed.
+
+    Args:
+        only_sample: each release up to its sample, nothing is sent. max_usd, max_tokens: what this run may spend on each release, beside the release's own budget.
+    """
     os.environ.setdefault("DAGSTER_HOME", str(dagster_home(home)))
     definitions = build_definitions(home=home.path)
     instance = dg.DagsterInstance.get()
@@ -44,8 +57,13 @@ def run_releases(home: Home, releases: list[str], sample_size: int | None, *, sa
 
     def materialize(keys: list[dg.AssetKey], partition: str | None = None) -> bool:
         config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        if partition is not None and sample_size is not None:
-            config["ops"] = {"stratified_sample": {"config": {"sample_size": sample_size}}}
+        if partition is not None:
+            given: dict[str, dict[str, Any]] = {
+                "stratified_sample": {"sample_size": sample_size},
+                "candidate_completions": {"max_usd": max_usd, "max_tokens": max_tokens},
+            }
+            chosen = {name: {k: v for k, v in values.items() if v is not None} for name, values in given.items()}
+            config["ops"] = {name: {"config": values} for name, values in chosen.items() if values}
         result = dg.materialize(
             every,
             selection=dg.AssetSelection.assets(*keys),

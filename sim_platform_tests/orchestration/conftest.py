@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -75,10 +76,10 @@ def _runner(patch: pytest.MonkeyPatch, folders: pytest.TempPathFactory) -> Run:
     patch.setattr(dg.DagsterInstance, "get", staticmethod(lambda: instance))
     patch.setenv("DAGSTER_HOME", str(history))
 
-    def go(home: Path, *releases: str, sample_size: int | None = None, only_sample: bool = False) -> list[str]:
+    def go(home: Path, *releases: str, sample_size: int | None = None, **limits: Any) -> list[str]:
         said: list[str] = []
         loaded = load_home(home)
-        runs.run_releases(loaded, list(releases or loaded.releases), sample_size, say=said.append, only_sample=only_sample)
+        runs.run_releases(loaded, list(releases or loaded.releases), sample_size, say=said.append, **limits)
         return said
 
     return go

@@ -192,6 +192,19 @@ def test_a_larger_sample_pays_only_for_what_is_new(run: Run, tmp_path: Path) -> 
     assert len(stored(home, StratifiedSample)) == 25
 
 
+def test_a_run_stops_at_its_own_limit_keeps_what_it_paid_for_and_the_next_one_goes_on(run: Run, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        home = write_home(tmp_path, models=openai_models(server))
+        said = "\n".join(run(home, "v2", max_tokens=300))
+        assert "max_tokens" in said
+        sent = server.requests.total()
+        assert 0 < sent < 60
+        assert stored(home, CandidateCompletions)["status"].to_list() == ["completed"] * sent
+        run(home, "v2")
+        assert server.requests.total() == 60
+    assert len(stored(home, CandidateCompletions)) == 60
+
+
 def test_what_a_killed_run_left_in_the_journal_is_not_sent_again(run: Run, tmp_path: Path) -> None:
     with ScriptedServer() as server:
         home = write_home(tmp_path, models=openai_models(server))

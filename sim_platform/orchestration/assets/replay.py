@@ -16,7 +16,15 @@ from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.replay_flow import ArmSummary, replay_arm
 from sim_platform.orchestration.resources import Deployment
+from sim_platform.replay.budget import Budget
 from sim_platform.warehouse.gates import EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM
+
+
+class ReplayConfig(dg.Config):
+    """Limits of this run over all its arms, beside the release's own budget."""
+
+    max_usd: float | None = None
+    max_tokens: int | None = None
 
 
 @dg.asset(
@@ -27,7 +35,7 @@ from sim_platform.warehouse.gates import EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM
     metadata=column_docs(CandidateCompletions),
 )
 @guarded
-def candidate_completions(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
+def candidate_completions(context: dg.AssetExecutionContext, deployment: Deployment, config: ReplayConfig) -> dg.MaterializeResult[None]:
     """One outcome a row: what a model version answered after a prefix, or why it did not. Tool calls are recorded, never executed.
 
     Key: (model_version, arm, prefix_id, k). Arms: candidate, and control where the replaced version can regenerate. Committed per batch; a rerun
@@ -39,7 +47,8 @@ def candidate_completions(context: dg.AssetExecutionContext, deployment: Deploym
     n_prefixes = len(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id"]))
     arms = replayed_arms(candidate, replaced)
     progress = Progress(context, "candidate_completions", n_prefixes * len(arms) * candidate.plan.completions_per_prefix)
-    done: dict[Arm, ArmSummary] = {arm: replay_arm(home, warehouse, candidate, model, arm, advance=progress.advance) for arm, model in arms}
+    limit = Budget(config.max_usd, config.max_tokens)
+    done: dict[Arm, ArmSummary] = {arm: replay_arm(home, warehouse, candidate, model, arm, advance=progress.advance, run_budget=limit) for arm, model in arms}
     with warehouse.transaction() as tx:
         tx.execute(
             "delete from candidate_completions where model_version = $release and (arm not in (select unnest($arms)) or k >= $k)",
