@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sim_platform.cli import app
 from sim_platform.orchestration.assets import deidentification
-from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
+from sim_platform_tests.homes import RECORDED_MODELS, conversation, without_models, write_home, write_yaml
 
 Done = subprocess.CompletedProcess[str]
 PROMISED = {
@@ -47,8 +47,8 @@ class NoDetector:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
-    """A home after one run of its release, with the real detector."""
-    home = write_home(tmp_path_factory.mktemp("cli") / "home", n=30)
+    """A home after one run of its release."""
+    home = without_models(write_home(tmp_path_factory.mktemp("cli") / "home", n=30))
     return home, installed(home, "run", "v2", "--sample-size", "20")
 
 
@@ -193,7 +193,6 @@ def test_status_before_a_run_counts_nothing(home: Path) -> None:
 # A run
 
 
-@pytest.mark.model
 def test_a_run_prints_the_rates_and_keeps_progress_on_standard_error(ran: tuple[Path, Done]) -> None:
     _, done = ran
     assert done.returncode == 0, done.stderr
@@ -205,13 +204,11 @@ def test_a_run_prints_the_rates_and_keeps_progress_on_standard_error(ran: tuple[
     assert "\x1b[" not in done.stdout + done.stderr
 
 
-@pytest.mark.model
 def test_no_text_of_the_log_is_printed(ran: tuple[Path, Done]) -> None:
     _, done = ran
     assert "Tell me about" not in done.stdout + done.stderr
 
 
-@pytest.mark.model
 def test_rates_as_json_have_the_promised_keys_and_are_per_message(ran: tuple[Path, Done]) -> None:
     home, _ = ran
     done = sim_platform(home, "rates", "v2", "--json")
@@ -228,7 +225,6 @@ def test_rates_as_json_have_the_promised_keys_and_are_per_message(ran: tuple[Pat
     assert candidate["ratio_to_recorded"] is not None
 
 
-@pytest.mark.model
 def test_status_counts_every_stage(ran: tuple[Path, Done]) -> None:
     home, _ = ran
     facts = json.loads(sim_platform(home, "status", "--json").stdout)
@@ -240,14 +236,12 @@ def test_status_counts_every_stage(ran: tuple[Path, Done]) -> None:
     assert "v2" in table
 
 
-@pytest.mark.model
 def test_the_published_file_is_there_and_the_vault_is_private(ran: tuple[Path, Done]) -> None:
     home, _ = ran
     assert (home / "published.duckdb").exists()
     assert {(home / f).stat().st_mode & 0o077 for f in ("vault.duckdb", "warehouse.duckdb")} == {0}
 
 
-@pytest.mark.model
 def test_a_warehouse_that_another_process_holds_is_waited_for_and_named(ran: tuple[Path, Done]) -> None:
     home, _ = ran
     code = f"import duckdb, time; c = duckdb.connect({str(home / 'warehouse.duckdb')!r}); print('held', flush=True); time.sleep(120)"
@@ -292,7 +286,6 @@ def test_a_log_that_gives_nothing_fails_with_what_to_look_at(case: str, tmp_path
     assert (facts["extracted"], facts["corpus"]) == (0, 0)
 
 
-@pytest.mark.model
 def test_the_gate_ends_with_its_verdict_as_exit_code_and_the_plan_writes_its_curve(ran: tuple[Path, Done], tmp_path: Path) -> None:
     home, done = ran
     assert done.stdout.splitlines()[-2:] == ["Verdict: INCONCLUSIVE: no behaviour is registered with tier: gate", f"Report: {home / 'reports' / 'v2.html'}"]

@@ -48,8 +48,9 @@ def _print(facts: dict[str, Any]) -> None:
         typer.echo(f"  the plan asks for {facts['asked']}; the log has no more")
     for arm in facts["arms"]:
         cost = "price unknown" if arm["cost_usd"] is None else f"{arm['cost_usd']:.2f} USD at most"
+        minutes = "" if arm["minutes_at_limits"] is None else f", {arm['minutes_at_limits']:,.0f} minutes at most at its rate limits"
         typer.echo(
-            f"  {arm['model']} ({arm['provider']}): {arm['requests']} requests, about {arm['prompt_tokens']:,} + {arm['completion_tokens_at_most']:,} tokens, {cost}"
+            f"  {arm['model']} ({arm['provider']}): {arm['requests']} requests, about {arm['prompt_tokens']:,} + {arm['completion_tokens_at_most']:,} tokens, {cost}{minutes}"
         )
     floors = facts["floors"]
     typer.echo(

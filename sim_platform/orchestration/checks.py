@@ -36,7 +36,7 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile, Gate, GateResult
 
 RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     StratifiedSample: (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN),
-    CandidateCompletions: (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,),
+    CandidateCompletions: (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM, gates.ONE_MODEL_ANSWERED_EACH_ARM),
     ClassifierScores: (gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,),
     DeidentificationEffect: (),
     ProductionScores: (),
@@ -61,7 +61,7 @@ LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
         gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     ),
 }
-WARNINGS = (gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING, gates.A_SECOND_DETECTOR_FINDS_LITTLE)
+WARNINGS = (gates.ONE_MODEL_ANSWERED_EACH_ARM, gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING, gates.A_SECOND_DETECTOR_FINDS_LITTLE)
 ROWS_VALIDATED = 100_000  # rows read together when a stored table is held against its contract
 
 

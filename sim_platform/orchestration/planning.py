@@ -117,6 +117,9 @@ def _spend(model: ModelVersion, requests: int, characters: float) -> dict[str, A
         "prompt_tokens": tokens_in,
         "completion_tokens_at_most": tokens_out,
         "cost_usd": cost,
+        "minutes_at_limits": max(waits)
+        if (waits := [part / limit for part, limit in ((requests, model.requests_per_minute), (tokens_in + tokens_out, model.tokens_per_minute)) if limit])
+        else None,
     }
 
 

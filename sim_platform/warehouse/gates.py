@@ -170,6 +170,17 @@ EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM = Gate(
        select count(*) filter (n <> 1)::bigint as n_bad, count(*)::bigint as n_expected, coalesce(sum(n), 0)::bigint as n_outcomes from counted""",
 )
 
+ONE_MODEL_ANSWERED_EACH_ARM = Gate(
+    "one_model_answered_each_arm",
+    "Every answer of an arm names the same served model. A provider that changes the model behind a name in mid-run measures two models as one; this warns, and says how many answers came from which.",
+    """with served as (select arm, served_model, count(*) as n from candidate_completions where model_version = $model_version and served_model is not null group by all),
+       ranked as (select *, row_number() over (partition by arm order by n desc, served_model) as place, count(*) over (partition by arm) as n_models from served)
+       select coalesce(sum(n) filter (place > 1), 0)::bigint as n_bad, coalesce(sum(n), 0)::bigint as n_answers,
+              coalesce(string_agg(arm || ': ' || served_model || ' (' || n || ')', ', ' order by arm, place) filter (n_models > 1), 'none') as arms_with_several_models,
+              (select count(distinct system_fingerprint) from candidate_completions where model_version = $model_version)::bigint as n_fingerprints
+       from ranked""",
+)
+
 EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR = Gate(
     "every_outcome_has_one_score_per_behaviour",
     "Behaviours x outcomes = scores; an eligible score is a label or a named reason why there is none.",

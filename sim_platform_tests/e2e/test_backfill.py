@@ -9,9 +9,9 @@ import yaml
 from sim_platform.contracts.tables import CandidateCompletions, ClassifierScores, DeidentifiedCorpus, RateComparison, StratifiedSample, table_name
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.e2e.servers import Servers, make_dagster_home, serving, sim_platform, stop
-from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, conversation, write_home
+from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, conversation, without_models, write_home
 
-pytestmark = [pytest.mark.e2e, pytest.mark.model]
+pytestmark = pytest.mark.e2e
 
 N = 40  # conversations a version
 KEPT = sum(1 for n in range(N) if n % 17 != 16)  # the others are temporary
@@ -24,7 +24,7 @@ def home_of_four_releases(path: Path) -> Path:
     """v2 to v5 replace v1; every version answered each of the N conversations in the log."""
     plan = {"sample_size": SAMPLE, "strata": ["surface"], "floor": 5}
     releases = [{"version": v, "provider": "recorded", "replaces": "v1", "plan": plan} for v in RELEASES]
-    return write_home(path, rows=[conversation(n, v) for v in VERSIONS for n in range(N)], models=[RECORDED_MODELS[0], *releases])
+    return without_models(write_home(path, rows=[conversation(n, v) for v in VERSIONS for n in range(N)], models=[RECORDED_MODELS[0], *releases]))
 
 
 def rows(home: Path, table: str, condition: str = "true", file: str = "warehouse.duckdb") -> int:

@@ -18,7 +18,7 @@ from sim_platform_tests.e2e.servers import sim_platform, stop
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, without_models, write_home
 from sim_platform_tests.replay.scripted_server import ScriptedServer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.model]
+pytestmark = pytest.mark.e2e
 
 SAMPLE = 60
 IN_FLIGHT = 4

@@ -207,6 +207,11 @@ KEEPS: dict[str, tuple[Gate, Stored]] = {
         gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,
         {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a"), completion("b")]},
     ),
+    "one model behind each arm": (
+        gates.ONE_MODEL_ANSWERED_EACH_ARM,
+        {CandidateCompletions: [completion("a", served_model="m-1"), completion("b", served_model="m-1"), completion("a", "control", served_model="m-0")]},
+    ),
+    "answers that name no model": (gates.ONE_MODEL_ANSWERED_EACH_ARM, {CandidateCompletions: [completion("a"), completion("b", served_model="m-1")]}),
     "a score for each outcome": (
         gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,
         {
@@ -360,6 +365,10 @@ BREAKS: dict[str, tuple[Gate, Stored]] = {
     "outcomes of another release only": (
         gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,
         {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a", model_version="v3")]},
+    ),
+    "another model behind the same name": (
+        gates.ONE_MODEL_ANSWERED_EACH_ARM,
+        {CandidateCompletions: [completion("a", served_model="m-1"), completion("b", served_model="m-1"), completion("c", served_model="m-2")]},
     ),
     "outcomes and no score": (gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR, {StratifiedSample: [prefix("a")], CandidateCompletions: [completion("a")]}),
     "an outcome without a score": (
