@@ -5,7 +5,9 @@ JSON columns are canonical JSON text.
 """
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any
 
 import pandera.polars as pa
 import polars as pl
@@ -578,6 +580,36 @@ def empty(table: type[Table]) -> pl.DataFrame:
     return pl.DataFrame(schema=dtypes(table))
 
 
+_CHECKS: Mapping[str, Callable[[pl.Expr, Mapping[str, Any]], pl.Expr]] = {
+    "greater_than_or_equal_to": lambda column, limit: column >= limit["min_value"],
+    "greater_than": lambda column, limit: column > limit["min_value"],
+    "less_than_or_equal_to": lambda column, limit: column <= limit["max_value"],
+    "isin": lambda column, limit: column.is_in(limit["allowed_values"]),
+}
+
+
+@cache
+def _rules(table: type[Table]) -> pl.Expr | None:
+    """Everything the contract asks of values, as one expression: pandera goes through a frame column by column and check by check, 40 ms a table, and is asked only where this says no.
+
+    None where the contract has a check that is not known here; then pandera alone decides.
+    """
+    wanted = [pl.lit(True)]
+    for name, column in table.to_schema().columns.items():
+        values = pl.col(name)
+        if not column.nullable:
+            wanted.append(values.null_count() == 0)
+            if column.dtype.type.is_float():
+                wanted.append(values.is_nan().any().not_())
+        if column.unique:
+            wanted.append(values.n_unique() == pl.len())
+        for check in column.checks:
+            if check.name not in _CHECKS:
+                return None
+            wanted.append(_CHECKS[check.name](values, check.statistics).all(ignore_nulls=True))
+    return pl.all_horizontal(wanted)
+
+
 def frame(table: type[Table], rows: list[dict[str, object]]) -> pl.DataFrame:
     """Rows as a validated frame of `table`; columns in the contract's order."""
     try:
@@ -589,6 +621,8 @@ def frame(table: type[Table], rows: list[dict[str, object]]) -> pl.DataFrame:
 
 def validated(table: type[Table], data: pl.DataFrame) -> pl.DataFrame:
     """`data` with the contract's columns in order, or ContractError naming table, column, rule and number of rows (never a value)."""
+    if dict(data.schema) == dtypes(table) and (rules := _rules(table)) is not None and data.select(rules).item():
+        return data.select(list(dtypes(table)))
     try:
         table.validate(data, lazy=True)
     except SchemaErrors as error:

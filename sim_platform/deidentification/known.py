@@ -4,9 +4,11 @@ Belongs here: how a known value is spelled in text, finding it. Does not: where 
 """
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from sim_platform.deidentification import stoplist
@@ -42,33 +44,35 @@ class KnownValues:
         """Where a known value stands in `text`, whatever its case, accents and punctuation."""
         if self.pattern is None:
             return []
-        folded, places = folded_with_places(text)
+        folded = fold(text)
+        if self.pattern.search(folded) is None:  # nearly every text; where the characters come from is worked out for the others alone
+            return []
+        places = origins(text)
         found = (m for m in self.pattern.finditer(folded) if m.end() > m.start())
         return [Span(places[m.start()][0], places[m.end() - 1][1], self.types[(m.lastindex or 1) - 1], 1.0, "known") for m in found]
 
 
-def folded_with_places(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """`text` in compatibility form, lower case, without diacritics and invisible characters; and the characters of `text` that each of its characters comes from."""
-    if text.isascii():
-        return text.lower(), [(i, i + 1) for i in range(len(text))]
-    out: list[str] = []
-    places: list[tuple[int, int]] = []
-    for i, c in enumerate(text):
-        if unicodedata.category(c) == "Cf":
-            continue
-        for d in unicodedata.normalize("NFKD", c).casefold().translate(_LETTERS):
-            if not unicodedata.combining(d):
-                out.append(d)
-                places.append((i, i + 1))
-    return "".join(out), places
+def fold(text: str) -> str:
+    """`text` in compatibility form, lower case, without diacritics and invisible characters."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKD", text).casefold().translate(_folding())
 
 
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"})  # letters that Unicode does not take apart
+def origins(text: str) -> list[tuple[int, int]]:
+    """Start and end in `text` of what each character of `fold(text)` comes from."""
+    return [(i, i + 1) for i, c in enumerate(text) for _ in fold(c)]
+
+
+@cache
+def _folding() -> dict[int, str | None]:
+    """Letters that Unicode does not take apart; marks and invisible characters are dropped."""
+    letters = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"}
+    dropped = (i for i in range(sys.maxunicode + 1) if unicodedata.combining(chr(i)) or unicodedata.category(chr(i)) == "Cf")
+    return {**{ord(c): to for c, to in letters.items()}, **dict.fromkeys(dropped)}
 
 
 def _spellings(one: Known) -> Iterator[tuple[str, str]]:
     """(type, expression) of every way in which the value is looked for."""
-    folded = folded_with_places(one.value)[0]
+    folded = fold(one.value)
     words = re.findall(r"[^\W_]+", folded)
     if sum(map(len, words)) < LEAST:
         return
@@ -94,7 +98,7 @@ def _spellings(one: Known) -> Iterator[tuple[str, str]]:
                 yield one.type, r"[\W_]{1,4}".join(map(re.escape, turned))
             yield one.type, rf"{re.escape(words[0][0])}[\W_]{{0,2}}{re.escape(words[-1])}"
     elif one.type == "ADDRESS" and re.search(r"[,\n]", one.value):
-        first = re.findall(r"[^\W_]+", folded_with_places(re.split(r"[,\n]", one.value)[0])[0])
+        first = re.findall(r"[^\W_]+", fold(re.split(r"[,\n]", one.value)[0]))
         if len(first) > 1:
             yield one.type, r"[\W_]{1,4}".join(map(re.escape, first))
 

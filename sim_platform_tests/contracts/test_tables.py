@@ -1,14 +1,16 @@
 """Contracts: one truth gives dtypes, DDL and the check; its errors never show a value."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
+from pandera.errors import SchemaErrors
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import TABLES, ClassifierScores, ContractError, RowDispositions, Table, dtypes, empty, frame, key_of, table_name, validated
+from sim_platform.contracts.tables import TABLES, ClassifierScores, ContractError, RowDispositions, Table, _rules, dtypes, empty, frame, key_of, table_name, validated
 from sim_platform.warehouse.duckdb_file import ddl
 
 NAMES = [table_name(t) for t in TABLES]
@@ -138,3 +140,38 @@ def test_rows_with_a_value_of_the_wrong_type_are_refused_without_it(wrong: dict[
         frame(RowDispositions, [{**a_row(RowDispositions), **wrong}])
     assert SECRET not in str(error.value)
     assert error.value.__cause__ is None
+
+
+AWKWARD: dict[Any, list[Any]] = {
+    pl.String: [None, "", "zz"], pl.Int64: [None, -1, 0, 2], pl.Float64: [None, -0.1, 0.0, 1.5, float("nan"), float("inf")], pl.Boolean: [None], pl.Date: [None], pl.Datetime: [None],
+}  # fmt: skip
+
+
+def _kinds() -> dict[str, tuple[type[Table], str]]:
+    """One column of each kind that there is (type, null, unique, checks), in the narrowest table that has it: pandera takes its time for wide ones."""
+    found = {}
+    for table in sorted(TABLES, key=lambda t: -len(dtypes(t))):
+        for name, column in table.to_schema().columns.items():
+            found[f"{column.dtype} {column.nullable} {column.unique} {column.checks}"] = (table, name)
+    return found
+
+
+@pytest.mark.parametrize(("table", "name"), _kinds().values())
+def test_the_one_expression_lets_through_exactly_what_pandera_does(table: type[Table], name: str) -> None:
+    row = a_row(table)
+    for value in AWKWARD[dtypes(table)[name].base_type()]:
+        for rows in ([row | {name: value}], [row | {name: value}, row]):
+            data = pl.DataFrame(rows, schema=dtypes(table))
+            assert _is_refused(lambda data=data: validated(table, data)) == _is_refused(lambda data=data: table.validate(data, lazy=True)), value
+
+
+def _is_refused(check: Callable[[], object]) -> bool:
+    try:
+        check()
+    except (ContractError, SchemaErrors):
+        return True
+    return False
+
+
+def test_no_table_has_a_check_that_is_left_to_pandera_alone() -> None:
+    assert [table for table in TABLES if _rules(table) is None] == []
