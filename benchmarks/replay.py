@@ -4,6 +4,7 @@ The server is ours (asyncio, one process on one core, a fixed Chat Completions b
 
     python -m benchmarks.replay --json
     python -m benchmarks.replay --requests 3000 --concurrency 64
+    python -m benchmarks.replay --memory 2000 200000      # peak resident memory of a whole replay into a warehouse, by number of prefixes
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -20,12 +22,15 @@ from pathlib import Path
 
 import aiohttp
 import openai
+import polars as pl
+import yaml
 
-from sim_platform.registry.home import ModelVersion, Settings
+from sim_platform.registry.home import ModelVersion, Settings, load_home
 from sim_platform.replay.engine import replay
 from sim_platform.replay.journal import Journal
 from sim_platform.replay.providers.openai import OpenAIProvider
 from sim_platform.replay.requests import Request, build_request
+from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 ANSWER = json.dumps(
     {
@@ -128,12 +133,65 @@ def measure(way: Way, model: ModelVersion, n: int, concurrency: int) -> float:
     return best
 
 
+def prepare(folder: Path, url: str, n: int) -> None:
+    """A registered home whose release x has n prefixes."""
+    from sim_platform.contracts.tables import StratifiedSample, dtypes  # noqa: PLC0415 - heavy
+    from sim_platform.orchestration.registration_flow import ensure_registered  # noqa: PLC0415 - heavy
+
+    plan = {"sample_size": n, "arms": ["candidate"]}
+    models = [{"version": "y", "provider": "recorded", "deployed": {"from": "2026-01-01"}}, {"version": "x", "replaces": "y", "provider": "openai", "base_url": url, "model": "m", "concurrency": 64, "plan": plan}]  # fmt: skip
+    behavior = {"id": "b", "title": "b", "definition": "b", "graders": [{"kind": "contains", "any": ["b"]}]}
+    (folder / "behaviors").mkdir()
+    for name, content in (("sources.yaml", {"sources": [], "consent": {"all": "synthetic"}}), ("models.yaml", {"models": models}), ("behaviors/b.yaml", behavior)):
+        (folder / name).write_text(yaml.safe_dump(content))
+    home = load_home(folder)
+    warehouse = DuckDBFile(home.warehouse)
+    same = {"model_version": "x", "user_key": "u", "stratum": "all", "turn": 0, "recorded": None, "recorded_labels": "{}", "metadata": "{}", "sample_id": "s", "deid_version": "d"}  # fmt: skip
+    for start in range(0, n, 20_000):
+        rows = [
+            {**same, "prefix_id": f"{i:016x}", "conversation_key": f"c{i}", "turn_key": f"t{i}", "inclusion_probability": 1.0, "weight": 1.0, "prefix": json.dumps([{"role": "user", "content": f"{'A question of ordinary length. ' * 20}{i}"}])}
+            for i in range(start, min(n, start + 20_000))
+        ]  # fmt: skip
+        with warehouse.transaction() as tx:
+            tx.append(StratifiedSample, pl.DataFrame(rows, schema=dtypes(StratifiedSample)))
+    ensure_registered(home, warehouse, "x")
+
+
+def replay_whole(folder: Path, peak: "multiprocessing.Queue[float]") -> None:
+    from sim_platform.orchestration.replay_flow import replay_arm  # noqa: PLC0415 - heavy
+
+    home = load_home(folder)
+    model = home.by_version["x"]
+    replay_arm(home, DuckDBFile(home.warehouse), model, model, "candidate", advance=lambda _: None)
+    peak.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def peak_memory(n: int) -> float:
+    """Megabytes at the peak of a process that replays n prefixes."""
+    context = multiprocessing.get_context("spawn")
+    ready, peak = context.Queue(), context.Queue()
+    server = context.Process(target=serve, args=(ready, 0.0, min(os.sched_getaffinity(0))), daemon=True)
+    server.start()
+    with tempfile.TemporaryDirectory() as folder:
+        for target, given in ((prepare, (Path(folder), f"http://127.0.0.1:{ready.get()}/v1", n)), (replay_whole, (Path(folder), peak))):
+            process = context.Process(target=target, args=given)
+            process.start()
+            process.join()
+            assert process.exitcode == 0
+    server.terminate()
+    return float(peak.get())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--memory", type=int, nargs="+", metavar="N", help="only the peak memory at these numbers of prefixes")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    if asked.memory:
+        print(json.dumps({"peak_mb": {n: round(peak_memory(n), 1) for n in asked.memory}}, indent=None if asked.json else 2))
+        return
     cores = sorted(os.sched_getaffinity(0))
     found: dict[str, object] = {}
     for name, latency, concurrency in (("zero_latency", 0.0, asked.concurrency), ("200_ms_at_256", 0.2, 256)):

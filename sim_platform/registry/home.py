@@ -488,6 +488,12 @@ def load_home(path: Path) -> Home:
     for file, behavior in zip(behavior_files, behaviors, strict=True):
         if behavior.id != file.stem:
             mistakes.append(f'behaviors/{file.name}: id: "{behavior.id}" differs from the file name; rename one of them')
+        for grader in behavior.parts:
+            if isinstance(grader, JudgeGrader | ModerationGrader) and grader.model in (m.version for m in models if m.provider == "openai_batch"):
+                mistakes.append(
+                    f'behaviors/{file.name}: {grader.kind}: "{grader.model}" has provider openai_batch, but graders are asked at once and at the full price; '
+                    "register the same model again with provider openai"
+                )
     if mistakes:
         raise BadInputError("\n".join(mistakes))
     return Home(path, sources, tuple(models), tuple(behaviors))

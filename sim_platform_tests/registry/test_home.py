@@ -182,6 +182,13 @@ def test_a_tag_in_yaml_runs_nothing(home: Path) -> None:
         load_home(home)
 
 
+def test_a_grader_is_no_batch_job(home: Path, refused: Refused) -> None:
+    write_yaml(home / "behaviors" / "apologises.yaml", grader(kind="judge", model="v3"))
+    said = refused("models.yaml", models(V1, V2, {**OPENAI, "provider": "openai_batch"}))
+    assert 'behaviors/apologises.yaml: judge: "v3" has provider openai_batch' in said
+    assert "provider openai" in said
+
+
 def test_a_missing_file_folder_or_behaviour_says_what_to_do(home: Path) -> None:
     with pytest.raises(BadInputError, match=r"no such folder. Set SIM_PLATFORM_HOME"):
         load_home(home / "nowhere")
