@@ -60,23 +60,9 @@ def score(model_version: Release, as_json: Json = False) -> None:
             print_json(facts)
             return
         columns = (
-            "method",
-            "n",
-            "below_floor",
-            "median",
-            "mean",
-            "p90",
-            "p95",
-            "within_2",
-            "within_5",
-            "within_10",
-            "direction_right",
-            "n_moved",
-            "log_score",
-            "regret",
-            "coverage",
+            "method", "n", "below_floor", "median", "mean", "p90", "p95", "within_2", "within_5", "within_10", "direction_right", "n_moved", "log_score", "regret", "coverage",
             "poisson_limit",
-        )
+        )  # fmt: skip
         table = Table(*(name.replace("_", " ") for name in columns), title=f"{model_version}: multiplicative error against its own log")
         for row in facts["methods"]:
             table.add_row(*("–" if row[c] is None else f"{row[c]:.3g}" if isinstance(row[c], float) else str(row[c]) for c in columns))

@@ -44,7 +44,7 @@ class KnownValues:
         """Where a known value stands in `text`, whatever its case, accents and punctuation."""
         if self.pattern is None:
             return []
-        folded = fold(text)
+        folded = searchable(text)
         if self.pattern.search(folded) is None:  # nearly every text; where the characters come from is worked out for the others alone
             return []
         places = origins(text)
@@ -52,14 +52,14 @@ class KnownValues:
         return [Span(places[m.start()][0], places[m.end() - 1][1], self.types[(m.lastindex or 1) - 1], 1.0, "known") for m in found]
 
 
-def fold(text: str) -> str:
+def searchable(text: str) -> str:
     """`text` in compatibility form, lower case, without diacritics and invisible characters."""
     return text.lower() if text.isascii() else unicodedata.normalize("NFKD", text).casefold().translate(_folding())
 
 
 def origins(text: str) -> list[tuple[int, int]]:
-    """Start and end in `text` of what each character of `fold(text)` comes from."""
-    return [(i, i + 1) for i, c in enumerate(text) for _ in fold(c)]
+    """Start and end in `text` of what each character of `searchable(text)` comes from."""
+    return [(i, i + 1) for i, c in enumerate(text) for _ in searchable(c)]
 
 
 @cache
@@ -72,7 +72,7 @@ def _folding() -> dict[int, str | None]:
 
 def _spellings(one: Known) -> Iterator[tuple[str, str]]:
     """(type, expression) of every way in which the value is looked for."""
-    folded = fold(one.value)
+    folded = searchable(one.value)
     words = re.findall(r"[^\W_]+", folded)
     if sum(map(len, words)) < LEAST:
         return
@@ -98,7 +98,7 @@ def _spellings(one: Known) -> Iterator[tuple[str, str]]:
                 yield one.type, r"[\W_]{1,4}".join(map(re.escape, turned))
             yield one.type, rf"{re.escape(words[0][0])}[\W_]{{0,2}}{re.escape(words[-1])}"
     elif one.type == "ADDRESS" and re.search(r"[,\n]", one.value):
-        first = re.findall(r"[^\W_]+", fold(re.split(r"[,\n]", one.value)[0]))
+        first = re.findall(r"[^\W_]+", searchable(re.split(r"[,\n]", one.value)[0]))
         if len(first) > 1:
             yield one.type, r"[\W_]{1,4}".join(map(re.escape, first))
 

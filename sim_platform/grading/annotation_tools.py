@@ -2,8 +2,8 @@
 
 Belongs here: the shapes in which Label Studio and Argilla give labels back. Does not: what a label may say (labels).
 
-Label Studio: the JSON export (`data`, `annotations`), one annotation a row, a skipped task abstains; its JSON_MIN and CSV exports are rows already. Argilla: records as
-`records.to_json()` and `to_datasets()` write them, one response a row.
+Label Studio: the JSON export (`data`, `annotations`), one annotation a row, a skipped task abstains; its JSON_MIN and CSV exports are rows already. Argilla: records,
+nested (`fields`, `responses`) or flat (`QUESTION.responses`), one response a row.
 """
 
 from collections.abc import Iterator
@@ -35,11 +35,11 @@ def rows_of(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
 
 def _label_studio(task: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
     given = []
-    for one in task["annotations"]:
+    for one in (a for a in task["annotations"] if isinstance(a, dict)):
         by = one.get("completed_by")
         who = by.get("email") or by.get("id") if isinstance(by, dict) else by
-        results = [r for r in one.get("result") or [] if r.get("from_name") == label]
-        given.append((SKIPPED if one.get("was_cancelled") else _choice(results[0].get("value") or {}) if results else None, who))
+        results = [r for r in one.get("result") or [] if isinstance(r, dict) and r.get("from_name") == label]
+        given.append((SKIPPED if one.get("was_cancelled") else _choice(results[0].get("value")) if results else None, who))
     yield from _answered(task["data"], label, given)
 
 
@@ -50,6 +50,7 @@ def _answered(row: dict[str, Any], label: str, given: list[tuple[Any, Any]]) -> 
         yield {**row, label: "" if value is None else value, "annotator": "" if who is None else str(who)}
 
 
-def _choice(value: dict[str, Any]) -> str:
-    """What was chosen; several choices are no label, and are refused by name further on."""
-    return " and ".join(map(str, value.get("choices") or []))
+def _choice(value: Any) -> str:
+    """What was chosen; several choices, and anything but choices, are no label and are refused by their place further on."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return " and ".join(map(str, choices)) if isinstance(choices, list) else "no choices"

@@ -3,7 +3,7 @@
 Belongs here: entering, reading what is scored, finding entries that were edited or taken out. Does not: forecasts and scores (forecasting).
 
 Each entry's id is a hash of its figures, and its chain a hash of its id, its time and the chain before it (a hash chain). Entries taken from the end leave no trace in the
-ledger itself: compare the last chain with one that was written down elsewhere, such as a release report.
+ledger itself: compare the last chain, which the check's metadata shows, with one that was written down elsewhere.
 """
 
 from datetime import UTC, datetime
@@ -82,7 +82,7 @@ def _enter(warehouse: DuckDBFile, rows: list[dict[str, Any]]) -> int:
 
 def _id_of(row: dict[str, Any]) -> str:
     """Nine digits: sums of several threads differ in the last ones."""
-    figures = ((name, row[name]) for name in FIGURES[row["entry"]])
+    figures = ((name, row[name]) for name in FIGURES.get(row["entry"], ()))  # an entry of no kind has no figures, and so no id that fits
     return sha256({name: f"{value:.9g}" if isinstance(value, float) else value for name, value in figures})
 
 

@@ -61,9 +61,9 @@ NO_FORGOTTEN_USER_SURVIVES = Gate(
 CANARIES_ARE_MASKED = Gate(
     "canaries_are_masked",
     "Of the identifiers planted in shadow copies of real conversations, none that has a form (e-mail, number, key, address) can be read after de-identification, and of the names, "
-    "which a model must recognise, at most one in a hundred (beyond what chance gives at one in a hundred, one-sided 99 %). Otherwise nothing of the batch is stored: use a stricter policy, or add a detector for the kind that is named.",
+    "which a model must recognise, at most one in a hundred. Otherwise nothing of the batch is stored: use a stricter policy, or add a detector for the kind that is named.",
     """with counted as (
-         select type, sum(planted)::bigint as planted, sum(survived)::bigint as survived, case type when 'PERSON' then floor(0.01 * sum(planted) + 2.33 * sqrt(0.01 * sum(planted))) else 0 end as tolerated
+         select type, sum(planted)::bigint as planted, sum(survived)::bigint as survived, case type when 'PERSON' then greatest(1, sum(planted) // 100) else 0 end as tolerated
          from canaries where deid_version in (select deid_version from deidentified_corpus) group by type)
        select coalesce(sum(survived) filter (survived > tolerated), 0)::bigint as n_bad, coalesce(sum(planted), 0)::bigint as n_planted, coalesce(sum(survived), 0)::bigint as n_survived,
               coalesce(string_agg(type, ', ') filter (survived > 0), 'none') as kinds from counted""",

@@ -63,13 +63,12 @@ def attached(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnecti
         elif not (read_only and there.read_only):
             raise InUseHereError
         there.users += 1
-    connection = instance.connection.cursor()
     try:
-        connection.execute(f"use {there.name}")
-        connection.execute("set timezone = 'UTC'")
-        yield connection
+        with instance.connection.cursor() as connection:  # leaving rolls back what is open
+            connection.execute(f"use {there.name}")
+            connection.execute("set timezone = 'UTC'")
+            yield connection
     finally:
-        connection.close()  # an open transaction rolls back
         with _lock:
             there.users -= 1
             if not there.users:
@@ -96,8 +95,8 @@ def _instance_for(folder: Path) -> _Instance:
         for idle in [i for i in _instances.values() if i.process == os.getpid() and not i.files]:
             idle.connection.close()
             del _instances[idle.folder]
-        spill = {"temp_directory": str(folder / "duckdb.tmp"), "temp_file_encryption": "true"}  # what a killed process leaves there cannot be read
-        found = _instances[folder] = _Instance(os.getpid(), folder, duckdb.connect(config={**spill}), {})
+        # In the home, not in the working folder. Unencrypted: DuckDB's own cipher only reads, and a statement that outgrows memory would fail.
+        found = _instances[folder] = _Instance(os.getpid(), folder, duckdb.connect(config={"temp_directory": str(folder / "duckdb.tmp")}), {})
     return found
 
 

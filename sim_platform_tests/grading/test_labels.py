@@ -144,3 +144,14 @@ def test_two_choices_of_one_annotator_are_no_label(tmp_path: Path) -> None:
     result = [{"from_name": "label", "value": {"choices": ["yes", "no"]}}]
     with pytest.raises(BadInputError, match="entry 1"):
         read_labels(written(tmp_path, json.dumps([{"data": {"item_id": "a"}, "annotations": [{"result": result}]}]), "labels.json"))
+
+
+@pytest.mark.parametrize(
+    "annotation", [1, {"result": [7]}, {"result": [{"from_name": "label", "value": 3}]}, {"result": [{"from_name": "label", "value": {"choices": "yes"}}]}]
+)
+def test_an_annotation_of_another_shape_is_unknown_or_refused_by_its_place(tmp_path: Path, annotation: object) -> None:
+    path = written(tmp_path, json.dumps([{"data": {"item_id": "a"}, "annotations": [annotation]}]), "labels.json")
+    try:
+        assert [one.label for one in read_labels(path)] == [None]
+    except BadInputError as error:
+        assert "entry 1" in str(error)

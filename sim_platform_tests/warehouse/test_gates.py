@@ -146,9 +146,9 @@ KEEPS: dict[str, tuple[Gate, Stored]] = {
         {ExtractionAccounting: accounted(extracted=2), DeidentifiedCorpus: corpus("a"), QuarantinedRows: [refused("b"), unread()]},
     ),
     "canaries that are gone": (gates.CANARIES_ARE_MASKED, {DeidentifiedCorpus: corpus("a"), Canaries: [canary(planted=30)]}),
-    "as many names that can be read as chance gives at one in a hundred": (
+    "one name in a hundred that can be read": (
         gates.CANARIES_ARE_MASKED,
-        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(type="PERSON", planted=300, survived=7)]},
+        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(type="PERSON", planted=300, survived=3)]},
     ),
     "canaries of a version that made nothing of the corpus": (
         gates.CANARIES_ARE_MASKED,
@@ -300,9 +300,9 @@ BREAKS: dict[str, tuple[Gate, Stored]] = {
         gates.CANARIES_ARE_MASKED,
         {DeidentifiedCorpus: corpus("a"), Canaries: [canary(planted=300), canary(type="PHONE", planted=300, survived=1)]},
     ),
-    "more names that can be read than chance gives at one in a hundred": (
+    "more than one name in a hundred that can be read": (
         gates.CANARIES_ARE_MASKED,
-        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(type="PERSON", planted=300, survived=8)]},
+        {DeidentifiedCorpus: corpus("a"), Canaries: [canary(type="PERSON", planted=300, survived=4)]},
     ),
     "other bytes the second time": (gates.DEIDENTIFICATION_IS_DETERMINISTIC, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("determinism", 9, 1)}),
     "much found by scanning again": (gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING, {DeidentifiedCorpus: corpus("a"), DeidAudits: audit("idempotence", 40_000, 200)}),
