@@ -146,12 +146,14 @@ def test_two_choices_of_one_annotator_are_no_label(tmp_path: Path) -> None:
         read_labels(written(tmp_path, json.dumps([{"data": {"item_id": "a"}, "annotations": [{"result": result}]}]), "labels.json"))
 
 
-@pytest.mark.parametrize(
-    "annotation", [1, {"result": [7]}, {"result": [{"from_name": "label", "value": 3}]}, {"result": [{"from_name": "label", "value": {"choices": "yes"}}]}]
-)
-def test_an_annotation_of_another_shape_is_unknown_or_refused_by_its_place(tmp_path: Path, annotation: object) -> None:
-    path = written(tmp_path, json.dumps([{"data": {"item_id": "a"}, "annotations": [annotation]}]), "labels.json")
-    try:
-        assert [one.label for one in read_labels(path)] == [None]
-    except BadInputError as error:
-        assert "entry 1" in str(error)
+@pytest.mark.parametrize("annotation", [1, {"result": [7]}])
+def test_an_annotation_without_a_result_is_unknown(tmp_path: Path, annotation: object) -> None:
+    (one,) = read_labels(written(tmp_path, json.dumps([{"data": {"item_id": "a"}, "annotations": [annotation]}]), "labels.json"))
+    assert one.label is None
+
+
+@pytest.mark.parametrize("value", [3, {}, {"choices": "yes"}, {"rating": 4}])
+def test_a_result_that_is_no_choice_is_refused_by_its_place(tmp_path: Path, value: object) -> None:
+    result = [{"from_name": "label", "value": value}]
+    with pytest.raises(BadInputError, match="entry 1"):
+        read_labels(written(tmp_path, json.dumps([{"data": {"item_id": "a"}, "annotations": [{"result": result}]}]), "labels.json"))
