@@ -5,7 +5,6 @@ Belongs here: which arms are replayed, what the UI shows. Does not: what is pend
 
 import dagster as dg
 import polars as pl
-from pydantic import Field
 
 from sim_platform.contracts.outcomes import Arm
 from sim_platform.contracts.tables import CandidateCompletions, StratifiedSample
@@ -24,8 +23,8 @@ from sim_platform.warehouse.gates import EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM
 class ReplayConfig(dg.Config):
     """Limits of this run over all its arms, beside the release's own budget."""
 
-    max_usd: float | None = Field(default=None, ge=0)
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_usd: float | None = None
+    max_tokens: int | None = None
 
 
 @dg.asset(
