@@ -24,6 +24,7 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 SETTLE_SECONDS = 30.0  # after a hand-over that nobody heard the end of: a provider's list may lag behind
 COMPLETION_TOKENS = 300  # of an answer, for estimates, where no limit is set
+LOOK_SECONDS = 5.0  # for one question of `finished`: its caller asks again in a minute
 
 
 class BatchesOut(StopRun):
@@ -78,6 +79,23 @@ def poll(home: Home, release: str) -> list[BatchLine]:
             with BatchFolder(batch_folder(home, release, arm)) as folder, closing(BatchEndpoint(model)) as endpoint:
                 bring_in(home, warehouse, release, arm, model, folder, endpoint)
     return batches_of(home, release)
+
+
+def finished(home: Home, release: str) -> list[str]:
+    """Keys of the release's batches that were handed over, once the provider is done with every one of them; empty before, and where none is out. Changes nothing, here or there.
+
+    Raises:
+        SimPlatformError: the provider cannot be asked, or a key is missing.
+    """
+    keys = []
+    for arm, model in batch_arms(home, release):
+        out = [b for b in read_batches(batch_folder(home, release, arm)) if b.state == "submitted"]
+        if out:
+            with closing(BatchEndpoint(model.model_copy(update={"timeout_seconds": LOOK_SECONDS}), retries=0)) as endpoint:
+                if not all(endpoint.state(b.batch_id or "").is_over for b in out):
+                    return []
+        keys += [b.key for b in out]
+    return keys
 
 
 def replay_by_batch(

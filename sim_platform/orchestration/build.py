@@ -1,4 +1,4 @@
-"""The real graph, also for tests: assets, checks, SQL models, sensor, resources.
+"""The real graph, also for tests: assets, checks, SQL models, job, sensors, resources.
 
 Belongs here: putting the parts together. Does not: any part.
 """
@@ -21,9 +21,10 @@ from sim_platform.orchestration.assets.preregistration import preregistration
 from sim_platform.orchestration.assets.replay import candidate_completions
 from sim_platform.orchestration.assets.sampling import stratified_sample
 from sim_platform.orchestration.checks import build_checks
+from sim_platform.orchestration.jobs import batch_answers
 from sim_platform.orchestration.report_flow import SQL_MODELS
 from sim_platform.orchestration.resources import Deployment
-from sim_platform.orchestration.sensors import model_versions_from_registry
+from sim_platform.orchestration.sensors import batches_that_have_ended, model_versions_from_registry
 from sim_platform.orchestration.sql_assets import build_sql_assets, build_sql_checks
 from sim_platform.registry.home import home_path
 from sim_platform.warehouse.sql_models import load_sql_models
@@ -47,7 +48,8 @@ def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS
             the_sample_looks_like_the_newest_traffic,
             the_forecast_ledger_is_whole,
         ],
-        sensors=[model_versions_from_registry],
+        jobs=[batch_answers],
+        sensors=[model_versions_from_registry, batches_that_have_ended],
         resources={"deployment": Deployment(home_dir=str(home or home_path()))},
         executor=dg.in_process_executor,
     )

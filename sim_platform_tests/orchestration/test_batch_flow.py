@@ -7,17 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
+import yaml
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import CandidateCompletions
 from sim_platform.orchestration import batch_flow
 from sim_platform.orchestration.batch_flow import BatchesOut, batch_folder, batches_of, poll
+from sim_platform.orchestration.jobs import batch_answers
+from sim_platform.orchestration.partitions import register
 from sim_platform.orchestration.replay_flow import ArmSummary, replay_arm
+from sim_platform.orchestration.resources import Deployment
+from sim_platform.orchestration.sensors import batches_that_have_ended
 from sim_platform.registry.home import Home, load_home
 from sim_platform.replay.batches import BatchFolder, forget_requests
 from sim_platform.replay.budget import Budget
+from sim_platform.replay.providers.openai_batch import BatchEndpoint
 from sim_platform.replay.providers.protocol import StopRun
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import RECORDED_MODELS, sampled_home, write_yaml
@@ -253,3 +260,71 @@ def test_texts_that_a_crash_left_behind_are_removed_here_and_there_by_the_next_r
     go(home, warehouse)
     assert not any(file.exists() for file in texts)
     assert len(server.deleted) == 2
+
+
+def tick(home: Home, instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
+    with dg.build_sensor_context(instance=instance, resources={"deployment": Deployment(home_dir=str(home.path))}) as context:
+        found = batches_that_have_ended(context)
+    assert isinstance(found, dg.SensorResult | dg.SkipReason)
+    return found
+
+
+def fetched(home: Home, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    deployment = {"deployment": Deployment(home_dir=str(home.path))}
+    return batch_answers.execute_in_process(partition_key="v2", instance=instance, resources=deployment, raise_on_error=False)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as history:
+        register(history, ("v2",))
+        yield history
+
+
+@pytest.mark.parametrize("unfinished", ["resubmit", "online"])
+def test_the_sensor_fetches_when_all_batches_have_ended_and_nothing_that_it_starts_asks_a_model(
+    unfinished: str, server: BatchServer, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    home, warehouse = sampled_home(tmp_path, TEXTS, **asked_in_batches(server, batch={"max_requests": 6, "unfinished": unfinished}))
+    assert isinstance(tick(home, instance), dg.SkipReason), "nothing was handed over, and the sensor does not change that"
+    with pytest.raises(BatchesOut):
+        go(home, warehouse)
+    asked = server.asked.copy()
+    server.batches["batch-0"]["status"] = "expired"
+    assert isinstance(tick(home, instance), dg.SkipReason), "one of two is still out"
+    server.batches["batch-0"]["status"] = "in_progress"
+    server.finish("expired", lambda n, line: server.answered(n, line) if n % 2 else None)
+    first, again = tick(home, instance), tick(home, instance)
+    assert isinstance(first, dg.SensorResult)
+    assert isinstance(again, dg.SensorResult)
+    assert [r.partition_key for r in first.run_requests or []] == ["v2"]
+    assert [r.run_key for r in first.run_requests or []] == [r.run_key for r in again.run_requests or []], "one run an hour at most"
+    assert fetched(home, instance).success
+    assert rows(warehouse)["status"].to_list() == ["completed"] * 6
+    assert (server.asked, server.online, len(server.batches)) == (asked, [], 2), "what the batches left is asked for by a person's run"
+    assert isinstance(tick(home, instance), dg.SkipReason)
+
+
+def test_a_provider_that_is_down_is_a_reason_to_skip_that_shows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance) -> None:
+    monkeypatch.setattr(batch_flow, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setenv("KEY_OF_A_TEST", "sk-very-secret")
+    with BatchServer() as server:
+        url = server.url.replace("//", "//somebody:password@") + "?key=sk-in-the-url"
+        home, warehouse = sampled_home(tmp_path, TEXTS, **asked_in_batches(server, api_key_env="KEY_OF_A_TEST"))
+        with pytest.raises(BatchesOut):
+            go(home, warehouse)
+    models = yaml.safe_load((home.path / "models.yaml").read_text())
+    models["models"][1]["base_url"] = url
+    write_yaml(home.path / "models.yaml", models)
+    skipped = tick(home, instance)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "did not answer a call of its Batch API" in (skipped.skip_message or "")
+    monkeypatch.setattr(batch_flow, "BatchEndpoint", lambda model: BatchEndpoint(model, retries=0))
+    failed = fetched(home, instance)
+    monkeypatch.undo()
+    events = " ".join(str(event) for event in failed.all_events)
+    assert not failed.success
+    assert not any(secret in events + (skipped.skip_message or "") for secret in ("sk-", "password", "question"))
+    without_key = tick(home, instance)
+    assert isinstance(without_key, dg.SkipReason)
+    assert "KEY_OF_A_TEST" in (without_key.skip_message or "")

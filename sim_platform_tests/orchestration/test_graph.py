@@ -6,7 +6,8 @@ from pathlib import Path
 import dagster as dg
 
 from sim_platform.orchestration.build import build_definitions
-from sim_platform.orchestration.sensors import model_versions_from_registry
+from sim_platform.orchestration.jobs import batch_answers
+from sim_platform.orchestration.sensors import batches_that_have_ended, model_versions_from_registry
 
 SNAPSHOT = Path(__file__).with_name("graph.json")
 SPINE = ["consented_log_extract", "deidentified_corpus", "stratified_sample", "candidate_completions", "classifier_scores", "rate_comparison"]
@@ -44,8 +45,13 @@ def test_release_assets_have_no_backfill_policy_so_that_each_partition_is_one_ru
     assert {graph.get(key).backfill_policy for key in graph.get_all_asset_keys()} == {None}
 
 
-def test_the_sensor_requests_no_run() -> None:
+def test_no_sensor_can_start_an_asset(tmp_path: Path) -> None:
+    definitions = build_definitions(home=tmp_path)
+    assert {sensor.name for sensor in definitions.sensors or []} == {"model_versions_from_registry", "batches_that_have_ended"}
+    assert definitions.resolve_job_def("batch_answers").partitions_def is not None
     assert not model_versions_from_registry.has_jobs
+    assert [job.name for job in batches_that_have_ended.jobs] == ["batch_answers"]
+    assert [node.name for node in batch_answers.nodes] == ["bring_in_batches"]
 
 
 if __name__ == "__main__":

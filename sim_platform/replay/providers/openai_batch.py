@@ -45,11 +45,14 @@ class BatchState:
 
 
 class BatchEndpoint:
-    """One endpoint and key. Every method raises StopRun, which names host and status, when the provider cannot be reached or refuses."""
+    """One endpoint and key. Every method raises StopRun, which names host and status, when the provider cannot be reached or refuses.
 
-    def __init__(self, model: ModelVersion) -> None:
+    `retries`: how often a call that changes nothing is tried again.
+    """
+
+    def __init__(self, model: ModelVersion, retries: int = 3) -> None:
         self.host = host_of(model)
-        self._version, self._api = model.version, model.api
+        self._version, self._api, self._retries = model.version, model.api, retries
         self._client = blocking_client(model)
 
     @property
@@ -78,11 +81,11 @@ class BatchEndpoint:
     def find(self, key: str) -> str | None:
         """Id of the batch with this key, if the provider has one."""
         with self._errors():
-            return next((str(b.id) for b in self._client.with_options(max_retries=3).batches.list(limit=100) if (b.metadata or {}).get(KEY) == key), None)
+            return next((str(b.id) for b in self._client.with_options(max_retries=self._retries).batches.list(limit=100) if (b.metadata or {}).get(KEY) == key), None)
 
     def state(self, batch_id: str) -> BatchState:
         with self._errors():
-            b = self._client.with_options(max_retries=3).batches.retrieve(batch_id)
+            b = self._client.with_options(max_retries=self._retries).batches.retrieve(batch_id)
         counts = b.request_counts
         return BatchState(
             b.status,
@@ -97,7 +100,7 @@ class BatchEndpoint:
         with (
             self._errors(),
             os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
-            self._client.with_options(max_retries=3).files.with_streaming_response.content(file_id) as response,
+            self._client.with_options(max_retries=self._retries).files.with_streaming_response.content(file_id) as response,
         ):
             for part in response.iter_bytes():
                 file.write(part)
