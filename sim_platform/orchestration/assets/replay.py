@@ -3,20 +3,22 @@
 Belongs here: which arms are replayed, what the UI shows. Does not: what is pending (replay_flow), sending (replay).
 """
 
+from functools import partial
+
 import dagster as dg
-import polars as pl
 
 from sim_platform.contracts.outcomes import Arm
 from sim_platform.contracts.tables import CandidateCompletions, StratifiedSample
-from sim_platform.orchestration.metadata import column_docs, markdown
+from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.pending_requests import replayed_arms
 from sim_platform.orchestration.privacy import guarded
-from sim_platform.orchestration.progress import Progress
+from sim_platform.orchestration.progress import Progress, ReplayFigures
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.replay_flow import ArmSummary, replay_arm
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.replay.budget import Budget
+from sim_platform.reporting.latency import arm_rows, code_rows, latency_png
 from sim_platform.warehouse.gates import EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM
 
 
@@ -47,8 +49,14 @@ def candidate_completions(context: dg.AssetExecutionContext, deployment: Deploym
     n_prefixes = len(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id"]))
     arms = replayed_arms(candidate, replaced)
     progress = Progress(context, "candidate_completions", n_prefixes * len(arms) * candidate.plan.completions_per_prefix)
+    figures = ReplayFigures(context, progress)
     limit = Budget(config.max_usd, config.max_tokens)
-    done: dict[Arm, ArmSummary] = {arm: replay_arm(home, warehouse, candidate, model, arm, advance=progress.advance, run_budget=limit) for arm, model in arms}
+    done: dict[Arm, ArmSummary] = {}
+    try:
+        for arm, model in arms:
+            done[arm] = replay_arm(home, warehouse, candidate, model, arm, advance=progress.advance, on_progress=partial(figures.note, arm), run_budget=limit)
+    finally:
+        figures.observe()
     with warehouse.transaction() as tx:
         tx.execute(
             "delete from candidate_completions where model_version = $release and (arm not in (select unnest($arms)) or k >= $k)",
@@ -57,15 +65,13 @@ def candidate_completions(context: dg.AssetExecutionContext, deployment: Deploym
         tx.pass_gates([EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM], candidate.version)
     columns = ["arm", "status", "reason", "prompt_tokens", "completion_tokens", "cost_usd", "latency_s"]
     outcomes = warehouse.read(CandidateCompletions, {"model_version": candidate.version}, columns=columns)
-    by_arm = outcomes.group_by("arm").agg(
-        pl.len().alias("outcomes"), pl.sum("prompt_tokens", "completion_tokens"), pl.sum("cost_usd").round(6), pl.median("latency_s").round(3).alias("median_latency_s")
-    )
-    by_status = outcomes.group_by("arm", "status", "reason").len("outcomes").sort("arm", "status", "reason")
+    plot = latency_png(outcomes)
     return dg.MaterializeResult(
         metadata={
             "dagster/partition_row_count": len(outcomes),
-            "by_arm": markdown(by_arm.sort("arm").to_dicts()),
-            "by_status": markdown(by_status.to_dicts()),
+            "by_arm": markdown(arm_rows(outcomes)),
+            "by_status": markdown(code_rows(outcomes)),
+            **({"latency": picture(plot)} if plot else {}),
             "this_run": markdown(
                 [
                     {"arm": a, "sent": s.sent, "already done": s.already_done, "recovered": s.recovered, "reused": s.reused, "retries": str(s.retries or "")}
