@@ -216,6 +216,7 @@ class _Run:
                 except _OutOfBudget:
                     return
             else:
+                self._sent.move_to_end(request.request_hash)  # what comes back is remembered from here on
                 shared = await first
                 if shared is None:  # given up at the end of the budget
                     return

@@ -6,6 +6,7 @@ Belongs here: faults and counting. Does not: anything a real model does.
 import asyncio
 import json
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 Fault = str
 """ok, an HTTP status ("500"), "429 after 0.2", or one of: empty, not_json, no_choices, null_content, reset, reset_in_body, slow, drip, length, content_filter,
-tool_call, refusal."""
+tool_call, refusal; huge, huge_chunked, huge_zipped: a body of 100 MB, announced, in chunks, or in 100 kB of gzip."""
 
 
 def completion(content: str | None, finish_reason: str = "stop", **message: object) -> dict[str, Any]:
@@ -117,6 +118,8 @@ class ScriptedServer:
             for _ in range(1000):
                 writer.write(b" ")
                 await asyncio.sleep(0.05)
+        if fault.startswith("huge"):
+            return await self._answer_hugely(fault, writer)
         if fault[0].isdigit():
             status, _, after = fault.partition(" after ")
             extra = f"retry-after: {after}\r\n" if after else ""
@@ -134,6 +137,20 @@ class ScriptedServer:
         }
         self._write(writer, 200, reply[fault] if fault in reply else json.dumps(self.answer(body)))
         return True
+
+    @staticmethod
+    async def _answer_hugely(fault: Fault, writer: asyncio.StreamWriter) -> bool:
+        part, parts = bytes(2**20), 100
+        extra = "transfer-encoding: chunked" if fault == "huge_chunked" else f"content-length: {len(part) * parts}"
+        if fault == "huge_zipped":
+            packer = zlib.compressobj(wbits=31)
+            body = b"".join(packer.compress(part) for _ in range(parts)) + packer.flush()
+            part, parts, extra = body, 1, f"content-encoding: gzip\r\ncontent-length: {len(body)}"
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{extra}\r\n\r\n".encode())
+        for _ in range(parts):
+            writer.write(b"%x\r\n%s\r\n" % (len(part), part) if fault == "huge_chunked" else part)
+            await writer.drain()
+        return False
 
     @staticmethod
     def _write(writer: asyncio.StreamWriter, status: int, text: str, extra: str = "") -> None:

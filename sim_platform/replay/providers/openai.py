@@ -130,7 +130,10 @@ def status_outcome(model: ModelVersion, request: Request, status: int, headers: 
 
 async def _read(response: "aiohttp.ClientResponse") -> bytes:
     """The body, at most 16 MiB of it: a response is text for one turn."""
-    if response.content_length is not None and response.content_length <= MAX_RESPONSE_BYTES and "content-encoding" not in response.headers:
+    if (announced := response.content_length) is not None and "content-encoding" not in response.headers:
+        if announced > MAX_RESPONSE_BYTES:
+            response.close()
+            raise PermanentFailure("response_too_large")
         return await response.read()
     parts, size = [], 0
     async for part in response.content.iter_any():
