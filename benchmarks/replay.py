@@ -1,8 +1,10 @@
 """Replay throughput: the engine with its durable journal against what a person would write, on the same server in one run.
 
-The server is ours (asyncio, one process on one core, a fixed Chat Completions body, optional latency); the client runs on another core. Every way sends the same bodies.
+The server is ours (asyncio, one process on one core, a fixed Chat Completions body, optional latency and errors); the client runs on another core. Every way is given the same
+requests. inspect_ai is one of the ways where it is installed; it writes a log, as the engine writes a journal.
 
     python -m benchmarks.replay --json
+    python -m benchmarks.replay --only 200_ms_at_64 200_ms_at_1000
     python -m benchmarks.replay --requests 3000 --concurrency 64
     python -m benchmarks.replay --memory 2000 200000      # peak resident memory of a whole replay into a warehouse, by number of prefixes
 """
@@ -10,6 +12,7 @@ The server is ours (asyncio, one process on one core, a fixed Chat Completions b
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import multiprocessing
 import os
@@ -18,6 +21,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -41,11 +45,26 @@ ANSWER = json.dumps(
 HEAD = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
 
 
-def serve(ready: "multiprocessing.Queue[int]", median_s: float, core: int) -> None:
+RETRIES = 5  # of every way that has retries
+FAILED = b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Traffic: the server's median latency, requests in flight, the share of answers that are status 500, whether every prompt comes twice, and which ways can run it."""
+
+    median_s: float
+    concurrency: int
+    errors: float = 0.0
+    repeated: bool = False
+    ways: tuple[str, ...] = ("engine_with_journal", "inspect_ai", "bare_aiohttp")
+
+
+def serve(ready: "multiprocessing.Queue[int]", median_s: float, core: int, errors: float = 0.0) -> None:
     """Answers every request, after a latency with a heavy tail where `median_s` is positive."""
+    draw = random.Random(1)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        draw = random.Random(1)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -53,7 +72,7 @@ def serve(ready: "multiprocessing.Queue[int]", median_s: float, core: int) -> No
                 await reader.readexactly(length)
                 if median_s:
                     await asyncio.sleep(median_s * draw.lognormvariate(0, 0.3))
-                writer.write(HEAD + ANSWER)
+                writer.write(FAILED if errors and draw.random() < errors else HEAD + ANSWER)
         writer.close()
 
     async def run() -> None:
@@ -65,12 +84,17 @@ def serve(ready: "multiprocessing.Queue[int]", median_s: float, core: int) -> No
     asyncio.run(run())
 
 
-def requests_for(model: ModelVersion, n: int) -> list[Request]:
-    """Distinct prefixes of three messages."""
+def requests_for(model: ModelVersion, n: int, repeated: bool = False) -> list[Request]:
+    """Prefixes of two messages, all distinct or each of them twice, far apart."""
     text = "A question of ordinary length about something that a person wants to know, number"
     return [
         build_request(
-            model, arm="candidate", prefix_id=f"p{i}", k=0, turn_key="", prefix=[{"role": "system", "content": "Be kind."}, {"role": "user", "content": f"{text} {i}"}]
+            model,
+            arm="candidate",
+            prefix_id=f"p{i}",
+            k=0,
+            turn_key="",
+            prefix=[{"role": "system", "content": "Be kind."}, {"role": "user", "content": f"{text} {i % (n // 2) if repeated else i}"}],
         )
         for i in range(n)
     ]
@@ -81,23 +105,23 @@ async def engine(model: ModelVersion, requests: list[Request], concurrency: int)
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
         provider = OpenAIProvider(model)
         try:
-            await replay(requests, provider, concurrency=concurrency, max_retries=2, on_outcome=journal.append)
+            done = await replay(requests, provider, concurrency=concurrency, max_retries=RETRIES, on_outcome=journal.append)
         finally:
             await provider.aclose()
+    assert done.by_status == {"completed": len(requests)}
 
 
 async def sdk(model: ModelVersion, requests: list[Request], concurrency: int, http_client: object = None) -> None:
     """A loop over the openai package; nothing is kept on disk."""
-    client = openai.AsyncOpenAI(api_key="none", base_url=model.base_url, max_retries=2, http_client=http_client)  # type: ignore[arg-type]  # either transport
     slots = asyncio.Semaphore(concurrency)
+    async with openai.AsyncOpenAI(api_key="none", base_url=model.base_url, max_retries=RETRIES, http_client=http_client) as client:  # type: ignore[arg-type]  # either transport
 
-    async def one(request: Request) -> str | None:
-        async with slots:
-            return (await client.chat.completions.create(**request.body)).choices[0].message.content
+        async def one(request: Request) -> str | None:
+            async with slots:
+                return (await client.chat.completions.create(**request.body)).choices[0].message.content
 
-    answers = await asyncio.gather(*(one(request) for request in requests))
+        answers = await asyncio.gather(*(one(request) for request in requests))
     assert all(answers)
-    await client.close()
 
 
 async def sdk_aiohttp(model: ModelVersion, requests: list[Request], concurrency: int) -> None:
@@ -118,19 +142,80 @@ async def bare(model: ModelVersion, requests: list[Request], concurrency: int) -
         await asyncio.gather(*(work() for _ in range(concurrency)))
 
 
+async def inspect(model: ModelVersion, requests: list[Request], concurrency: int) -> None:
+    """inspect_ai: a task of one generation a sample, with its log."""
+    from inspect_ai import Task, eval_async  # noqa: PLC0415 - optional
+    from inspect_ai.dataset import Sample  # noqa: PLC0415 - the same
+    from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig, get_model  # noqa: PLC0415 - the same
+    from inspect_ai.solver import generate  # noqa: PLC0415 - the same
+
+    kinds = {"system": ChatMessageSystem, "user": ChatMessageUser}
+    samples = [Sample(id=r.prefix_id, input=[kinds[m["role"]](content=m["content"]) for m in r.body["messages"]]) for r in requests]
+    settings = {name: requests[0].body[name] for name in ("max_tokens", "temperature")}
+    asked = get_model(
+        "openai-api/bench/m", base_url=model.base_url, api_key="none", memoize=False, config=GenerateConfig(max_connections=concurrency, max_retries=RETRIES, **settings)
+    )
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # it prints a summary
+        task = Task(dataset=samples, solver=generate())
+        (log,) = await eval_async(task, model=asked, log_dir=folder, max_samples=concurrency, log_realtime=False)
+    assert log.status == "success"
+    assert log.results is None or log.results.completed_samples == len(requests)
+
+
 Way = Callable[[ModelVersion, list[Request], int], Awaitable[None]]
-WAYS: dict[str, Way] = {"engine_with_journal": engine, "sdk_aiohttp": sdk_aiohttp, "sdk": sdk, "bare_aiohttp": bare}
+WAYS: dict[str, Way] = {"engine_with_journal": engine, "sdk_aiohttp": sdk_aiohttp, "sdk": sdk, "inspect_ai": inspect, "bare_aiohttp": bare}
+RETRYING = ("engine_with_journal", "sdk_aiohttp", "inspect_ai")
+SCENARIOS = {
+    "zero_latency": Scenario(0.0, 64, ways=tuple(WAYS)),
+    "200_ms_at_64": Scenario(0.2, 64),
+    "200_ms_at_256": Scenario(0.2, 256),
+    "200_ms_at_1000": Scenario(0.2, 1000),
+    "5_percent_errors_200_ms_at_256": Scenario(0.2, 256, errors=0.05, ways=RETRYING),
+    "each_prompt_twice_200_ms_at_64": Scenario(0.2, 64, repeated=True, ways=RETRYING),
+}
 
 
-def measure(way: Way, model: ModelVersion, n: int, concurrency: int) -> float:
-    """Requests a second of the better of two runs."""
+def measure(way: Way, model: ModelVersion, n: int, concurrency: int, repeated: bool = False) -> float:
+    """Prefixes answered a second, the better of two runs."""
     best = 0.0
     for _ in range(2):
-        requests = requests_for(model, n)
+        requests = requests_for(model, n, repeated)
         started = time.perf_counter()
         asyncio.run(way(model, requests, concurrency))  # type: ignore[arg-type]  # coroutines
         best = max(best, n / (time.perf_counter() - started))
     return best
+
+
+def run_scenario(scenario: Scenario, n: int) -> dict[str, object]:
+    """Prefixes a second of every way, and how many times as fast as each other one the engine is."""
+    cores = sorted(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    ready = context.Queue()
+    server = context.Process(target=serve, args=(ready, scenario.median_s, cores[0], scenario.errors), daemon=True)
+    server.start()
+    os.sched_setaffinity(0, {cores[-1]})
+    model = ModelVersion(
+        version="m",
+        provider="openai",
+        base_url=f"http://127.0.0.1:{ready.get()}/v1",
+        model="m",
+        settings=Settings(max_tokens=64, temperature=0.0),
+        concurrency=scenario.concurrency,
+    )
+    rates: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    for way in scenario.ways:
+        try:
+            rates[way] = round(measure(WAYS[way], model, n, scenario.concurrency, scenario.repeated), 1)
+        except ImportError:
+            left_out[way] = "not installed"
+        except (RuntimeError, AssertionError, openai.OpenAIError) as error:  # it did not bring every prefix home
+            left_out[way] = f"failed: {type(error).__name__}"
+    server.terminate()
+    server.join()
+    os.sched_setaffinity(0, cores)
+    ours = rates["engine_with_journal"]
+    return {"prefixes_per_second": {**rates, **left_out}, **{f"times_{way}": round(ours / rate, 2) for way, rate in rates.items() if way != "engine_with_journal"}}
 
 
 def prepare(folder: Path, url: str, n: int) -> None:
@@ -185,38 +270,18 @@ def peak_memory(n: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=3000)
-    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--concurrency", type=int, help="in place of each scenario's own")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}")
     parser.add_argument("--memory", type=int, nargs="+", metavar="N", help="only the peak memory at these numbers of prefixes")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if asked.memory:
         print(json.dumps({"peak_mb": {n: round(peak_memory(n), 1) for n in asked.memory}}, indent=None if asked.json else 2))
         return
-    cores = sorted(os.sched_getaffinity(0))
-    found: dict[str, object] = {}
-    for name, latency, concurrency in (("zero_latency", 0.0, asked.concurrency), ("200_ms_at_256", 0.2, 256)):
-        context = multiprocessing.get_context("spawn")
-        ready = context.Queue()
-        server = context.Process(target=serve, args=(ready, latency, cores[0]), daemon=True)
-        server.start()
-        os.sched_setaffinity(0, {cores[-1]})
-        model = ModelVersion(
-            version="m", provider="openai", base_url=f"http://127.0.0.1:{ready.get()}/v1", model="m", settings=Settings(max_tokens=64), concurrency=concurrency
-        )
-        rates = {}
-        for way, run in WAYS.items():
-            if latency and way not in ("engine_with_journal", "bare_aiohttp"):
-                continue
-            try:
-                rates[way] = round(measure(run, model, asked.requests, concurrency), 1)
-            except (ImportError, RuntimeError) as error:  # a transport that is not installed
-                rates[way] = f"not measured: {type(error).__name__}"  # type: ignore[assignment]  # a reason in the place of a figure
-        here: dict[str, object] = {"requests_per_second": rates}
-        ours = rates["engine_with_journal"]
-        here |= {f"times_{way}": round(ours / rate, 2) for way, rate in rates.items() if isinstance(rate, float) and way != "engine_with_journal"}
-        found[name] = here
-        server.terminate()
-        server.join()
+    found = {}
+    for name in asked.only or SCENARIOS:
+        scenario = SCENARIOS[name] if asked.concurrency is None else replace(SCENARIOS[name], concurrency=asked.concurrency)
+        found[name] = run_scenario(scenario, asked.requests)
     print(json.dumps(found, indent=None if asked.json else 2))
 
 
