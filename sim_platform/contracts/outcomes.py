@@ -44,3 +44,4 @@ class Outcome:
     provider_request_id: str | None = None
     system_fingerprint: str | None = None
     logprobs: JsonScalar | list[object] | dict[str, object] = None
+    reasoning: str | None = None  # what the provider returned beside the text

@@ -241,6 +241,7 @@ class CandidateCompletions(Table):
     provider_request_id: str = pa.Field(nullable=True, description="the provider's id of the request, for questions to its support")
     system_fingerprint: str = pa.Field(nullable=True, description="the provider's mark of the configuration that answered")
     logprobs: str = pa.Field(nullable=True, description="JSON of the log probabilities, where the settings ask for them")
+    reasoning: str = pa.Field(nullable=True, description="reasoning that the provider returned beside the text; rules grade the text alone, a judge may see both")
 
 
 class ClassifierScores(Table):

@@ -24,6 +24,7 @@ class GradedItem:
 
     prefix: list[Message] = field(repr=False)  # messages up to and including the user turn that is answered
     text: str | None = field(default=None, repr=False)
+    reasoning: str | None = field(default=None, repr=False, kw_only=True)  # beside the text, for judges alone
     tool_calls: list[ToolCall] = field(default_factory=list, repr=False)
     refusal: str | None = field(default=None, repr=False)
     metadata: dict[str, JsonScalar] = field(default_factory=dict, repr=False)

@@ -84,19 +84,21 @@ def rubric(behavior: Behavior) -> str:
 
 def item_hash(item: GradedItem) -> str:
     """Identifies what a judge can see of an item."""
-    return sha256([item.prefix, item.text, item.tool_calls])
+    return sha256([item.prefix, item.text, item.tool_calls, *([item.reasoning] if item.reasoning else [])])
 
 
 def refused_before_asking(call: JudgeCall, item: GradedItem) -> str | None:
     """Reason code of an item that is not worth a call; None when it can be asked."""
-    return "judge:response_too_long" if len(item.text or "") > call.config.max_chars else None
+    shown = (item.text or "") + ((item.reasoning or "") if call.config.with_reasoning else "")
+    return "judge:response_too_long" if len(shown) > call.config.max_chars else None
 
 
 def messages_for(call: JudgeCall, item: GradedItem, *, again: bool = False) -> list[Message]:
     """The chat that asks about `item`. The order of the behaviours is shuffled by the item, so that no behaviour is always the first. `again` after an unreadable answer."""
     identity = item_hash(item)
     rubrics = {b.id: rubric(b) for b in sorted(call.behaviors, key=lambda b: sha256([identity, b.id]))}
-    reasoning, text = split_reasoning(item.text or "")
+    inline, text = split_reasoning(item.text or "")
+    reasoning = item.reasoning or inline
     response: dict[str, Any] = {"text": text}
     if item.tool_calls:
         response["tool_calls"] = item.tool_calls

@@ -71,7 +71,7 @@ def scores(
     missing makes the label missing.
 
     Args:
-        outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, and as JSON text tool_calls, labels, prefix (messages) and metadata.
+        outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, possibly reasoning, and as JSON text tool_calls, labels, prefix (messages) and metadata.
         behaviors: the registered behaviours.
         release: the candidate release.
         home: where trained graders and the versions that are asked stand.
@@ -158,4 +158,4 @@ def _item(row: dict[str, Any]) -> GradedItem:
             raise SimPlatformError(f"outcome {row['arm']}/{row['prefix_id']}/{row['k']}: column {column} is not JSON") from None
 
     json_columns = {column: parsed(column) for column in ("prefix", "tool_calls", "metadata", "labels")}
-    return GradedItem(text=row["text"], refusal=row["refusal"], status=row["status"], key=row["prefix_id"], **json_columns)
+    return GradedItem(text=row["text"], reasoning=row.get("reasoning"), refusal=row["refusal"], status=row["status"], key=row["prefix_id"], **json_columns)

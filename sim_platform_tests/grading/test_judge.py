@@ -91,6 +91,17 @@ def test_tool_calls_are_shown_and_reasoning_only_where_it_may_be() -> None:
     assert "secret plan" not in sent(item, call(with_reasoning=False))
 
 
+def test_reasoning_beside_the_text_is_shown_to_a_judge_that_may_see_it_and_changes_what_is_asked() -> None:
+    plain, item = response("Done."), response("Done.", reasoning="secret plan")
+    assert data_of(sent(item))["response"] == {"text": "Done.", "reasoning": "secret plan"}
+    assert sent(item, call(with_reasoning=False)) == sent(plain, call(with_reasoning=False))
+    assert item_hash(item) != item_hash(plain)
+    assert "secret" not in repr(item)
+    long = response("Done.", reasoning="x" * 200_000)
+    assert refused_before_asking(call(), long) == "judge:response_too_long"
+    assert refused_before_asking(call(with_reasoning=False), long) is None
+
+
 def test_a_rubric_of_20_kB_is_sent_and_a_longer_one_refused() -> None:
     long = behavior(JUDGE, rubric="x" * 20_000)
     assert "x" * 20_000 in sent(response("r"), calls_of([long])[0])

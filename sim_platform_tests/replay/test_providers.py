@@ -164,6 +164,36 @@ def test_a_refusal_of_the_model_is_a_completed_response() -> None:
     assert (outcome.status, outcome.text, outcome.refusal) == ("completed", "I would rather not.", "I would rather not.")
 
 
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"reasoning_content": "two and two"}, "two and two"),
+        ({"reasoning": "two and two"}, "two and two"),
+        ({"reasoning_content": None, "reasoning": "two and two"}, "two and two"),
+        ({"reasoning": ""}, None),
+        ({"reasoning": {"tokens": 3}}, None),
+    ],
+)
+def test_reasoning_beside_the_text_is_kept_apart_from_it(fields: dict[str, object], kept: str | None) -> None:
+    with ScriptedServer(answer=lambda body: completion("Four.", **fields)) as server:
+        outcome = attempt(server)
+    assert (outcome.status, outcome.text, outcome.reasoning) == ("completed", "Four.", kept)
+
+
+def test_the_summary_of_a_responses_object_is_its_reasoning() -> None:
+    summaries: list[object] = [{"type": "summary_text", "text": "two and two"}, {"type": "unknown"}]
+    output = [{"type": "reasoning", "summary": summaries}, {"type": "message", "content": [{"type": "output_text", "text": "Four."}]}]
+    outcome = outcome_of(request("x", of=model(api="responses")), {"output": output, "status": "completed"}, price=None, latency_s=0.0)
+    assert (outcome.text, outcome.reasoning) == ("Four.", "two and two")
+
+
+def test_reasoning_alone_is_no_response_unless_the_limit_cut_it() -> None:
+    with pytest.raises(Retryable, match="empty_response"):
+        outcome_of(request("x"), completion("", reasoning_content="hm"), price=None, latency_s=0.0)
+    cut = outcome_of(request("x"), completion("", "length", reasoning_content="hm"), price=None, latency_s=0.0)
+    assert (cut.status, cut.text, cut.reasoning) == ("truncated", "", "hm")
+
+
 def test_a_tool_call_is_recorded_and_never_executed() -> None:
     with ScriptedServer(always="tool_call") as server:
         outcome = attempt(server)
@@ -181,7 +211,7 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["choices", "message", "content", "tool_calls", "function", "name", "usage", "type", "text", "finish_reason"]), inner, max_size=5
+            st.sampled_from(["choices", "message", "content", "tool_calls", "function", "name", "usage", "type", "text", "reasoning", "finish_reason"]), inner, max_size=5
         )
     ),
     max_leaves=12,

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import Calibration, ClassifierScores, ProductionScores, StratifiedSample, empty
+from sim_platform.contracts.tables import Calibration, CandidateCompletions, ClassifierScores, ProductionScores, StratifiedSample, empty
 from sim_platform.grading.scores import grader_hash, scores
 from sim_platform.orchestration.asking_flow import Asking, flip_rate
 from sim_platform.orchestration.calibration_flow import calibrate_release, drift_of_release
@@ -32,12 +32,12 @@ PAGE = 10_000  # prefixes graded together
 ENOUGH_FOR_PROCESSES = 20_000  # prefixes
 OUTCOMES = """
     with page as (select * from stratified_sample where model_version = $release and prefix_id > $last order by prefix_id limit $n)
-    select c.arm, s.prefix_id, c.k, c.status, c.text, c.tool_calls, c.refusal, c.labels, s.prefix, s.metadata
+    select c.arm, s.prefix_id, c.k, c.status, c.text, c.reasoning, c.tool_calls, c.refusal, c.labels, s.prefix, s.metadata
     from candidate_completions c join page s using (prefix_id) where c.model_version = $release
     union all
     select 'recorded', prefix_id, 0, case when recorded is null then 'failed' else 'completed' end,
            case json_type(recorded, '$.content') when 'ARRAY' then array_to_string(json_extract_string(recorded, '$.content[*].text'), chr(10))
-                else json_extract_string(recorded, '$.content') end,
+                else json_extract_string(recorded, '$.content') end, null,
            coalesce(recorded::json ->> 'tool_calls', '[]'), json_extract_string(recorded, '$.refusal'), recorded_labels, prefix, metadata
     from page where $with_recorded
     order by prefix_id, arm, k"""
@@ -77,6 +77,8 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     registered = covered(home, warehouse, candidate.version)
     refuse_unregistered(registered, candidate.version)
     ask = Asking(home, warehouse, candidate.version) if any(asks(b) for b in home.graded) else None
+    with warehouse.transaction() as tx:
+        tx.ensure(CandidateCompletions)  # outcomes of an older version of the platform have fewer columns
     parameters = {"release": candidate.version, "n": PAGE, "with_recorded": "recorded" in candidate.plan.arms}
     progress = Progress(context, "classifier_scores")
     parts = [empty(ClassifierScores)]

@@ -19,7 +19,7 @@ def outcome_of(request: Request, payload: object, *, price: Price | None, latenc
 
     finish_reason `length` is truncated (even without any text: a reasoning model may spend its whole limit before it); `content_filter` is refused, and what
     was written before the filter struck is not kept. A refusal written by the model itself is a response: completed, in `refusal` and, where there is no other
-    content, in `text`. Tool calls are recorded, never executed.
+    content, in `text`. Tool calls are recorded, never executed. Reasoning beside the text (`reasoning_content`, `reasoning`, or the summary of a Responses object) is kept apart; alone it is no response.
 
     Raises:
         Retryable: invalid_response (not a completion), empty_response (neither text nor tool calls nor a refusal).
@@ -65,6 +65,7 @@ def outcome_of(request: Request, payload: object, *, price: Price | None, latenc
         completed_at=datetime.now(UTC),
         provider_request_id=provider_request_id or _name(body, "id"),
         system_fingerprint=_name(body, "system_fingerprint"),
+        reasoning=None if is_refused else _reasoning(message),
         logprobs=None if is_refused or not isinstance(logprobs, dict | list) or not _is_finite(logprobs) else logprobs,
     )
 
@@ -81,8 +82,20 @@ def _choice_of_responses(body: dict[str, Any]) -> dict[str, Any]:
         "content": "".join(part["text"] for part in parts if part["type"] == "output_text"),
         "refusal": "".join(part["refusal"] for part in parts if part["type"] == "refusal") or None,
         "tool_calls": calls,
+        "reasoning": "\n".join(
+            str(part["text"])
+            for item in body["output"]
+            if item["type"] == "reasoning"
+            for part in item.get("content") or item.get("summary") or []
+            if isinstance(part, dict) and part.get("text")
+        ),
     }
     return {"message": message, "finish_reason": reason, "logprobs": [p["logprobs"] for p in parts if p.get("logprobs")] or None}
+
+
+def _reasoning(message: dict[str, Any]) -> str | None:
+    """Servers differ in the name, and some in the type: what is no text is left out, and makes no response invalid."""
+    return next((said for name in ("reasoning_content", "reasoning") if isinstance(said := message.get(name), str) and said), None)
 
 
 def _is_finite(value: object) -> bool:
