@@ -30,7 +30,7 @@ THIRD_PARTY = {
     **dict.fromkeys(STAGES, PURE),
     "extraction": PURE | {"zstandard"},
     "deidentification": PURE | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "re2", "pydantic", "yaml", "presidio_analyzer", "tldextract", "regex"},
-    "replay": PURE,
+    "replay": PURE | {"zstandard"},
     "grading": PURE | {"sklearn", "krippendorff"},
     "contracts": {"polars", "pandera"},
     "registry": {"pydantic", "yaml"},

@@ -68,7 +68,7 @@ def batches(
 
 def import_completions(
     model_version: Release,
-    file: Annotated[Path, typer.Argument(help="Batch output, an inspect_ai log (.json), or JSONL of {prefix_id, text}.")],
+    file: Annotated[Path, typer.Argument(help="Batch output, an inspect_ai log (.eval or .json), or JSONL of {prefix_id, text}.")],
     arm: ArmOption = "candidate",
     as_json: Json = False,
 ) -> None:

@@ -4,11 +4,16 @@ Belongs here: the formats (Batch output, inspect_ai logs, plain lines) and what 
 """
 
 import json
+import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import zstandard
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.outcomes import Outcome
@@ -16,6 +21,7 @@ from sim_platform.replay.providers.protocol import Retryable
 from sim_platform.replay.providers.response import outcome_of
 from sim_platform.replay.requests import Request
 
+ZIP_ZSTANDARD = 93  # the packing of today's inspect_ai logs; Python's zipfile reads it from 3.14 on
 IMPORTED = "imported"
 """`reused_from` of an outcome that a user brought."""
 
@@ -49,12 +55,15 @@ def read_completions(path: Path) -> Iterator[Line | tuple[int, str]]:
     """Lines of a file, or (line number, reason code) where one cannot be used: not_json, no_id, no_completion, error_of_the_provider.
 
     Formats, told apart line by line: OpenAI Batch output (`custom_id`, `response.body`); plain objects with `prefix_id` or `id` (or `custom_id`), `k` (0 if absent) and `text` or
-    `response` (a Chat Completions or Responses object). A file that is one JSON object with `samples` is an inspect_ai log: the sample's `id` names the prefix, `epoch` the repeat.
+    `response` (a Chat Completions or Responses object). A file that is one JSON object with `samples`, or ends in .eval, is an inspect_ai log: the sample's `id` names the prefix, `epoch` the repeat.
 
     Raises:
-        BadInputError: no such file, or not text in UTF-8.
+        BadInputError: no such file, not text in UTF-8, or a log that cannot be unpacked.
     """
     try:
+        if path.suffix == ".eval":
+            yield from _inspect_archive(path)
+            return
         with path.open(encoding="utf-8-sig") as file:
             if path.suffix == ".json" and (log := _inspect_log(file.read())) is not None:
                 yield from log
@@ -117,16 +126,68 @@ def _inspect_log(text: str) -> list[Line | tuple[int, str]] | None:
     samples = log.get("samples") if isinstance(log, dict) else None
     if not isinstance(samples, list):
         return None
-    found: list[Line | tuple[int, str]] = []
-    for number, sample in enumerate(samples, 1):
-        output = sample.get("output") if isinstance(sample, dict) else None
-        epoch = sample.get("epoch", 1) if isinstance(sample, dict) else None
-        if not isinstance(output, dict) or not isinstance(epoch, int):
-            found.append((number, "no_completion"))
-            continue
-        usage = output.get("usage") or {}
-        reasons = {"max_tokens": "length", "model_length": "length"}
-        choices = [{**c, "finish_reason": reasons.get(str(c.get("stop_reason")), c.get("stop_reason"))} for c in output.get("choices") or [] if isinstance(c, dict)]
-        body = {"model": output.get("model"), "choices": choices, "usage": {"prompt_tokens": usage.get("input_tokens"), "completion_tokens": usage.get("output_tokens")}}
-        found.append(_named(number, {"id": str(sample.get("id")), "k": epoch - 1}, body))
-    return found
+    return [_inspect_sample(number, sample) for number, sample in enumerate(samples, 1)]
+
+
+def _inspect_archive(path: Path) -> Iterator[Line | tuple[int, str]]:
+    """The samples of a binary log: a zip archive with one JSON file a sample; its place in the archive is its number."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            samples = [info for info in archive.infolist() if info.filename.startswith("samples/") and info.filename.endswith(".json")]
+            for number, info in enumerate(samples, 1):
+                content = _unpacked(file, archive, info)
+                try:
+                    sample = json.loads(content)
+                except (ValueError, RecursionError):
+                    yield number, "not_json"
+                else:
+                    yield _inspect_sample(number, sample)
+    except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, NotImplementedError, RuntimeError, EOFError):
+        raise BadInputError(
+            f"{path}: is no complete inspect_ai log, or packed in a way that is not known here. `inspect log convert --to json` writes one that can be read."
+        ) from None
+
+
+def _unpacked(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.compress_type != ZIP_ZSTANDARD:
+        return archive.read(info)
+    file.seek(info.header_offset)
+    head = file.read(30)  # of the entry; lengths of its name and of its extra field at the end
+    file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), os.SEEK_CUR)
+    content = zstandard.ZstdDecompressor().stream_reader(file.read(info.compress_size), read_across_frames=True).read()
+    if zlib.crc32(content) != info.CRC:
+        raise zipfile.BadZipFile
+    return content
+
+
+def _inspect_sample(number: int, sample: object) -> Line | tuple[int, str]:
+    output = sample.get("output") if isinstance(sample, dict) else None
+    epoch = sample.get("epoch", 1) if isinstance(sample, dict) else None
+    if not isinstance(sample, dict) or not isinstance(output, dict) or not isinstance(epoch, int):
+        return number, "no_completion"
+    usage = output.get("usage") or {}
+    body = {
+        "model": output.get("model"),
+        "choices": [_inspect_choice(c) for c in output.get("choices") or [] if isinstance(c, dict)],
+        "usage": {"prompt_tokens": usage.get("input_tokens"), "completion_tokens": usage.get("output_tokens")},
+    }
+    return _named(number, {"id": str(sample.get("id")), "k": epoch - 1}, body)
+
+
+def _inspect_choice(choice: dict[str, Any]) -> dict[str, Any]:
+    """As a choice of Chat Completions: there a tool call's arguments are text, and reasoning stands beside the content."""
+    message = choice.get("message")
+    if isinstance(message, dict):
+        content = message.get("content")
+        parts = [p for p in content if isinstance(p, dict)] if isinstance(content, list) else []
+        message = {
+            **message,
+            "tool_calls": [
+                {"id": c.get("id"), "function": {"name": c.get("function"), "arguments": json.dumps(c.get("arguments"))}}
+                for c in message.get("tool_calls") or []
+                if isinstance(c, dict)
+            ],
+            "reasoning": "\n".join(str(p.get("reasoning")) for p in parts if p.get("type") == "reasoning" and not p.get("redacted")),
+        }
+    reason = choice.get("stop_reason")
+    return {**choice, "message": message, "finish_reason": "length" if reason in ("max_tokens", "model_length") else reason}

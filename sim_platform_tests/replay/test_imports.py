@@ -1,10 +1,13 @@
 import json
+import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from sim_platform.contracts.errors import BadInputError
-from sim_platform.replay.imports import IMPORTED, Line, custom_id, imported, read_completions
+from sim_platform.replay.imports import IMPORTED, ZIP_ZSTANDARD, Line, custom_id, imported, read_completions
 from sim_platform.replay.requests import Request
 
 REQUEST = Request("candidate", "p1", 0, {"model": "m", "messages": []}, "hash")
@@ -55,6 +58,54 @@ def test_an_inspect_log_gives_a_line_a_sample_and_epoch(tmp_path: Path) -> None:
     done = imported(first, REQUEST)
     assert not isinstance(done, str)
     assert (done.status, done.text, done.prompt_tokens, done.completion_tokens) == ("truncated", "Cut o", 4, 5)
+
+
+TOLD = [{"type": "reasoning", "reasoning": "two and two"}, {"type": "text", "text": "Four."}, {"type": "reasoning", "reasoning": "gAAA", "redacted": True}]
+CALL = {"id": "c1", "type": "function", "function": "look_up", "arguments": {"q": "4"}}
+SAMPLES = [
+    {"id": "p1", "epoch": 1, "output": {"model": "m", "choices": [{"message": {"role": "assistant", "content": TOLD}, "stop_reason": "stop"}]}},
+    {"id": "p1", "epoch": 2, "output": {"choices": [{"message": {"role": "assistant", "content": "", "tool_calls": [CALL]}, "stop_reason": "tool_calls"}]}},
+    {"id": "p2", "epoch": 1, "error": {"message": "m"}, "output": {"model": "m", "choices": []}},
+]
+
+
+def archive(path: Path, *samples: object, method: int) -> Path:
+    """A binary log. What Python's zipfile cannot pack is stored, and called packed in the directory at the end."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as log:
+        log.writestr("header.json", "{}")
+        for n, sample in enumerate(samples):
+            content = sample.encode() if isinstance(sample, str) else json.dumps(sample).encode()
+            is_known = method == zipfile.ZIP_DEFLATED
+            log.writestr(f"samples/{n}_epoch_1.json", content if is_known else zstandard.compress(content), None if is_known else zipfile.ZIP_STORED)
+            if not is_known:
+                info = log.filelist[-1]
+                info.compress_type, info.CRC, info.file_size = method, zlib.crc32(content), len(content)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, ZIP_ZSTANDARD])
+def test_a_binary_inspect_log_gives_the_same_lines_as_one_in_json(method: int, tmp_path: Path) -> None:
+    lines = list(read_completions(archive(tmp_path / "log.eval", *SAMPLES, "{", method=method)))
+    assert lines == [*read(tmp_path, {"samples": SAMPLES}, name="log.json"), (4, "not_json")]
+    first, second, third = (imported(line, REQUEST) for line in lines[:3] if isinstance(line, Line))
+    assert not isinstance(first, str)
+    assert (first.text, first.reasoning, first.served_model) == ("Four.", "two and two", "m")
+    assert not isinstance(second, str)
+    assert (second.text, second.tool_calls) == (None, [{"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": '{"q": "4"}'}}])
+    assert third == "invalid_response"
+
+
+@pytest.mark.parametrize("damage", ["packed otherwise", "torn", "changed"])
+def test_a_binary_log_that_cannot_be_unpacked_names_the_way_out(damage: str, tmp_path: Path) -> None:
+    log = archive(tmp_path / "log.eval", *SAMPLES, method=99 if damage == "packed otherwise" else ZIP_ZSTANDARD)
+    content = log.read_bytes()
+    if damage == "torn":
+        log.write_bytes(content[: len(content) // 2])
+    if damage == "changed":
+        packed = zstandard.compress(json.dumps(SAMPLES[0]).encode())
+        log.write_bytes(content.replace(packed, zstandard.compress(b"x" * 9).ljust(len(packed), b"\0")))
+    with pytest.raises(BadInputError, match="inspect log convert --to json"):
+        list(read_completions(log))
 
 
 @pytest.mark.parametrize(
