@@ -4,7 +4,6 @@ Belongs here: how a known value is spelled in text, finding it. Does not: where 
 """
 
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -66,7 +65,8 @@ def origins(text: str) -> list[tuple[int, int]]:
 def _folding() -> dict[int, str | None]:
     """Letters that Unicode does not take apart; marks and invisible characters are dropped."""
     letters = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"}
-    dropped = (i for i in range(sys.maxunicode + 1) if unicodedata.combining(chr(i)) or unicodedata.category(chr(i)) == "Cf")
+    assigned = (*range(0x20000), *range(0xE0000, 0xE1000))  # between them are ideographs and nothing
+    dropped = (i for i in assigned if unicodedata.combining(chr(i)) or unicodedata.category(chr(i)) == "Cf")
     return {**{ord(c): to for c, to in letters.items()}, **dict.fromkeys(dropped)}
 
 

@@ -1,5 +1,8 @@
 """What is known about an account is masked in its conversations, however it is spelled."""
 
+import sys
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +22,12 @@ ROSA = (
 
 def found(text: str, *known: Known) -> list[str]:
     return [text[s.start : s.end] for s in KnownValues.of(known or ROSA).spans(text)]
+
+
+def test_no_mark_and_no_invisible_character_of_unicode_hides_a_value() -> None:
+    hiding = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(c) or unicodedata.category(c) == "Cf"]
+    assert len(hiding) > 1_000
+    assert {c for c in hiding if searchable(c)} == {"\u0345"}, "a Greek iota, which folding writes out"
 
 
 @pytest.mark.parametrize(
