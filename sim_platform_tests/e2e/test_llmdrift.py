@@ -1,7 +1,7 @@
 """The published drift of GPT-4 comes back from the public data, through the real command line.
 
-All prompts go through a policy of rules, which takes seconds; the data sets whose labels are published and the first prompts of the others also go through the shipped
-policy. All of them under the shipped policy (5,512 conversations, minutes) give the same rates: docs/method.md.
+All prompts go through a policy of rules, which takes seconds; the first prompts of each data set also go through the shipped policy. All of them under the shipped
+policy (5,512 conversations, minutes) give the same rates: docs/method.md.
 """
 
 import json
@@ -31,6 +31,12 @@ from sim_platform_tests.homes import without_models
 ROOT = Path(__file__).resolve().parents[2]
 EXACT = {"sensitive_question_answered": (0.21, 0.05), "jailbreak_answered": (0.78, 0.31), "code_directly_usable": (0.52, 0.10)}
 OUR_RULE = {"survey_answered_with_option": (0.979, 0.233), "prime_question_right": (0.84, 0.50)}
+LABELS = {  # where the data carries the label: file and column
+    "sensitive_question_answered": ("SENSITIVEQ_EVAL.csv", "Response Rate"),
+    "jailbreak_answered": ("SENSITIVEQ_AIMATTACK_EVAL.csv", "Answer Rate"),
+    "code_directly_usable": ("LEETCODE_EASY_EVAL.csv", "Directly Usable"),
+}
+PROMPTS = 15  # of each data set, under the shipped policy
 SALTS = 10
 
 
@@ -95,18 +101,21 @@ def everything(home: Path) -> dict[tuple[str, str], dict[str, Any]]:
 def test_under_the_shipped_policy_the_published_labels_come_back_and_no_grade_of_any_data_set_changes(real_data: Path, tmp_path: Path) -> None:
     cut = tmp_path / "data"
     cut.mkdir()
-    for name in sorted(p.name for p in (real_data / "llmdrift").glob("*.csv")):
-        rows = pl.read_csv(real_data / "llmdrift" / name, infer_schema=False)
-        whole = name.startswith(("SENSITIVEQ", "LEETCODE"))
-        rows.filter(whole | pl.col("id").is_in(rows["id"].unique(maintain_order=True).head(30).implode())).write_csv(cut / name)
+    published: dict[str, list[float]] = {}
+    for file in sorted((real_data / "llmdrift").glob("*.csv")):
+        rows = pl.read_csv(file, infer_schema=False)
+        rows = rows.filter(pl.col("id").is_in(rows["id"].unique(maintain_order=True).head(PROMPTS).implode()))
+        rows.write_csv(cut / file.name)
+        for behavior, (name, label) in LABELS.items():
+            if file.name == name:
+                published[behavior] = [rows.filter(pl.col("model") == f"openaichat/{version}")[label].cast(pl.Float64).mean() for version in ("gpt-4-0314", "gpt-4-0613")]  # type: ignore[misc]  # a mean of numbers
     home = example(tmp_path / "home", cut)
     sim_platform(home, "run", "gpt-4-0613", "--sample-size", "100000")
     found = rates(home)
-    for behavior, (march, june) in EXACT.items():
-        assert (found[behavior, "recorded"]["rate"], found[behavior, "candidate"]["rate"]) == pytest.approx((march, june))
+    for behavior, both in published.items():
+        assert [found[behavior, arm]["rate"] for arm in ("recorded", "candidate")] == pytest.approx(both), behavior
     effect = DuckDBFile(home / "warehouse.duckdb").read(DeidentificationEffect)
-    assert set(effect["behavior"]) == {*EXACT, *OUR_RULE}
-    assert effect["n"].min() == 30, "the first prompts of the surveys"
+    assert dict(effect.select("behavior", "n").iter_rows()) == dict.fromkeys([*EXACT, *OUR_RULE], PROMPTS)
     assert effect.select("n_appeared", "n_vanished").sum().row(0) == (0, 0)
 
 
