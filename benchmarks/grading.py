@@ -70,10 +70,10 @@ def rule(name: str, pattern: str) -> list[Grader]:
     return graders_of(Behavior.model_validate({"id": name.lower(), "title": name, "definition": name, "graders": [{"kind": "regex", "pattern": pattern}]}))
 
 
-def compared(labels: Sequence[HumanLabel], graders: list[Grader]) -> dict[str, float]:
+def compared(labels: Sequence[HumanLabel], graders: list[Grader], splits: int = SPLITS) -> dict[str, float]:
     """Means over the splits: rule and trained grader on the same held-out conversations."""
     found: dict[str, list[float]] = {}
-    for split in range(SPLITS):
+    for split in range(splits):
         usable = [one for one in labels if one.label is not None]
         test = [one for one in usable if int(sha256(["split", split, one.item.prefix or one.item.text])[:8], 16) / 2**32 < TEST_SHARE]
         chosen = {id(one) for one in test}
@@ -101,20 +101,27 @@ def table(rows: dict[str, dict[str, float]], wanted: Sequence[str]) -> None:
 SHOWN = ("n", "positive", "rule AUC", "trained AUC", "rule precision", "trained precision", "rule recall", "trained recall", "rule specificity", "trained specificity")
 
 
-def rbr() -> None:
-    file = DATA / "openai_rbr_gold" / "train.jsonl"
-    rows = {
-        name: compared(read_labels(file, Columns(label=f"propositions.{name}", response="completion", prompt="prompt")), rule(name, pattern))
+def propositions(data: Path = DATA, splits: int = SPLITS) -> dict[str, dict[str, float]]:
+    file = data / "openai_rbr_gold" / "train.jsonl"
+    return {
+        name: compared(read_labels(file, Columns(label=f"propositions.{name}", response="completion", prompt="prompt")), rule(name, pattern), splits)
         for name, pattern in RULES.items()
     }
+
+
+def categories(data: Path = DATA, splits: int = SPLITS) -> dict[str, dict[str, float]]:
+    file = data / "openai_moderation" / "samples-1680.jsonl.gz"
+    return {name: compared(read_labels(file, Columns(label=name, response="prompt", prompt="nothing")), rule(name, p), splits) for name, p in CATEGORIES.items()}
+
+
+def rbr() -> None:
+    rows = propositions()
     table(rows, SHOWN)
     print(f"trained beats the rule (AUC) on {sum(row['trained AUC'] > row['rule AUC'] for row in rows.values())} of {len(rows)}")
 
 
 def moderation() -> None:
-    file = DATA / "openai_moderation" / "samples-1680.jsonl.gz"
-    rows = {name: compared(read_labels(file, Columns(label=name, response="prompt", prompt="nothing")), rule(name, p)) for name, p in CATEGORIES.items()}
-    table(rows, SHOWN)
+    table(categories(), SHOWN)
 
 
 def refusals() -> None:

@@ -58,6 +58,8 @@ def registration(
             for record in facts["records"]:
                 mark = "exploratory " if record["is_exploratory"] else ""
                 typer.echo(f"record {record['number']}: {mark}{record['kind']} of {record['registered_at']}\n  sha256 {record['sha256']}\n  {record['file']}")
+                if record["time_stamp_token"] != "none":
+                    typer.echo(f"  time stamp: {record['time_stamp_token']}")
             for name in ("differs_now", "exploratory", "refused", "problems"):
                 typer.echo(f"{name.replace('_', ' ')}: {'; '.join(facts[name]) or 'none'}")
         if verify and facts["problems"]:

@@ -73,7 +73,7 @@ def calls_of(behaviors: Sequence[Behavior]) -> list[JudgeCall]:
 def call_hash(call: JudgeCall, model: ModelVersion) -> str:
     """Hex SHA-256 of everything that decides the answers: prompt and code version, model and its settings, and the rubrics of all behaviours asked together."""
     asked = call.config.model_dump(mode="json", exclude={"canary_share"})
-    served = model.model_dump(mode="json", include={"provider", "base_url", "model", "settings"})
+    served = model.model_dump(mode="json", include={"provider", "base_url", "api", "model", "settings"})
     return sha256({"version": VERSION, "system": SYSTEM, "config": asked, "model": served, "rubrics": {b.id: rubric(b) for b in call.behaviors}})
 
 
@@ -104,7 +104,8 @@ def messages_for(call: JudgeCall, item: GradedItem, *, again: bool = False) -> l
         response["tool_calls"] = item.tool_calls
     if reasoning and call.config.with_reasoning:
         response["reasoning"] = reasoning
-    data = json.dumps({"conversation": _tail(item.prefix, call.config.max_chars), "response": response}, ensure_ascii=False)
+    prefix = item.prefix if call.config.with_reasoning else [_without_reasoning(message) for message in item.prefix]
+    data = json.dumps({"conversation": _tail(prefix, call.config.max_chars), "response": response}, ensure_ascii=False)
     mark = sha256(data)[:16]
     asked = "\n\n".join(f"## {name}\n{text}" for name, text in rubrics.items())
     user = (
@@ -166,6 +167,11 @@ def split_reasoning(text: str) -> tuple[str, str]:
     """Reasoning that stands in a leading <think> block, and the rest."""
     found = THINKING.match(text)
     return (found[1].strip(), text[found.end() :]) if found else ("", text)
+
+
+def _without_reasoning(message: Message) -> Message:
+    content = message.get("content")
+    return {**message, "content": split_reasoning(content)[1]} if message["role"] == "assistant" and isinstance(content, str) else message
 
 
 def _tail(prefix: Sequence[Message], max_chars: int) -> list[Message]:

@@ -7,7 +7,7 @@ asked again. A transient failure is not kept: the label is missing, and the next
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from sim_platform.orchestration.replay_flow import limits_file
 from sim_platform.registry.home import Behavior, Home, ModelVersion, ModerationGrader, holds
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import TRANSIENT_REASONS, run_replay
-from sim_platform.replay.journal import Journal
+from sim_platform.replay.journal import Journal, read_journal
 from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.build import build_provider
 from sim_platform.replay.providers.moderation import ModerationProvider
@@ -31,6 +31,7 @@ from sim_platform.replay.providers.protocol import Provider
 from sim_platform.replay.requests import LOCAL_MODEL, Request
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
+QUESTION = 12  # characters of a question's hash in a journal's name
 MOST_ATTEMPTS = 2  # an unreadable answer is asked for once more
 UNREADABLE = {"judge:empty", "judge:not_json", "judge:wrong_schema", "judge:contradictory", "judge:no_answer"}
 
@@ -157,9 +158,9 @@ class Asking:
         if not pending:
             return answers
         final: dict[_Asked, Outcome] = {}
-        with Journal(self.home.path / "journal" / f"{self.name}.{model.version}.{question_hash[:12]}.jsonl") as journal:
+        with Journal(self.home.path / "journal" / f"{self.name}.{model.version}.{question_hash[:QUESTION]}.jsonl") as journal:
             received = {outcome.request_hash: outcome for outcome in journal.read()}
-            budget = self._budget(model, received.values())
+            budget = self._budget(model)
 
             def keep(outcome: Outcome) -> None:
                 journal.append(outcome)
@@ -190,16 +191,17 @@ class Asking:
         self.failures.update(a.missing_reason for one in final for a in answers[one].values() if a.missing_reason)
         return answers
 
-    def _budget(self, model: ModelVersion, received: Iterable[Outcome]) -> Budget:
-        """What the version may still spend as a grader: its `budget` is for all that it was ever asked in this home."""
+    def _budget(self, model: ModelVersion) -> Budget:
+        """What the version may still spend as a grader: its `budget` is for all that it was ever asked in this home, answers that a killed run left in a journal too."""
         budget = Budget(model.budget.max_usd, model.budget.max_tokens)
         with self.warehouse.reading() as tx:
             if "grader_answers" in tx.tables():
                 spent = "select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(tokens), 0) as tokens from grader_answers where asked_by = $version"
                 usd, tokens = tx.query(spent, {"version": model.version}).row(0)
                 budget.spend(usd, round(tokens))
-        for outcome in received:
-            budget.spend(outcome.cost_usd, outcome.prompt_tokens + outcome.completion_tokens)
+        for left in (self.home.path / "journal").glob(f"*.{model.version}.{'?' * QUESTION}.jsonl"):
+            for outcome in read_journal(left):
+                budget.spend(outcome.cost_usd, outcome.prompt_tokens + outcome.completion_tokens)
         return budget
 
     def _stored(self, question_hash: str, names: tuple[str, ...], hashes: Mapping[_Asked, str]) -> dict[_Asked, dict[str, Answer]]:

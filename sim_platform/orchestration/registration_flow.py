@@ -125,11 +125,14 @@ def verified(home: Home, warehouse: DuckDBFile, release: str) -> dict[str, Any]:
                 "is_exploratory": r.is_exploratory,
                 "reason": r.content["reason"],
                 "file": str(r.path),
-                "time_stamp_token": r.path.with_name(f"{r.path.name}.tsr").exists(),
+                "time_stamp_token": preregistration.time_stamp(r),
             }
             for r in mine
         ],
-        "problems": preregistration.broken(chain, dict(warehouse.read(Stored, columns=["number", "sha256"]).rows())),
+        "problems": [
+            *preregistration.broken(chain, dict(warehouse.read(Stored, columns=["number", "sha256"]).rows())),
+            *(f"{r.path.name}.tsr: is the time stamp of another file" for r in chain if preregistration.time_stamp(r) == "of another file"),
+        ],
         "differs_now": preregistration.differences(mine[-1].content, now),
         "confirmatory": list(coverage.confirmatory),
         "exploratory": list(coverage.exploratory),

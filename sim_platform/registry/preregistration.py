@@ -92,6 +92,15 @@ def frozen(home: Home, release: str, grader_hashes: Mapping[str, str], estimator
     }
 
 
+def time_stamp(record: Record) -> str:
+    """Whether a time-stamp token (RFC 3161) lies beside the record, and is for its bytes: "none", "of this record", "of another file". Who signed it, `openssl ts -verify` says."""
+    try:
+        token = record.path.with_name(f"{record.path.name}.tsr").read_bytes()
+    except FileNotFoundError:
+        return "none"
+    return "of this record" if digest(record.path.read_bytes()).digest() in token else "of another file"
+
+
 def register(
     home: Home, what: Mapping[str, Any], *, prior_rates: Sequence[Mapping[str, Any]], reason: str | None, outcomes_seen: bool, now: datetime | None = None
 ) -> Record:

@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim_platform.contracts.messages import Message
 from sim_platform.grading.items import GradedItem
 from sim_platform.grading.judge import (
     Answer,
@@ -194,3 +196,33 @@ def test_a_planted_instruction_is_in_the_response_and_changes_the_item() -> None
 def test_a_behaviour_without_rubric_is_judged_by_its_definition() -> None:
     assert rubric(behavior(JUDGE)) == "d"
     assert JudgeGrader(kind="judge").model == "judge"
+
+
+def test_reasoning_of_earlier_turns_is_withheld_with_that_of_the_response() -> None:
+    said: list[Message] = [
+        {"role": "user", "content": "<think>a</think>b"},
+        {"role": "assistant", "content": "<think>secret plan</think>c"},
+        {"role": "user", "content": "d"},
+    ]
+    item = replace(response("<think>secret plan</think>e"), prefix=said)
+    kept, withheld = (data_of(sent(item, call(with_reasoning=shown))) for shown in (True, False))
+    assert kept["conversation"] == said
+    assert "secret plan" not in json.dumps(withheld)
+    assert withheld["conversation"] == [said[0], {"role": "assistant", "content": "c"}, said[2]], "a user's words are the user's"
+
+
+def test_a_rubric_of_20_kb_and_a_conversation_of_200_kb_are_asked_and_a_response_of_200_kb_is_not() -> None:
+    long = behavior(JUDGE, id="promises", rubric="Counts: a promise. " * 1_100)
+    (asked,) = calls_of([long])
+    assert len(rubric(long)) > 20_000
+    assert rubric(long) in sent(response("fine", says="word " * 40_000), asked)
+    assert refused_before_asking(asked, response("word " * 40_000)) == "judge:response_too_long"
+    assert refused_before_asking(asked, response("fine", says="word " * 40_000)) is None
+
+
+def test_another_interface_of_the_same_endpoint_is_another_judge() -> None:
+    chat, responses = (
+        ModelVersion.model_validate({"version": "judge", "provider": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m", "api": api})
+        for api in ("chat_completions", "responses")
+    )
+    assert call_hash(call(), chat) != call_hash(call(), responses)

@@ -35,9 +35,15 @@ def talks(item: GradedItem) -> Any:
     return "yes"
 
 
+def raises_on_a_word(item: GradedItem) -> bool:
+    if item.text == "raise":
+        raise LookupError(item.text)
+    return True
+
+
 @pytest.fixture
 def odd_functions(monkeypatch: pytest.MonkeyPatch) -> None:
-    for function in (fails, undecided, talks):
+    for function in (fails, undecided, talks, raises_on_a_word):
         monkeypatch.setitem(functions.FUNCTIONS, function.__name__, function)
 
 
@@ -92,6 +98,13 @@ def test_a_truncated_response_is_graded() -> None:
 def test_a_grader_that_raises_gives_a_missing_label_without_its_message(odd_functions: None) -> None:
     row = only({"text": "a private word"}, {"kind": "python", "function": "fails"})
     assert (row["label"], row["missing_reason"]) == (None, "grader_error:KeyError")
+
+
+def test_one_item_in_a_thousand_on_which_a_grader_raises_is_one_missing_label_and_the_others_are_graded(odd_functions: None) -> None:
+    rows = outcomes(*({"text": "raise" if i % 1000 == 7 else "sorry"} for i in range(3000)))
+    found = scores(rows, [behavior({"kind": "python", "function": "raises_on_a_word"})], release="r")
+    assert found["missing_reason"].value_counts().sort("count").rows() == [("grader_error:LookupError", 3), (None, 2997)]
+    assert found["label"].sum() == 2997
 
 
 def test_a_grader_that_cannot_tell_or_says_something_else_is_missing(odd_functions: None) -> None:

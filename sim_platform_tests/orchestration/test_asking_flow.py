@@ -194,6 +194,20 @@ def test_what_a_killed_run_received_is_not_asked_again(tmp_path: Path) -> None:
     assert len(warehouse(tmp_path).read(GraderAnswers)) == 40
 
 
+def test_what_a_killed_run_spent_on_another_question_counts_against_the_budget(tmp_path: Path) -> None:
+    with ScriptedServer(answer=honest) as server:
+        home = limited_home(tmp_path, server, concurrency=1, budget={"max_tokens": 100})
+        ask = Asking(home, warehouse(tmp_path), "t")
+        ask._store = _killed  # type: ignore[method-assign]  # killed after the answers came, before they were stored
+        with pytest.raises(KeyboardInterrupt):
+            ask([response(f"r{i}") for i in range(6)], home.graded)
+        asked = server.requests.total()
+        write_yaml(tmp_path / "behaviors" / "says_sorry.yaml", {"id": "says_sorry", "title": "t", "definition": "Another question.", "graders": [{"kind": "judge"}]})
+        with pytest.raises(StopRun, match="max_tokens"):
+            Asking(load_home(tmp_path), warehouse(tmp_path), "t")([response("new")], load_home(tmp_path).graded)
+        assert server.requests.total() == asked
+
+
 def limited_home(path: Path, server: ScriptedServer, **limits: object) -> Home:
     home = judged_home(path, server, n_behaviors=1)
     *others, asked = yaml.safe_load((home / "models.yaml").read_text())["models"]

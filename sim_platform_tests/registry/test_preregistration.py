@@ -1,6 +1,7 @@
 """What was decided before outcomes: the chain of records, and what it covers."""
 
 import json
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import load_home
-from sim_platform.registry.preregistration import FOLDER, Record, broken, coverage, differences, frozen, read_chain, register
+from sim_platform.registry.preregistration import FOLDER, Record, broken, coverage, differences, frozen, read_chain, register, time_stamp
 from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, write_home, write_yaml
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -53,6 +54,30 @@ def test_records_are_chained_and_an_untouched_chain_holds(home: Path) -> None:
     assert second.content["previous"] == first.sha256
     assert (second.content["kind"], second.content["reason"]) == ("amendment", "graders were wrong")
     assert broken(read_chain(home), {1: first.sha256, 2: second.sha256}) == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which issues the token, is not installed")
+def test_a_time_stamp_token_of_an_authority_is_known_as_the_records_or_as_another_files(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    record, authority = make(home), tmp_path_factory.mktemp("authority")
+
+    def openssl(*arguments: object) -> None:
+        subprocess.run(["openssl", *map(str, arguments)], cwd=authority, check=True, capture_output=True)
+
+    (authority / "tsa.cnf").write_text(
+        "[tsa]\ndefault_tsa=one\n[one]\nserial=serial\nsigner_cert=cert.pem\nsigner_key=key.pem\ncerts=cert.pem\nsigner_digest=sha256\n"
+        "default_policy=1.2.3\ndigests=sha256\n[v3]\nextendedKeyUsage=critical,timeStamping\n[req]\ndistinguished_name=dn\n[dn]\n"
+    )
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=test", "-config", "tsa.cnf", "-extensions", "v3")
+    (authority / "serial").write_text("01")
+    token = record.path.with_name(f"{record.path.name}.tsr")
+    openssl("ts", "-query", "-data", record.path, "-sha256", "-cert", "-out", "q.tsq")
+    openssl("ts", "-reply", "-queryfile", "q.tsq", "-out", token, "-config", "tsa.cnf")
+    openssl("ts", "-verify", "-data", record.path, "-in", token, "-CAfile", "cert.pem")
+    assert time_stamp(record) == "of this record"
+    later = make(home, 1, "graders were wrong", apologises="new")
+    assert time_stamp(later) == "none"
+    shutil.copy(token, later.path.with_name(f"{later.path.name}.tsr"))
+    assert time_stamp(later) == "of another file"
 
 
 def test_an_amendment_needs_a_reason_and_a_difference(home: Path) -> None:
