@@ -162,7 +162,7 @@ def test_the_p_of_two_rates_agrees_with_their_interval_and_does_not_change_when_
 # two arms on the same prefixes
 
 
-@pytest.mark.parametrize(("method", "d"), [("bonett-price", None), ("mover-r", None), ("mover-r", 40)])
+@pytest.mark.parametrize(("method", "d"), [("bonett-price", None), ("score", None), ("mover-r", None), ("mover-r", 40)])
 @given(a=counts, b=counts, c=counts, conf=confidence)
 def test_paired_ratio_is_in_order_and_inverts_when_swapped(method: str, d: int | None, a: int, b: int, c: int, conf: float) -> None:
     found, swapped = paired.ratio(a, b, c, conf, method, d=d), paired.ratio(a, c, b, conf, method, d=d)  # type: ignore[arg-type]  # a parametrised literal
@@ -173,7 +173,7 @@ def test_paired_ratio_is_in_order_and_inverts_when_swapped(method: str, d: int |
     assert np.allclose([found.estimate, found.low, found.high], inverted, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["tango", "newcombe"])
+@pytest.mark.parametrize("method", ["tango", "newcombe", "bonett-price"])
 @given(a=counts, b=counts, c=counts, d=counts, conf=confidence)
 def test_paired_difference_is_in_order_and_changes_sign_when_swapped(method: str, a: int, b: int, c: int, d: int, conf: float) -> None:
     if a + b + c + d == 0:

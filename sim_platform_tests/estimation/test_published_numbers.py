@@ -82,6 +82,7 @@ def test_down_syndrome_data_of_fay_and_feuer_1997() -> None:
     assert (found.estimate, *limits(found)) == exactly(75.529007, 67.702120, 188.300173)
     assert limits(intervals.weighted(counts, weights, "fay-kim")) == exactly(59.716319, 173.081697)
     assert limits(intervals.weighted(counts, weights, w_max=float(weights.mean()))) == exactly(67.702120, 96.465348)
+    assert limits(survey.tiwari(counts, weights)) == exactly(67.702120, 112.858429)
 
 
 def test_three_strata_with_unequal_weights() -> None:
@@ -130,6 +131,8 @@ def test_airway_data_of_fagerland_lydersen_laake() -> None:
     assert limits(paired.difference(1, 1, 7, 12, method="newcombe")) == pytest.approx((-0.507, -0.026), abs=5e-4)
     found = paired.ratio(1, 1, 7)
     assert (found.estimate, *limits(found)) == pytest.approx((0.25, 0.067734, 0.922727), abs=5e-7)
+    assert limits(paired.ratio(1, 1, 7, method="score")) == pytest.approx((0.065279, 0.906881), abs=5e-7)
+    assert limits(paired.difference(1, 1, 7, 12, method="bonett-price")) == pytest.approx((-0.508359, -0.013380), abs=5e-7)
     assert limits(paired.ratio(1, 1, 7, method="mover-r", d=12)) == pytest.approx((0.068649, 0.869455), abs=5e-7)
     assert (paired.mcnemar(1, 7, "exact"), paired.mcnemar(1, 7)) == exactly(0.0703125, 0.0390625)
 
