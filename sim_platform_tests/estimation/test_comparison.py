@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping
 
 import duckdb
 import numpy as np
@@ -11,8 +12,8 @@ from polars.testing import assert_frame_equal
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import ClassifierScores, RateComparison, dtypes, validated
 from sim_platform.estimation import intervals, paired
-from sim_platform.estimation.comparison import VERSION, LabelCounts, compare
-from sim_platform.estimation.design import LABEL_COUNTS, Design, design_of
+from sim_platform.estimation.comparison import VERSION, compare
+from sim_platform.estimation.design import Design, LabelCounts, design_of, label_counts
 
 Label = bool | None | str  # a string: not eligible
 Row = dict[str, object]
@@ -47,8 +48,13 @@ def labels_of(found: pl.DataFrame, plan: Design) -> list[LabelCounts]:
     """Labels counted by DuckDB, one behaviour at a time."""
     with duckdb.connect() as connection:
         connection.register("classifier_scores", found)
-        connection.register("design", plan.prefixes)
-        return [LabelCounts(b, connection.sql(LABEL_COUNTS, params={"release": "cand-2", "behavior": b}).pl()) for b in sorted(found["behavior"].unique())]
+
+        def query(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+            for name, rows in frames.items():
+                connection.register(name, rows)
+            return connection.sql(sql, params=dict(params)).pl()
+
+        return list(label_counts(query, "cand-2", plan))
 
 
 def counted(found: pl.DataFrame, sample: pl.DataFrame, undesired: dict[str, str], measures: str = "model", block_above: float = 1.25) -> pl.DataFrame:
@@ -273,6 +279,45 @@ def test_prefixes_that_share_a_row_give_the_same_rates_as_one_row_each() -> None
         compare(items, plan, release="cand-2", replaces="prod-1", undesired={"lies": "increase"}, measures="model") for items, plan in ((few, together), (many, apart))
     ]
     assert_frame_equal(*results, rel_tol=1e-9)
+
+
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("uvw"), *[st.sampled_from([True, False, None, "-"])] * 4), min_size=1, max_size=60)
+
+
+@settings(max_examples=8)
+@given(rows=ROWS)
+def test_scores_counted_by_their_exceptions_are_those_counted_one_by_one(rows: list[tuple[str, str, Label, Label, Label, Label]]) -> None:
+    strata, users, one, two, control, recorded = (list(column) for column in zip(*rows, strict=True))
+    found = scores({"candidate": [one, two], "control": [control], "recorded": [recorded]})  # type: ignore[list-item]  # columns of the tuple
+    plan = design_of(design("".join(strata), {"a": 1.0, "b": 4.0}, "".join(users)), "cand-2")  # type: ignore[arg-type]  # letters
+    asked: list[str] = []
+
+    def query(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        asked.append(sql)
+        with duckdb.connect() as connection:
+            for name, frame in {**frames, "classifier_scores": found}.items():
+                connection.register(name, frame)
+            counted = connection.sql(sql, params=dict(params)).pl()
+        # No arm is whole: then every score is counted.
+        return counted.with_columns(is_whole=pl.lit(False)) if "is_whole" in counted.columns and one_by_one else counted
+
+    one_by_one = False
+    (by_exception,) = label_counts(query, "cand-2", plan)
+    one_by_one = True
+    (each,) = label_counts(query, "cand-2", plan)
+    assert asked[1] != asked[3]
+    assert_frame_equal(by_exception.counts, each.counts, check_row_order=False, check_dtypes=False)
+
+
+def test_an_arm_that_lacks_a_prefix_is_counted_score_by_score() -> None:
+    """One repeat of the control more and one less: the number of scores alone would not show it."""
+    whole = scores({"candidate": [yes(3, 6)], "control": [yes(2, 6)]})
+    moved = whole.with_columns(prefix_id=pl.when((pl.col("arm") == "control") & (pl.col("prefix_id") == "p5")).then(pl.lit("p4")).otherwise("prefix_id"))
+    with pytest.raises(SimPlatformError, match="1 prefixes have scores of lies that share their key"):
+        compared(moved, design("a" * 6))
+    fewer = compared(whole.filter((pl.col("arm") == "candidate") | (pl.col("prefix_id") != "p0")), design("a" * 6))
+    assert (fewer["control"]["n"], fewer["control"]["events"]) == (5, 1)
+    assert fewer["candidate"]["ratio_to_control"] == pytest.approx(float(str(paired.ratio(1, 1, 0).estimate)))  # p0 is in no pair
 
 
 def test_equal_arms_are_no_change_and_a_family_is_adjusted() -> None:
