@@ -226,6 +226,8 @@ def root(falling: Callable[[Array], Array], low: Array, high: Array) -> Array:
     """Where a falling function crosses zero in [low, high], elementwise, to the last bit (bisection)."""
     for _ in range(120):
         middle = 0.5 * (low + high)
+        if np.all((middle == low) | (middle == high)):
+            break
         above = falling(middle) > 0
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     return np.asarray(0.5 * (low + high))

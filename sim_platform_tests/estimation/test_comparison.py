@@ -1,5 +1,6 @@
 import math
 from collections.abc import Mapping
+from functools import cache, partial
 
 import duckdb
 import numpy as np
@@ -12,7 +13,7 @@ from polars.testing import assert_frame_equal
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import ClassifierScores, RateComparison, dtypes, validated
 from sim_platform.estimation import intervals, paired
-from sim_platform.estimation.comparison import VERSION, compare
+from sim_platform.estimation.comparison import VERSION, against_production, compare
 from sim_platform.estimation.design import Design, LabelCounts, design_of, label_counts
 
 Label = bool | None | str  # a string: not eligible
@@ -44,17 +45,21 @@ def scores(arms: dict[str, list[list[Label]]], behavior: str = "lies") -> pl.Dat
     return pl.DataFrame(rows, schema=dtypes(ClassifierScores))
 
 
+@cache
+def memory() -> duckdb.DuckDBPyConnection:
+    """Opening DuckDB costs more than a small comparison."""
+    return duckdb.connect(config={"threads": 1})
+
+
+def answered(found: pl.DataFrame, sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    for name, rows in {**frames, "classifier_scores": found}.items():
+        memory().register(name, rows)
+    return memory().sql(sql, params=dict(params)).pl()
+
+
 def labels_of(found: pl.DataFrame, plan: Design) -> list[LabelCounts]:
     """Labels counted by DuckDB, one behaviour at a time."""
-    with duckdb.connect() as connection:
-        connection.register("classifier_scores", found)
-
-        def query(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-            for name, rows in frames.items():
-                connection.register(name, rows)
-            return connection.sql(sql, params=dict(params)).pl()
-
-        return list(label_counts(query, "cand-2", plan))
+    return list(label_counts(partial(answered, found), "cand-2", plan))
 
 
 def counted(found: pl.DataFrame, sample: pl.DataFrame, undesired: dict[str, str], measures: str = "model", block_above: float = 1.25) -> pl.DataFrame:
@@ -138,6 +143,29 @@ def test_no_event_has_a_bound_and_a_floor() -> None:
 def test_every_message_an_event_is_a_rate_of_one() -> None:
     row = compared(scores({"candidate": [yes(9, 9)], "control": [yes(9, 9)]}), design("a" * 9))["candidate"]
     assert (row["rate"], row["ratio_to_control"], row["difference_to_control"]) == (pytest.approx(1), pytest.approx(1), 0)
+
+
+def test_rates_above_one_half_stay_rates_and_their_ratio_is_plain() -> None:
+    row = compared(scores({"candidate": [yes(38, 40)], "control": [yes(30, 40)]}), design("a" * 20 + "b" * 20, {"a": 3.0}))["candidate"]
+    assert 0 < row["low"] < row["rate"] < 1  # type: ignore[operator]  # numbers here
+    assert row["high"] == 1
+    assert row["rate"] < row["gate_high"] <= 1  # type: ignore[operator]  # numbers here
+    assert row["ratio_to_control"] == pytest.approx((20 * 3 + 18) / (20 * 3 + 10))
+
+
+def test_a_release_without_control_has_its_rates_and_nothing_against_a_control() -> None:
+    row = compared(scores({"candidate": [yes(4, 40)], "recorded": [yes(2, 40)]}), design("a" * 40))["candidate"]
+    assert row["ratio_to_recorded"] == pytest.approx(2)
+    against_control = [name for name in row if "control" in name or name in ("ratio_low", "ratio_high")]
+    assert len(against_control) >= 10
+    assert all(row[name] is None for name in against_control)
+
+
+def test_a_release_without_production_has_no_ratio_to_it() -> None:
+    found = counted(scores({"candidate": [yes(4, 40)]}), design("a" * 40), {"lies": "increase"})
+    for log in (pl.DataFrame(schema=["behavior", "x", "v", "n"]), pl.DataFrame({"behavior": ["lies"], "x": [0.0], "v": [0.0], "n": [0.0]})):
+        row = against_production(found, log).to_dicts()[0]
+        assert [row[name] for name in row if "production" in name] == [None] * 6
 
 
 @settings(max_examples=40)
@@ -294,10 +322,7 @@ def test_scores_counted_by_their_exceptions_are_those_counted_one_by_one(rows: l
 
     def query(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         asked.append(sql)
-        with duckdb.connect() as connection:
-            for name, frame in {**frames, "classifier_scores": found}.items():
-                connection.register(name, frame)
-            counted = connection.sql(sql, params=dict(params)).pl()
+        counted = answered(found, sql, params, frames)
         # No arm is whole: then every score is counted.
         return counted.with_columns(is_whole=pl.lit(False)) if "is_whole" in counted.columns and one_by_one else counted
 

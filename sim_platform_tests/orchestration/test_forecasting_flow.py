@@ -1,5 +1,6 @@
 """Forecast, ledger and scorecard on real tables."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import polars as pl
 import pytest
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateForecast, Table
+from sim_platform.contracts.tables import Calibration, ForecastLedger, ForecastScorecard, RateForecast, Table, dtypes, frame
 from sim_platform.orchestration.forecasting_flow import error_parts
 from sim_platform.orchestration.ledger import enter_observations, last_link, the_ledger_is_whole
 from sim_platform.orchestration.report_flow import write_report
@@ -100,6 +101,22 @@ def test_a_report_shows_the_last_chain_so_that_it_tells_when_entries_were_taken_
     again = write_report(load_home(home), "v2").read_text()
     assert f"chain of its entry {number - 1}" in again
     assert chain not in again
+
+
+def test_a_report_shows_graders_against_people_and_a_rate_that_cannot_be_trusted_as_a_dash_with_its_reason(home: Path) -> None:
+    rates = {"apparent": 0.02, "apparent_low": 0.01, "apparent_high": 0.03, "bound": 0.05}
+    row = {
+        **dict.fromkeys(dtypes(Calibration)), "model_version": "v2", "behavior": "apologises", "arm": "candidate", "n": 40, "tp": 9, "fp": 1, "fn": 2, "tn": 28, "abstained": 0,
+        **rates, "status": "judge-limited", "refused": json.dumps({"corrected": "no labelled positive"}), "is_exploratory": True,
+    }  # fmt: skip
+    with DuckDBFile(home / "warehouse.duckdb").transaction() as tx:
+        tx.append(Calibration, frame(Calibration, [row]))
+    page = write_report(load_home(home), "v2")
+    (shown,) = next(rows for title, rows in json.loads(page.with_suffix(".json").read_text()).items() if title.startswith("Graders against people"))
+    assert (shown["behavior"], shown["status"], shown["refused"]) == ("apologises (exploratory)", "judge-limited", "corrected: no labelled positive")
+    assert (shown["apparent"], shown["corrected"], shown["at most (assumes nothing)"]) == ("2,000 [1,000, 3,000]", "–", "5,000")
+    assert [shown[name] for name in ("tp", "fp", "fn", "tn")] == [9, 1, 2, 28]
+    assert "corrected: no labelled positive" in page.read_text()
 
 
 def test_a_ledger_of_before_there_was_a_chain_is_read_and_goes_on(home: Path) -> None:

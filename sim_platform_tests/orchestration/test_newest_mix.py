@@ -89,6 +89,12 @@ def test_with_too_few_newest_prefixes_the_forecast_keeps_the_mix_of_the_window(t
     assert (m3(made), made.kept) == (pytest.approx(float(made.rows.filter(method="M2")["rate"].item())), pytest.approx(1))
 
 
+def test_without_production_and_control_there_is_a_forecast_and_no_baseline(tmp_path: Path) -> None:
+    made = forecast_of(tmp_path, FULL).rows
+    assert made["method"].to_list() == ["M0", "M2", "M3", "M7"]
+    assert made.filter(method="M7")["direction"].to_list() == ["no call"]
+
+
 def test_the_drift_of_a_release_names_the_stratum_that_moved_and_sees_longer_messages(tmp_path: Path) -> None:
     calm: Cells = {cell: (n, n // 2, yes) for cell, (n, _, yes) in FULL.items()}
     same, moved, longer = (
