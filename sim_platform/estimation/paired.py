@@ -246,12 +246,19 @@ def _mover_r(both: Array, one: Array, other: Array, neither: Array | None, conf:
     """Limits of a ratio from the limits of its parts and their correlation (Donner & Zou 2012), in the form that divides by no small difference."""
     x1, x2 = both + one, both + other
     if neither is None:
-        parts, correlation = (poisson(x1, 1.0, "garwood", conf), poisson(x2, 1.0, "garwood", conf)), _over_root(both, x1 * x2)
+        parts, correlation = (_garwood(x1, conf), _garwood(x2, conf)), _over_root(both, x1 * x2)
     else:
         n = positive("a + b + c + d", both + one + other + neither)
         parts, correlation = (binomial(x1, n, "wilson", conf), binomial(x2, n, "wilson", conf)), _phi(both, one, other, neither)
     (p1, low1, high1), (p2, low2, high2) = ((np.asarray(p.estimate), np.asarray(p.low), np.asarray(p.high)) for p in parts)
     return _mover_limits(p1, low1, high1, p2, low2, high2, correlation)
+
+
+def _garwood(counts: Array, conf: float) -> Interval:
+    """Each different count once: a grid of two arms' counts has few of them."""
+    values, places = np.unique(counts, return_inverse=True)
+    found = poisson(values, 1.0, "garwood", conf)
+    return Interval(*(np.asarray(part)[places.reshape(counts.shape)] for part in (found.estimate, found.low, found.high)))
 
 
 def _mover_limits(p1: Array, low1: Array, high1: Array, p2: Array, low2: Array, high2: Array, correlation: Array) -> tuple[Array, Array]:

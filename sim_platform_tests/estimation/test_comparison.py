@@ -1,6 +1,6 @@
 import math
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -51,15 +51,16 @@ def memory() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"threads": 1})
 
 
-def answered(found: pl.DataFrame, sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    for name, rows in {**frames, "classifier_scores": found}.items():
+def answered(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    for name, rows in frames.items():
         memory().register(name, rows)
     return memory().sql(sql, params=dict(params)).pl()
 
 
 def labels_of(found: pl.DataFrame, plan: Design) -> list[LabelCounts]:
     """Labels counted by DuckDB, one behaviour at a time."""
-    return list(label_counts(partial(answered, found), "cand-2", plan))
+    memory().register("classifier_scores", found)
+    return list(label_counts(answered, "cand-2", plan))
 
 
 def counted(found: pl.DataFrame, sample: pl.DataFrame, undesired: dict[str, str], measures: str = "model", block_above: float = 1.25) -> pl.DataFrame:
@@ -318,11 +319,12 @@ def test_scores_counted_by_their_exceptions_are_those_counted_one_by_one(rows: l
     strata, users, one, two, control, recorded = (list(column) for column in zip(*rows, strict=True))
     found = scores({"candidate": [one, two], "control": [control], "recorded": [recorded]})  # type: ignore[list-item]  # columns of the tuple
     plan = design_of(design("".join(strata), {"a": 1.0, "b": 4.0}, "".join(users)), "cand-2")  # type: ignore[arg-type]  # letters
+    memory().register("classifier_scores", found)
     asked: list[str] = []
 
     def query(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         asked.append(sql)
-        counted = answered(found, sql, params, frames)
+        counted = answered(sql, params, frames)
         # No arm is whole: then every score is counted.
         return counted.with_columns(is_whole=pl.lit(False)) if "is_whole" in counted.columns and one_by_one else counted
 
