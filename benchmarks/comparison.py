@@ -20,8 +20,8 @@ import polars as pl
 
 from sim_platform.contracts.outcomes import ARMS
 from sim_platform.contracts.tables import ClassifierScores, StratifiedSample
-from sim_platform.estimation.comparison import LabelCounts, compare
-from sim_platform.estimation.design import LABEL_COUNTS, design_of
+from sim_platform.estimation.comparison import compare
+from sim_platform.estimation.design import LabelCounts, design_of, label_counts
 from sim_platform.warehouse.duckdb_file import DuckDBFile, ddl
 
 RELEASE = "candidate"
@@ -51,9 +51,8 @@ def in_duckdb(path: Path) -> pl.DataFrame:
     """The platform's way: the same calls as the asset."""
     warehouse = DuckDBFile(path)
     design = design_of(warehouse.read(StratifiedSample, {"model_version": RELEASE}, columns=["prefix_id", "stratum", "weight", "user_key"]), RELEASE)
-    names = warehouse.query("select distinct behavior from classifier_scores order by 1")["behavior"].to_list()
-    counted = (LabelCounts(b, warehouse.query(LABEL_COUNTS, {"release": RELEASE, "behavior": b}, {"design": design.prefixes})) for b in names)
-    return compare(counted, design, release=RELEASE, replaces="prior", undesired=dict.fromkeys(names, "increase"), measures="model")
+    undesired = {f"behavior_{i}": "increase" for i in range(100)}
+    return compare(label_counts(warehouse.query, RELEASE, design), design, release=RELEASE, replaces="prior", undesired=undesired, measures="model")
 
 
 def in_memory(path: Path) -> pl.DataFrame:

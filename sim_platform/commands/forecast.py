@@ -72,6 +72,7 @@ def score(model_version: Release, as_json: Json = False) -> None:
             typer.echo(f"{row['behavior']}: simulated over observed {shares} (own prefixes: {row['own_log_release']})")
         for method, (mean, low, high) in facts["over_releases"].items():
             typer.echo(f"{method}: mean of the releases' medians {mean:.2f} [{low:.2f}, {high:.2f}] over {facts['releases']} scored")
+        typer.echo(f"forecast ledger: {facts['ledger']['entries']} entries, last chain {facts['ledger']['last_chain']}")
 
 
 def validate(

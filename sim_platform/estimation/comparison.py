@@ -10,7 +10,6 @@ clusters are users. The pseudo-event of the interval weighs as much as the heavi
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
@@ -19,7 +18,7 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.outcomes import ARMS
 from sim_platform.contracts.tables import RateComparison, frame
 from sim_platform.estimation import intervals, multiplicity, paired, ratio
-from sim_platform.estimation.design import Design
+from sim_platform.estimation.design import Design, LabelCounts
 from sim_platform.estimation.intervals import Array
 
 VERSION = "2"
@@ -30,14 +29,6 @@ OTHER_ARMS = {
 GATE_CONF = 0.90  # two-sided: one-sided 5 % on the side that decides
 
 Row = dict[str, object]
-
-
-@dataclass(frozen=True)
-class LabelCounts:
-    """One behaviour's labels: the result of `design.LABEL_COUNTS`."""
-
-    behavior: str
-    counts: pl.DataFrame
 
 
 def compare(
@@ -77,9 +68,10 @@ def compare(
     for item in labels:
         if item.behavior not in undesired:
             raise SimPlatformError(f"{release}: scores of behaviours that are not registered: {item.behavior}; add them to behaviors/ or grade again")
-        counts = _checked(item, release).join(design.prefixes.select("code", "cluster"), on="code", how="left", maintain_order="left")
-        # A row without code stands for prefixes that are clusters of their own.
-        counts = counts.with_columns(pl.coalesce(pl.col("cluster").cast(pl.Int64), -1 - pl.int_range(pl.len())))
+        counts = _checked(item, release)
+        # A code is a prefix's place in the design. A row without one stands for prefixes that are clusters of their own.
+        cluster = design.prefixes["cluster"].gather(counts["code"]).cast(pl.Int64)
+        counts = counts.with_columns(cluster=pl.coalesce(cluster, -1 - pl.int_range(pl.len())))
         for arm in (arm for arm in ARMS if counts[f"{arm}_rows"].sum()):
             row: Row = {"model_version": release, "replaces": replaces, "behavior": item.behavior, "undesired": undesired[item.behavior], "arm": arm}
             row |= {"measures": measures, "estimator_version": VERSION} | _rate(counts, arm, conf)

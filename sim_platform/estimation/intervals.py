@@ -94,11 +94,12 @@ def poisson(k: ArrayLike, exposure: ArrayLike, method: Literal["garwood", "midp"
     Source: Garwood 1936, Biometrika 28:437. Equals `weighted` with equal weights.
     """
     events, size = np.broadcast_arrays(nonnegative("k", k), positive("exposure", exposure))
-    weight = 1 / size
-    sums = Moments(events * weight, events * weight**2, weight, np.ones_like(size))
     if method not in ("garwood", "midp"):
         raise ValueError(f'method: "{method}" is not one of garwood, midp')
-    return gamma_limits(sums, "fay-feuer" if method == "garwood" else "fay-kim", conf)
+    one = np.ones_like(size)
+    found = gamma_limits(Moments(events, events, one, one), "fay-feuer" if method == "garwood" else "fay-kim", conf)
+    with np.errstate(over="ignore"):  # a rate above the largest float is infinite
+        return Interval(*(plain(np.asarray(value) / size) for value in (found.estimate, found.low, found.high)))
 
 
 def weighted(
@@ -169,9 +170,9 @@ def gamma_limits(sums: Moments, method: Literal["fay-feuer", "fay-kim"] = "fay-f
     v, w = sums.variance * widen, sums.largest_weight * widen
     seen = y > 0
     y_up, v_up = y + w, v + w**2
-    shape_low = np.divide(y**2, v, out=np.ones_like(y), where=seen)
-    scale_low = np.divide(v, y, out=np.ones_like(y), where=seen)
-    shape_up, scale_up = y_up**2 / v_up, v_up / y_up
+    scale_low, scale_up = np.divide(v, y, out=np.ones_like(y), where=seen), v_up / y_up
+    # Not y^2 / v: squares leave the floats. Quantiles of a shape below 1e-200 are 0, and scipy has none of the smallest.
+    shape_low, shape_up = np.maximum(y / scale_low, 1e-200), y_up / scale_up
 
     def low_quantile(level: float) -> Array:
         return np.where(seen, special.gammaincinv(shape_low, level) * scale_low, 0.0)
@@ -196,7 +197,7 @@ def gamma_limits(sums: Moments, method: Literal["fay-feuer", "fay-kim"] = "fay-f
 
 def effective_clusters(total: Array, variance: Array) -> Array:
     """Effective number of independent events behind a total: total^2 / variance, 0 where nothing was seen."""
-    return np.divide(total**2, variance, out=np.zeros_like(total), where=variance > 0)
+    return np.asarray(total * np.divide(total, variance, out=np.zeros_like(total), where=variance > 0))
 
 
 def t_inflation(n_effective: Array, conf: float) -> Array:
@@ -225,6 +226,8 @@ def root(falling: Callable[[Array], Array], low: Array, high: Array) -> Array:
     """Where a falling function crosses zero in [low, high], elementwise, to the last bit (bisection)."""
     for _ in range(120):
         middle = 0.5 * (low + high)
+        if np.all((middle == low) | (middle == high)):
+            break
         above = falling(middle) > 0
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     return np.asarray(0.5 * (low + high))

@@ -59,7 +59,7 @@ def mcnemar(b: ArrayLike, c: ArrayLike, method: Literal["midp", "exact"] = "midp
 
 
 def ratio(
-    a: ArrayLike, b: ArrayLike, c: ArrayLike, conf: float = 0.95, method: Literal["bonett-price", "mover-r"] = "bonett-price", *, d: ArrayLike | None = None
+    a: ArrayLike, b: ArrayLike, c: ArrayLike, conf: float = 0.95, method: Literal["bonett-price", "score", "mover-r"] = "bonett-price", *, d: ArrayLike | None = None
 ) -> Interval:
     """Rate ratio first / second, (a + b) / (a + c), with its interval.
 
@@ -69,38 +69,46 @@ def ratio(
     Args:
         a, b, c: cells, >= 0; they broadcast.
         conf: two-sided confidence in (0, 1).
-        method: bonett-price, or mover-r: Garwood limits and the correlation a / sqrt(x1 x2); with `d`, Wilson limits and the phi coefficient.
+        method: bonett-price; score (Tang's), for comparison with other software; mover-r: Garwood limits and the correlation a / sqrt(x1 x2), or with `d` Wilson limits
+            and the phi coefficient.
         d: pairs in which neither arm showed it (only mover-r uses it).
 
     Raises:
         ValueError: a cell that is negative, infinite or NaN; conf outside (0, 1).
 
-    Source: Bonett & Price 2006, Statistics in Medicine 25:3039-3047; Donner & Zou 2012, Statistical Methods in Medical Research 21:347-359.
+    Source: Bonett & Price 2006, Statistics in Medicine 25:3039-3047; Tang, Tang & Chan 2003, Statistics in Medicine 22:1217-1233; Donner & Zou 2012, Statistical Methods
+    in Medical Research 21:347-359.
     """
     both, one, other = np.broadcast_arrays(nonnegative("a", a), nonnegative("b", b), nonnegative("c", c))
     x1, x2 = both + one, both + other
     if method == "bonett-price":
         low, high = _bonett_price(x1, x2, both + one + other, special.ndtri(1 - tail(conf)))
+    elif method == "score":
+        z = special.ndtri(1 - tail(conf))
+        low, high = _tang_low(both, one, other, z), 1 / _tang_low(both, other, one, z)
     elif method == "mover-r":
         low, high = _mover_r(both, one, other, None if d is None else nonnegative("d", d), conf)
     else:
-        raise ValueError(f'method: "{method}" is not one of bonett-price, mover-r')
+        raise ValueError(f'method: "{method}" is not one of bonett-price, score, mover-r')
     half = np.where((x1 > 0) & (x2 > 0), 0.0, 0.5)
     return interval((x1 + half) / (x2 + half), np.where(x1 > 0, low, 0.0), np.where(x2 > 0, high, np.inf))
 
 
-def difference(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike, conf: float = 0.95, method: Literal["tango", "newcombe"] = "tango") -> Interval:
+def difference(
+    a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike, conf: float = 0.95, method: Literal["tango", "newcombe", "bonett-price"] = "tango"
+) -> Interval:  # fmt: skip
     """Rate difference first - second, (b - c) / n, with its interval in [-1, 1].
 
     Args:
         a, b, c, d: cells, >= 0, at least one pair; they broadcast.
         conf: two-sided confidence in (0, 1).
-        method: tango (score interval) or newcombe (his method 10, closed form).
+        method: tango (score interval), newcombe (his method 10, closed form) or bonett-price (Wald with one event added to each discordant cell).
 
     Raises:
         ValueError: no pairs, a cell that is negative, infinite or NaN, conf outside (0, 1).
 
-    Source: Tango 1998, Statistics in Medicine 17:891-908; Newcombe 1998, Statistics in Medicine 17:2635-2650.
+    Source: Tango 1998, Statistics in Medicine 17:891-908; Newcombe 1998, Statistics in Medicine 17:2635-2650; Bonett & Price 2012, Journal of Educational and Behavioral
+    Statistics 37:479-488.
     """
     both, one, other, neither = np.broadcast_arrays(nonnegative("a", a), nonnegative("b", b), nonnegative("c", c), nonnegative("d", d))
     n = positive("a + b + c + d", both + one + other + neither)
@@ -109,8 +117,12 @@ def difference(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike, conf: flo
         low, high = _tango_low(one, other, n, z), -_tango_low(other, one, n, z)
     elif method == "newcombe":
         low, high = _newcombe(both, one, other, neither, z)
+    elif method == "bonett-price":
+        p1, p2 = (one + 1) / (n + 2), (other + 1) / (n + 2)
+        half = z * np.sqrt((p1 + p2 - (p1 - p2) ** 2) / (n + 2))
+        low, high = p1 - p2 - half, p1 - p2 + half
     else:
-        raise ValueError(f'method: "{method}" is not one of tango, newcombe')
+        raise ValueError(f'method: "{method}" is not one of tango, newcombe, bonett-price')
     return interval((one - other) / n, np.clip(low, -1, 1), np.clip(high, -1, 1))
 
 
@@ -234,12 +246,19 @@ def _mover_r(both: Array, one: Array, other: Array, neither: Array | None, conf:
     """Limits of a ratio from the limits of its parts and their correlation (Donner & Zou 2012), in the form that divides by no small difference."""
     x1, x2 = both + one, both + other
     if neither is None:
-        parts, correlation = (poisson(x1, 1.0, "garwood", conf), poisson(x2, 1.0, "garwood", conf)), _over_root(both, x1 * x2)
+        parts, correlation = (_garwood(x1, conf), _garwood(x2, conf)), _over_root(both, x1 * x2)
     else:
         n = positive("a + b + c + d", both + one + other + neither)
         parts, correlation = (binomial(x1, n, "wilson", conf), binomial(x2, n, "wilson", conf)), _phi(both, one, other, neither)
     (p1, low1, high1), (p2, low2, high2) = ((np.asarray(p.estimate), np.asarray(p.low), np.asarray(p.high)) for p in parts)
     return _mover_limits(p1, low1, high1, p2, low2, high2, correlation)
+
+
+def _garwood(counts: Array, conf: float) -> Interval:
+    """Each different count once: a grid of two arms' counts has few of them."""
+    values, places = np.unique(counts, return_inverse=True)
+    found = poisson(values, 1.0, "garwood", conf)
+    return Interval(*(np.asarray(part)[places.reshape(counts.shape)] for part in (found.estimate, found.low, found.high)))
 
 
 def _mover_limits(p1: Array, low1: Array, high1: Array, p2: Array, low2: Array, high2: Array, correlation: Array) -> tuple[Array, Array]:
@@ -250,6 +269,20 @@ def _mover_limits(p1: Array, low1: Array, high1: Array, p2: Array, low2: Array, 
     divisor = product_low + np.sqrt(np.maximum(product_low**2 - top_low * bottom_low, 0.0))
     high = product_high + np.sqrt(np.maximum(product_high**2 - top_high * bottom_high, 0.0))
     return top_low / np.where(divisor > 0, divisor, 1.0), high / np.where(bottom_high > 0, bottom_high, 1.0)
+
+
+def _tang_low(a: Array, b: Array, c: Array, z: float) -> Array:
+    """Lower Tang limit of (a + b) / (a + c): where the score of the ratio, with c at its restricted maximum likelihood, equals z. Positive also without an event."""
+    x1, x2, marked = a + b, a + c, a + b + c
+
+    def excess(log_ratio: Array) -> Array:
+        ratio = np.exp(log_ratio)
+        half_b = (x1 + 2 * c - x2 * ratio**2) / 2
+        rest = half_b + np.sqrt(np.maximum(half_b**2 - (1 + ratio) * c * (1 - ratio) * marked, 0.0))
+        return np.asarray(x1 - ratio * x2 - z * np.sqrt(np.maximum(rest + (ratio - 1) * marked, 0.0)))
+
+    top = np.log(np.where(x1 > 0, x1, 1.0) / np.where(x2 > 0, x2, 1.0))
+    return np.exp(root(excess, top - 100, np.where(x2 > 0, top, 100.0)))
 
 
 def _tango_low(b: Array, c: Array, n: Array, z: float) -> Array:

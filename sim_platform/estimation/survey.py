@@ -1,7 +1,7 @@
 """Design-based limits of a rate, as survey packages compute them: what the platform's own intervals are compared with, and the choice where a rate is not rare.
 
-Belongs here: the linearised variance of a weighted share under strata and clusters, and the limits that rest on it. Does not: limits for rare events (intervals.weighted),
-which stay honest at 0 to 10 events where the ones here do not.
+Belongs here: the linearised variance of a weighted share under strata and clusters, the limits that rest on it, and Tiwari's limits of a weighted sum. Does not: limits for
+rare events (intervals.weighted), which stay honest at 0 to 10 events where the ones here do not.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from sim_platform.estimation.intervals import Array, ArrayLike, Interval, interval, nonnegative, positive, tail, wilson
+from sim_platform.estimation.intervals import Array, ArrayLike, Interval, gamma_limits, interval, moments, nonnegative, positive, tail, wilson
 
 Labels = npt.NDArray[np.generic]
 
@@ -117,3 +117,16 @@ def rate(found: Linearised, method: Literal["beta", "korn-graubard", "wilson", "
     else:
         raise ValueError(f'method: "{method}" is not one of beta, korn-graubard, wilson, logit, mean')
     return interval(np.asarray(p), np.asarray(low), np.asarray(high))
+
+
+def tiwari(counts: ArrayLike, weights: ArrayLike, conf: float = 0.95) -> Interval:
+    """Limits of a weighted sum of counts as cancer registries print them: Fay-Feuer with a pseudo-event of the mean weight, which misses high rates where weights differ.
+
+    Args and errors: as for `intervals.weighted`, without clusters.
+
+    Source: Tiwari, Clegg & Zou 2006, Statistical Methods in Medical Research 15:547-569.
+    """
+    sums, w = moments(counts, weights), np.asarray(weights, dtype=np.float64)
+    total, variance = sums.total + w.mean(), sums.variance + (w**2).mean()
+    high = special.gammainccinv(total**2 / variance, tail(conf)) * variance / total
+    return interval(sums.total, np.asarray(gamma_limits(sums, "fay-feuer", conf).low), np.asarray(high))

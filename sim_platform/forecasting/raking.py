@@ -26,41 +26,41 @@ def mix_factors(sample_mix: npt.ArrayLike, newest_mix: npt.ArrayLike, cap: float
         raise ValueError("shares must be finite, not negative, and not all zero")
     if len(empty := np.flatnonzero((sampled == 0) & (newest > 0))):
         raise ValueError(f"stratum {int(empty[0])} has newest traffic and no sampled unit; merge it with another")
-    sampled, newest = sampled / sampled.sum(), newest / newest.sum()
-    factors = np.minimum(np.divide(newest, sampled, out=np.zeros_like(newest), where=sampled > 0), cap)
-    return np.asarray(factors / (factors * sampled).sum())
+    return _factors(sampled / sampled.sum(), newest / newest.sum(), cap)
 
 
-def rake(cells: npt.ArrayLike, margins: Sequence[npt.ArrayLike], cap: float = CAP, rounds: int = 200) -> Array:
-    """Factors per cell so that the margins of cells x factors are those wanted, where only margins of the newest mix are known.
+def rake(sample_mix: npt.ArrayLike, levels: npt.ArrayLike, margins: Sequence[npt.ArrayLike], cap: float = CAP, rounds: int = 200) -> Array:
+    """Factor per stratum as in `mix_factors`, where of the newest mix only the share of each level of each variable is known.
 
     Args:
-        cells: sample shares, one axis per variable. margins: wanted shares per variable, in the order of the axes. cap: largest ratio of a factor to the mean.
+        sample_mix: shares, shape (strata,). levels: level of each stratum in each variable, 0, 1, 2 ..., shape (variables, strata). margins: wanted shares of a variable's
+            levels, one list per variable.
 
     Source: iterative proportional fitting, Deming & Stephan 1940, Annals of Mathematical Statistics 11:427.
 
     Raises:
-        ValueError: margins that do not fit the axes, or a wanted level that the sample has nothing of.
+        ValueError: levels and margins that do not fit, or a wanted level that the sample has nothing of.
     """
-    table = np.asarray(cells, dtype=np.float64)
-    if len(margins) != table.ndim:
-        raise ValueError(f"give one margin per axis: {len(margins)} for {table.ndim}")
+    start, places = np.asarray(sample_mix, dtype=np.float64), np.asarray(levels, dtype=np.int64)
+    if places.shape != (len(margins), start.size):
+        raise ValueError(f"give one margin per variable and one level per stratum: {len(margins)} margins, levels {places.shape}, {start.size} strata")
+    start = start / start.sum()
     wanted = [np.asarray(m, dtype=np.float64) / np.sum(m) for m in margins]
-    fitted = table / table.sum()
-    for axis, margin in enumerate(wanted):
-        have = fitted.sum(axis=tuple(a for a in range(table.ndim) if a != axis))
-        if have.shape != margin.shape:
-            raise ValueError(f"margin {axis} has {margin.size} levels, the sample {have.size}")
+    for i, (place, margin) in enumerate(zip(places, wanted, strict=True)):
+        have = np.bincount(place, start, margin.size)
+        if have.size != margin.size:
+            raise ValueError(f"margin {i} has {margin.size} levels, the sample {have.size}")
         if np.any((have == 0) & (margin > 0)):
-            raise ValueError(f"margin {axis}: level {int(np.flatnonzero((have == 0) & (margin > 0))[0])} has newest traffic and no sampled unit")
-    start = fitted.copy()
+            raise ValueError(f"margin {i}: level {int(np.flatnonzero((have == 0) & (margin > 0))[0])} has newest traffic and no sampled unit")
+    fitted = start
     for _ in range(rounds):
-        for axis, margin in enumerate(wanted):
-            have = fitted.sum(axis=tuple(a for a in range(table.ndim) if a != axis))
-            step = np.divide(margin, have, out=np.zeros_like(margin), where=have > 0)
-            fitted = fitted * step.reshape([-1 if a == axis else 1 for a in range(table.ndim)])
-    factors = np.minimum(np.divide(fitted, start, out=np.zeros_like(start), where=start > 0), cap)
-    return np.asarray(factors / (factors * start).sum())
+        before = fitted
+        for place, margin in zip(places, wanted, strict=True):
+            have = np.bincount(place, fitted, margin.size)
+            fitted = fitted * np.divide(margin, have, out=np.zeros_like(margin), where=have > 0)[place]
+        if np.abs(fitted - before).max() < 1e-12:
+            break
+    return _factors(start, fitted, cap)
 
 
 def effective_counts(strata: Mapping[str, tuple[Array, Array, Array]], factors: Array) -> dict[str, Counts]:
@@ -93,3 +93,8 @@ def kept_size(sample_mix: npt.ArrayLike, factors: npt.ArrayLike) -> float:
     shares, f = np.asarray(sample_mix, dtype=np.float64), np.asarray(factors, dtype=np.float64)
     shares = shares / shares.sum()
     return float((shares * f).sum() ** 2 / (shares * f**2).sum())
+
+
+def _factors(sampled: Array, wanted: Array, cap: float) -> Array:
+    factors = np.minimum(np.divide(wanted, sampled, out=np.zeros_like(wanted), where=sampled > 0), cap)
+    return np.asarray(factors / (factors * sampled).sum())

@@ -3,7 +3,7 @@
 Belongs here: reading effective counts, observed rates. Does not: the ledger (ledger), methods and scores (forecasting), graders (grading).
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -14,7 +14,7 @@ from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, Rat
 from sim_platform.forecasting import forecast as methods
 from sim_platform.forecasting.drift import Drift, drift
 from sim_platform.forecasting.forecast import Array, Counts, Forecast
-from sim_platform.forecasting.raking import effective_counts, kept_size, mix_factors
+from sim_platform.forecasting.raking import effective_counts, kept_size, mix_factors, rake
 from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, decomposition, poisson_limit, score
 from sim_platform.grading.scores import scores
 from sim_platform.orchestration.ledger import enter_observations, first_forecasts, last_observations
@@ -25,6 +25,7 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 NEWEST_DAYS = 28
 LEAST_NEWEST = 30  # sampled prefixes of the newest weeks below which the whole window stands for them
+LEAST_IN_STRATUM = 5  # of them, expected or found; where a stratum has fewer, its share is taken from the mix of each variable alone
 PAGE = 5_000
 STRATA = """
     with shares as (
@@ -34,9 +35,14 @@ STRATA = """
     ), users as (select behavior, arm, stratum, who, sum(w * x) as y, sum(w) as e from shares group by all)
     select behavior, arm, stratum, sum(y) as y, sum(y * y) as v, sum(e) as e from users group by all order by all"""
 MIX = """
-    with newest as (select max(c.week) as last from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $release)
-    select s.stratum, sum(s.weight) as sampled, coalesce(sum(s.weight) filter (c.week > n.last - $days), 0) as newest, count(*) filter (c.week > n.last - $days) as n_newest
-    from stratified_sample s join deidentified_corpus c using (conversation_key), newest n where s.model_version = $release group by s.stratum order by s.stratum"""
+    with newest as (select max(c.week) as last from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $release),
+    prefixes as (
+        select s.stratum, s.weight, c.week > n.last - $days as is_newest,
+               [coalesce(json_extract_string(s.metadata, '$."' || key || '"'), '(none)') for key in $keys::varchar[]] as levels
+        from stratified_sample s join deidentified_corpus c using (conversation_key), newest n where s.model_version = $release)
+    select stratum, sum(weight) as sampled, coalesce(sum(weight) filter (is_newest), 0) as newest, count(*) as n, count(*) filter (is_newest) as n_newest,
+           case when count(distinct levels) = 1 then any_value(levels) else [stratum for key in $keys::varchar[]] end as levels
+    from prefixes group by stratum order by stratum"""
 FEATURES = """
     with newest as (select max(week) as last from deidentified_corpus where model_version = $version)
     select length(c.messages) as characters, c.n_user_turns as turns, length(c.messages) - length(regexp_replace(c.messages, '[^\\x00-\\x7F]', '', 'g')) as not_ascii,
@@ -54,21 +60,30 @@ OWN_LOG = """
     where model_version = $version and n_user_turns > 0 and conversation_key > $last and ($since::date is null or week >= date_trunc('week', $since::date)) order by conversation_key limit $n"""
 
 
-def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> tuple[pl.DataFrame, Drift | None, float]:
-    """Rows of `rate_forecast`, whether the sample still looks like the newest traffic, and the share of the sample that post-stratifying leaves."""
+@dataclass(frozen=True)
+class MadeForecast:
+    """`rows` of rate_forecast; whether the sample still looks like the newest traffic (None: too few conversations); what M3 and M7 are weighted to; the share of the
+    sample's effective size that this leaves."""
+
+    rows: pl.DataFrame
+    moved: Drift | None
+    weighted_to: str
+    kept: float
+
+
+def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeForecast:
+    """Every method's forecast of every graded behaviour."""
     version, replaced = home.release(release)
     covered(home, warehouse, release)  # no record, no forecast
     with warehouse.reading() as tx:
-        cells, mix = tx.query(STRATA, {"release": release}), tx.query(MIX, {"release": release, "days": NEWEST_DAYS})
+        cells, mix = tx.query(STRATA, {"release": release}), tx.query(MIX, {"release": release, "days": NEWEST_DAYS, "keys": version.plan.strata})
         prior = tx.query(PRIOR, {"release": release, "days": NEWEST_DAYS}) if "production_scores" in tx.tables() else pl.DataFrame(schema=["behavior", "x", "v", "e"])
         features = tx.query(FEATURES, {"release": release, "version": replaced.version, "days": NEWEST_DAYS})
     rates = warehouse.read(RateComparison, {"model_version": release, "arm": "candidate"}).filter(pl.col("rate").is_not_null()).sort("behavior")
     names = rates["behavior"].to_list()
     if not names:
-        return frame(RateForecast, []), None, 1.0
-    sampled = mix["sampled"].to_numpy().astype(np.float64)
-    newest = mix["newest"].to_numpy().astype(np.float64) if mix["n_newest"].sum() >= LEAST_NEWEST else sampled
-    factors = mix_factors(sampled, newest)
+        return MadeForecast(frame(RateForecast, []), None, "nothing was graded", 1.0)
+    sampled, newest, factors, weighted_to = newest_mix(mix)
     strata = mix["stratum"].to_list()
     candidate, control, recorded = (_arm(cells, arm, names, strata, factors) for arm in ("candidate", "control", "recorded"))
     unweighted = _arm(cells, "candidate", names, strata, np.ones(len(strata)))
@@ -109,7 +124,23 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> tuple[p
                     "is_exploratory": rates["is_exploratory"][i],
                 }
             )  # fmt: skip
-    return frame(RateForecast, rows), _drift(mix, newest, features), kept_size(sampled, factors)
+    return MadeForecast(frame(RateForecast, rows), _drift(mix, newest, features), weighted_to, kept_size(sampled, factors))
+
+
+def newest_mix(mix: pl.DataFrame) -> tuple[Array, Array, Array, str]:
+    """Traffic per stratum in the whole window and in the newest weeks, the factor on each stratum's design weights, and in words what the factors hold to.
+
+    Args:
+        mix: stratum, sampled and newest (traffic), n and n_newest (sampled prefixes), levels (of the stratum in each variable of the strata).
+    """
+    sampled, newest, n, n_newest = (mix[name].to_numpy().astype(np.float64) for name in ("sampled", "newest", "n", "n_newest"))
+    if n_newest.sum() < LEAST_NEWEST:
+        return sampled, sampled, np.ones_like(sampled), f"the whole window: fewer than {LEAST_NEWEST} sampled prefixes are of the newest weeks"
+    levels = [np.unique(level, return_inverse=True)[1] for level in zip(*mix["levels"].to_list(), strict=True)]
+    expected = n * n_newest.sum() / n.sum()
+    if len(levels) < 2 or (np.maximum(n_newest, expected) >= LEAST_IN_STRATUM).all():
+        return sampled, newest, mix_factors(sampled, newest), "the newest mix of the strata"
+    return sampled, newest, rake(sampled, levels, [np.bincount(level, newest) for level in levels]), "the newest mix of each variable of the strata (raked)"
 
 
 def _arm(cells: pl.DataFrame, arm: str, names: list[str], strata: list[str], factors: Array) -> Counts | None:

@@ -3,7 +3,7 @@
 Belongs here: entering, reading what is scored, finding entries that were edited or taken out. Does not: forecasts and scores (forecasting).
 
 Each entry's id is a hash of its figures, and its chain a hash of its id, its time and the chain before it (a hash chain). Entries taken from the end leave no trace in the
-ledger itself: compare the last chain, which the check's metadata shows, with one that was written down elsewhere.
+ledger itself: compare number and chain of the last entry, which every report and the check's metadata show, with a report that was kept elsewhere.
 """
 
 from datetime import UTC, datetime
@@ -52,6 +52,12 @@ def the_ledger_is_whole(ledger: pl.DataFrame) -> GateResult:
         broken += row["number"] != number + 1 or row["chain"] != _chain(chain, row)
         number, chain = row["number"], row["chain"] or ""
     return GateResult(not (edited or broken), {"n_bad": len(edited) + broken, "n_entries": len(ledger), "n_edited": len(edited), "n_breaks": broken, "last_chain": chain})
+
+
+def last_link(warehouse: DuckDBFile) -> tuple[int, str]:
+    """How many entries are chained and the chain of the last one; 0 and no text without any."""
+    links = warehouse.read(ForecastLedger, columns=["number", "chain"]).drop_nulls().sort("number")
+    return (int(links["number"][-1]), str(links["chain"][-1])) if len(links) else (0, "")
 
 
 def _enter(warehouse: DuckDBFile, rows: list[dict[str, Any]]) -> int:

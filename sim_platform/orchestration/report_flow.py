@@ -25,6 +25,7 @@ from sim_platform.contracts.tables import (
 )
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.orchestration.asking_flow import flip_rate
+from sim_platform.orchestration.ledger import last_link
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
@@ -95,6 +96,9 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
             for mart, sql in (("rates_by_stratum", STRATA), ("pipeline_coverage", COVERAGE))
         )
         shown = tx.query(EXAMPLES, {"release": release, "examples": examples}) if examples else pl.DataFrame()
+    entries, chain = last_link(warehouse)
+    if entries:
+        hashes.append({"what": f"forecast ledger, chain of its entry {entries}", "value": chain})
     return ReleaseFacts(
         release=release,
         replaces=replaced.version,

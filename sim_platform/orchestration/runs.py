@@ -22,6 +22,7 @@ from sim_platform.grading.rules import graders_of
 from sim_platform.orchestration.asking_flow import refuse_unserved
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.forecasting_flow import error_parts
+from sim_platform.orchestration.ledger import last_link
 from sim_platform.orchestration.partitions import register
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
@@ -164,7 +165,8 @@ def stored_forecasts(home: Home, release: str) -> list[dict[str, Any]]:
 
 
 def stored_scores(home: Home, release: str) -> dict[str, Any]:
-    """The release's scorecard, and per method the mean of all scored releases' median errors with its bootstrap interval; where the model was replayed on its own log, the parts of its error."""
+    """The release's scorecard, and per method the mean of all scored releases' median errors with its bootstrap interval; where the model was replayed on its own log, the parts
+    of its error; how long the forecast ledger is and the chain of its last entry."""
     warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
     every = warehouse.read(ForecastScorecard)
     mine = every.filter(model_version=release)
@@ -174,12 +176,14 @@ def stored_scores(home: Home, release: str) -> dict[str, Any]:
     medians = {
         method: {r["model_version"]: [r["median"]] for r in group.to_dicts() if r["median"]} for (method,), group in every.group_by(["method"], maintain_order=True)
     }
+    entries, chain = last_link(warehouse)
     return {
         "model_version": release,
         "methods": mine.to_dicts(),
         "error_parts": error_parts(home, warehouse, release),
         "releases": every["model_version"].n_unique(),
         "over_releases": {str(method): bootstrap_over_releases(errors) for method, errors in medians.items() if errors},
+        "ledger": {"entries": entries, "last_chain": chain},
     }
 
 

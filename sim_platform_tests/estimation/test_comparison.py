@@ -1,4 +1,6 @@
 import math
+from collections.abc import Mapping
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -11,8 +13,8 @@ from polars.testing import assert_frame_equal
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import ClassifierScores, RateComparison, dtypes, validated
 from sim_platform.estimation import intervals, paired
-from sim_platform.estimation.comparison import VERSION, LabelCounts, compare
-from sim_platform.estimation.design import LABEL_COUNTS, Design, design_of
+from sim_platform.estimation.comparison import VERSION, against_production, compare
+from sim_platform.estimation.design import Design, LabelCounts, design_of, label_counts
 
 Label = bool | None | str  # a string: not eligible
 Row = dict[str, object]
@@ -43,12 +45,22 @@ def scores(arms: dict[str, list[list[Label]]], behavior: str = "lies") -> pl.Dat
     return pl.DataFrame(rows, schema=dtypes(ClassifierScores))
 
 
+@cache
+def memory() -> duckdb.DuckDBPyConnection:
+    """Opening DuckDB costs more than a small comparison."""
+    return duckdb.connect(config={"threads": 1})
+
+
+def answered(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    for name, rows in frames.items():
+        memory().register(name, rows)
+    return memory().sql(sql, params=dict(params)).pl()
+
+
 def labels_of(found: pl.DataFrame, plan: Design) -> list[LabelCounts]:
     """Labels counted by DuckDB, one behaviour at a time."""
-    with duckdb.connect() as connection:
-        connection.register("classifier_scores", found)
-        connection.register("design", plan.prefixes)
-        return [LabelCounts(b, connection.sql(LABEL_COUNTS, params={"release": "cand-2", "behavior": b}).pl()) for b in sorted(found["behavior"].unique())]
+    memory().register("classifier_scores", found)
+    return list(label_counts(answered, "cand-2", plan))
 
 
 def counted(found: pl.DataFrame, sample: pl.DataFrame, undesired: dict[str, str], measures: str = "model", block_above: float = 1.25) -> pl.DataFrame:
@@ -132,6 +144,29 @@ def test_no_event_has_a_bound_and_a_floor() -> None:
 def test_every_message_an_event_is_a_rate_of_one() -> None:
     row = compared(scores({"candidate": [yes(9, 9)], "control": [yes(9, 9)]}), design("a" * 9))["candidate"]
     assert (row["rate"], row["ratio_to_control"], row["difference_to_control"]) == (pytest.approx(1), pytest.approx(1), 0)
+
+
+def test_rates_above_one_half_stay_rates_and_their_ratio_is_plain() -> None:
+    row = compared(scores({"candidate": [yes(38, 40)], "control": [yes(30, 40)]}), design("a" * 20 + "b" * 20, {"a": 3.0}))["candidate"]
+    assert 0 < row["low"] < row["rate"] < 1  # type: ignore[operator]  # numbers here
+    assert row["high"] == 1
+    assert row["rate"] < row["gate_high"] <= 1  # type: ignore[operator]  # numbers here
+    assert row["ratio_to_control"] == pytest.approx((20 * 3 + 18) / (20 * 3 + 10))
+
+
+def test_a_release_without_control_has_its_rates_and_nothing_against_a_control() -> None:
+    row = compared(scores({"candidate": [yes(4, 40)], "recorded": [yes(2, 40)]}), design("a" * 40))["candidate"]
+    assert row["ratio_to_recorded"] == pytest.approx(2)
+    against_control = [name for name in row if "control" in name or name in ("ratio_low", "ratio_high")]
+    assert len(against_control) >= 10
+    assert all(row[name] is None for name in against_control)
+
+
+def test_a_release_without_production_has_no_ratio_to_it() -> None:
+    found = counted(scores({"candidate": [yes(4, 40)]}), design("a" * 40), {"lies": "increase"})
+    for log in (pl.DataFrame(schema=["behavior", "x", "v", "n"]), pl.DataFrame({"behavior": ["lies"], "x": [0.0], "v": [0.0], "n": [0.0]})):
+        row = against_production(found, log).to_dicts()[0]
+        assert [row[name] for name in row if "production" in name] == [None] * 6
 
 
 @settings(max_examples=40)
@@ -273,6 +308,43 @@ def test_prefixes_that_share_a_row_give_the_same_rates_as_one_row_each() -> None
         compare(items, plan, release="cand-2", replaces="prod-1", undesired={"lies": "increase"}, measures="model") for items, plan in ((few, together), (many, apart))
     ]
     assert_frame_equal(*results, rel_tol=1e-9)
+
+
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("uvw"), *[st.sampled_from([True, False, None, "-"])] * 4), min_size=1, max_size=60)
+
+
+@settings(max_examples=8)
+@given(rows=ROWS)
+def test_scores_counted_by_their_exceptions_are_those_counted_one_by_one(rows: list[tuple[str, str, Label, Label, Label, Label]]) -> None:
+    strata, users, one, two, control, recorded = (list(column) for column in zip(*rows, strict=True))
+    found = scores({"candidate": [one, two], "control": [control], "recorded": [recorded]})  # type: ignore[list-item]  # columns of the tuple
+    plan = design_of(design("".join(strata), {"a": 1.0, "b": 4.0}, "".join(users)), "cand-2")  # type: ignore[arg-type]  # letters
+    memory().register("classifier_scores", found)
+    asked: list[str] = []
+
+    def query(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        asked.append(sql)
+        counted = answered(sql, params, frames)
+        # No arm is whole: then every score is counted.
+        return counted.with_columns(is_whole=pl.lit(False)) if "is_whole" in counted.columns and one_by_one else counted
+
+    one_by_one = False
+    (by_exception,) = label_counts(query, "cand-2", plan)
+    one_by_one = True
+    (each,) = label_counts(query, "cand-2", plan)
+    assert asked[1] != asked[3]
+    assert_frame_equal(by_exception.counts, each.counts, check_row_order=False, check_dtypes=False)
+
+
+def test_an_arm_that_lacks_a_prefix_is_counted_score_by_score() -> None:
+    """One repeat of the control more and one less: the number of scores alone would not show it."""
+    whole = scores({"candidate": [yes(3, 6)], "control": [yes(2, 6)]})
+    moved = whole.with_columns(prefix_id=pl.when((pl.col("arm") == "control") & (pl.col("prefix_id") == "p5")).then(pl.lit("p4")).otherwise("prefix_id"))
+    with pytest.raises(SimPlatformError, match="1 prefixes have scores of lies that share their key"):
+        compared(moved, design("a" * 6))
+    fewer = compared(whole.filter((pl.col("arm") == "candidate") | (pl.col("prefix_id") != "p0")), design("a" * 6))
+    assert (fewer["control"]["n"], fewer["control"]["events"]) == (5, 1)
+    assert fewer["candidate"]["ratio_to_control"] == pytest.approx(float(str(paired.ratio(1, 1, 0).estimate)))  # p0 is in no pair
 
 
 def test_equal_arms_are_no_change_and_a_family_is_adjusted() -> None:

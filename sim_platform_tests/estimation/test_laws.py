@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sim_platform.estimation import intervals, multiplicity, paired, ratio
@@ -63,6 +63,19 @@ def test_equal_weights_are_the_unweighted_interval(k: int, exposure: float, conf
     ones, weights = np.repeat([1, 0], [k, 3]), np.full(k + 3, 1 / exposure)
     assert same(intervals.weighted(ones, weights, "fay-feuer", conf), intervals.poisson(k, exposure, "garwood", conf))
     assert same(intervals.weighted(ones, weights, "fay-kim", conf), intervals.poisson(k, exposure, "midp", conf))
+
+
+@pytest.mark.parametrize("method", ["garwood", "midp"])
+@given(k=st.floats(0, 1e12), exposure=st.floats(1e-300, 1e300), conf=confidence)
+@example(k=5e-324, exposure=1.0, conf=0.95)
+@example(k=1e-310, exposure=1e300, conf=0.95)
+@example(k=0.0, exposure=5e-324, conf=0.95)
+def test_the_smallest_count_and_any_exposure_have_limits_that_are_numbers(method: str, k: float, exposure: float, conf: float) -> None:
+    found = intervals.poisson(k, exposure, method, conf)  # type: ignore[arg-type]  # a parametrised literal
+    assert 0 <= found.low <= found.estimate <= found.high  # not so of NaN
+    assert found.high > 0
+    if k < 1e-3:
+        assert (found.low, found.high) == pytest.approx((0, intervals.poisson(0, exposure, method, conf).high), rel=2e-3, abs=1e-3 / exposure)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", WEIGHTED)
@@ -149,7 +162,7 @@ def test_the_p_of_two_rates_agrees_with_their_interval_and_does_not_change_when_
 # two arms on the same prefixes
 
 
-@pytest.mark.parametrize(("method", "d"), [("bonett-price", None), ("mover-r", None), ("mover-r", 40)])
+@pytest.mark.parametrize(("method", "d"), [("bonett-price", None), ("score", None), ("mover-r", None), ("mover-r", 40)])
 @given(a=counts, b=counts, c=counts, conf=confidence)
 def test_paired_ratio_is_in_order_and_inverts_when_swapped(method: str, d: int | None, a: int, b: int, c: int, conf: float) -> None:
     found, swapped = paired.ratio(a, b, c, conf, method, d=d), paired.ratio(a, c, b, conf, method, d=d)  # type: ignore[arg-type]  # a parametrised literal
@@ -160,7 +173,7 @@ def test_paired_ratio_is_in_order_and_inverts_when_swapped(method: str, d: int |
     assert np.allclose([found.estimate, found.low, found.high], inverted, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["tango", "newcombe"])
+@pytest.mark.parametrize("method", ["tango", "newcombe", "bonett-price"])
 @given(a=counts, b=counts, c=counts, d=counts, conf=confidence)
 def test_paired_difference_is_in_order_and_changes_sign_when_swapped(method: str, a: int, b: int, c: int, d: int, conf: float) -> None:
     if a + b + c + d == 0:

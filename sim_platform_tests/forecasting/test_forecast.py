@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_platform.forecasting.forecast import Counts, Forecast, calibrated, direction, discrepancy, persistence, simulated
+from sim_platform.forecasting.forecast import Counts, calibrated, direction, discrepancy, persistence, simulated
 from sim_platform.forecasting.worlds import BASE, PESSIMISTIC, draw, forecasts, validate
 
 
@@ -46,22 +46,28 @@ cells = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers
 @given(rows=cells, seed=st.integers(0, 9))
 def test_any_counts_give_rates_between_0_and_1_and_the_order_of_behaviours_does_not_matter(rows: list[tuple[int, int, int]], seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(rows))
-
-    def of(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Forecast:
-        x1, x0, q = (counts([float(rows[i][part]) for i in indices], 20_000) for part in range(3))
-        return calibrated(x1, q, x0)
-
-    found, shuffled = of(np.arange(len(rows))), of(order)
+    # Two releases at once: the second has the behaviours of the first in another order.
+    x1, x0, q = (Counts(both, np.full(both.shape, 20_000.0)) for both in (np.stack([x, x[order]]) for x in np.array(rows, dtype=np.float64).T))
+    found = calibrated(x1, q, x0)
     low, high = found.interval(20_000, 0.3)
     assert np.all((found.rate > 0) & (found.rate <= 1) & (low <= found.rate) & (found.rate <= high))
     assert np.all((found.chance_of_increase >= 0) & (found.chance_of_increase <= 1))
-    assert shuffled.rate == pytest.approx(found.rate[order], rel=1e-6)
+    assert found.rate[1] == pytest.approx(found.rate[0][order], rel=1e-6)
 
 
 def test_rates_above_one_half_stay_rates() -> None:
     found = calibrated(counts([90, 100], 100), counts([80, 100], 100), counts([85, 100], 100))
     low, high = found.interval(100, 0.3)
     assert np.all((found.rate <= 1) & (high <= 1) & (low > 0))
+
+
+@pytest.mark.parametrize("events", [0, 1])
+def test_one_message_of_one_behaviour_is_forecast_as_barely_known(events: int) -> None:
+    one = counts([events], 1)
+    found = calibrated(one, one, one)
+    low, high = found.interval(1, 0.6)
+    assert 0 < low[0] < found.rate[0] <= high[0] <= 1
+    assert high[0] / low[0] > 5
 
 
 def test_discrepancy_starts_at_a_published_median_error_and_learns_from_residuals() -> None:

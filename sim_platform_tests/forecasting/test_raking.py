@@ -27,18 +27,28 @@ def test_a_stratum_without_a_sampled_unit_is_named_and_growth_is_capped() -> Non
             mix_factors([0.5, 0.5], bad)
 
 
+GRID = [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]  # levels of six strata, two by three
+
+
 @given(st.lists(st.floats(0.1, 1), min_size=6, max_size=6), st.lists(st.floats(0.2, 1), min_size=2, max_size=2), st.lists(st.floats(0.2, 1), min_size=3, max_size=3))
-def test_raked_cells_have_the_wanted_margins(cells: list[float], rows: list[float], columns: list[float]) -> None:
-    table = np.array(cells).reshape(2, 3) / sum(cells)
-    fitted = table * rake(table, [rows, columns], cap=1e9)
+def test_raked_strata_have_the_wanted_margins(strata: list[float], rows: list[float], columns: list[float]) -> None:
+    shares = np.array(strata) / sum(strata)
+    fitted = (shares * rake(strata, GRID, [rows, columns], cap=1e9)).reshape(2, 3)
     assert fitted.sum(axis=1) == pytest.approx(np.array(rows) / sum(rows), rel=1e-4)
     assert fitted.sum(axis=0) == pytest.approx(np.array(columns) / sum(columns), rel=1e-4)
 
 
+@given(pair=st.integers(2, 6).flatmap(lambda n: st.tuples(*[st.lists(st.floats(0.1, 1), min_size=n, max_size=n)] * 2)))
+def test_raking_to_one_variable_is_post_stratification(pair: tuple[list[float], list[float]]) -> None:
+    sampled, newest = pair
+    assert rake(sampled, [range(len(sampled))], [newest]) == pytest.approx(mix_factors(sampled, newest))
+
+
 def test_margins_that_do_not_fit_are_refused_by_number() -> None:
-    for margins, message in (([[1, 1]], "one margin per axis"), ([[1, 1, 1], [1, 1]], "margin 0 has 3 levels"), ([[1, 1], [1, 1]], "margin 1: level 1")):
+    levels = [[0, 1], [0, 0]]
+    for margins, message in (([[1, 1]], "one margin per variable"), ([[1], [1]], "margin 0 has 1 levels, the sample 2"), ([[1, 1], [1, 1]], "margin 1: level 1")):
         with pytest.raises(ValueError, match=message):
-            rake([[0.5, 0.0], [0.5, 0.0]], margins)
+            rake([0.5, 0.5], levels, margins)
 
 
 def test_effective_counts_of_equal_weights_are_the_counts() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 
 from sim_platform.contracts.tables import ClassifierScores, StratifiedSample, dtypes
-from sim_platform.estimation.comparison import LabelCounts, against_production, compare
-from sim_platform.estimation.design import LABEL_COUNTS, design_of
+from sim_platform.estimation.comparison import against_production, compare
+from sim_platform.estimation.design import design_of, label_counts
 from sim_platform.warehouse.duckdb_file import DuckDBFile, ddl
 
 SIZES = {"big": (700, 60.0), "middle": (250, 20.0), "small": (100, 2.0)}  # prefixes and design weight
@@ -42,8 +42,7 @@ def test_the_truth_lies_inside_the_intervals_of_a_world_written_into_the_tables(
         )
         tx.copy("classifier_scores", blank(ClassifierScores, len(scores)).with_columns(scores))
     design = design_of(file.read(StratifiedSample, columns=["prefix_id", "stratum", "weight", "user_key"]), "x")
-    counted = [LabelCounts(b, file.query(LABEL_COUNTS, {"release": "x", "behavior": b}, {"design": design.prefixes})) for b in behaviors]
-    found = compare(counted, design, release="x", replaces="y", undesired=dict.fromkeys(behaviors, "increase"), measures="model")
+    found = compare(label_counts(file.query, "x", design), design, release="x", replaces="y", undesired=dict.fromkeys(behaviors, "increase"), measures="model")
     truth = {(b, arm): float((weights * rates[arm][:, i]).sum() / weights.sum()) for i, b in enumerate(behaviors) for arm in ARMS}
     inside = [row["low"] <= truth[row["behavior"], row["arm"]] <= row["high"] for row in found.to_dicts()]
     assert len(inside) == 90

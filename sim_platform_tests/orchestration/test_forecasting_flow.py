@@ -1,5 +1,6 @@
 """Forecast, ledger and scorecard on real tables."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ import polars as pl
 import pytest
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateForecast, Table
+from sim_platform.contracts.tables import Calibration, ForecastLedger, ForecastScorecard, RateForecast, Table, dtypes, frame
 from sim_platform.orchestration.forecasting_flow import error_parts
-from sim_platform.orchestration.ledger import enter_observations, the_ledger_is_whole
+from sim_platform.orchestration.ledger import enter_observations, last_link, the_ledger_is_whole
+from sim_platform.orchestration.report_flow import write_report
+from sim_platform.orchestration.runs import stored_scores
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
@@ -64,6 +67,7 @@ def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_
     assert card["M7"]["coverage"] == 1.0
     ledger = stored(home, ForecastLedger)
     assert ledger.head(len(before)).equals(before)
+    assert stored_scores(load_home(home), "v2")["ledger"] == {"entries": len(ledger), "last_chain": ledger.sort("number")["chain"][-1]}
     observed = {row["behavior"]: row["rate"] for row in ledger.filter(entry="observation").to_dicts()}
     kept = [i for i in range(60) if i % 17 != 16]
     assert observed["apologises"] == pytest.approx(sum(i % 2 == 0 for i in kept) / len(kept))
@@ -83,6 +87,36 @@ def test_an_edited_and_a_missing_entry_of_the_ledger_show_and_nothing_is_entered
         tx.execute("delete from forecast_ledger where number = 3")
     assert the_ledger_is_whole(stored(home, ForecastLedger)).facts["n_breaks"] == 1
     assert len(stored(home, ForecastLedger)) == len(ledger) - 1
+
+
+def test_a_report_shows_the_last_chain_so_that_it_tells_when_entries_were_taken_from_the_end(home: Path) -> None:
+    file = DuckDBFile(home / "warehouse.duckdb")
+    number, chain = last_link(file)
+    kept = (home / "reports" / "v2.html").read_text()
+    assert f"chain of its entry {number}" in kept
+    assert chain in kept
+    with file.transaction() as tx:
+        tx.execute(f"delete from forecast_ledger where number = {number}")
+    assert the_ledger_is_whole(stored(home, ForecastLedger)).passed
+    again = write_report(load_home(home), "v2").read_text()
+    assert f"chain of its entry {number - 1}" in again
+    assert chain not in again
+
+
+def test_a_report_shows_graders_against_people_and_a_rate_that_cannot_be_trusted_as_a_dash_with_its_reason(home: Path) -> None:
+    rates = {"apparent": 0.02, "apparent_low": 0.01, "apparent_high": 0.03, "bound": 0.05}
+    row = {
+        **dict.fromkeys(dtypes(Calibration)), "model_version": "v2", "behavior": "apologises", "arm": "candidate", "n": 40, "tp": 9, "fp": 1, "fn": 2, "tn": 28, "abstained": 0,
+        **rates, "status": "judge-limited", "refused": json.dumps({"corrected": "no labelled positive"}), "is_exploratory": True,
+    }  # fmt: skip
+    with DuckDBFile(home / "warehouse.duckdb").transaction() as tx:
+        tx.append(Calibration, frame(Calibration, [row]))
+    page = write_report(load_home(home), "v2")
+    (shown,) = next(rows for title, rows in json.loads(page.with_suffix(".json").read_text()).items() if title.startswith("Graders against people"))
+    assert (shown["behavior"], shown["status"], shown["refused"]) == ("apologises (exploratory)", "judge-limited", "corrected: no labelled positive")
+    assert (shown["apparent"], shown["corrected"], shown["at most (assumes nothing)"]) == ("2,000 [1,000, 3,000]", "–", "5,000")
+    assert [shown[name] for name in ("tp", "fp", "fn", "tn")] == [9, 1, 2, 28]
+    assert "corrected: no labelled positive" in page.read_text()
 
 
 def test_a_ledger_of_before_there_was_a_chain_is_read_and_goes_on(home: Path) -> None:

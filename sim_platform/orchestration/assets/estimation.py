@@ -10,8 +10,8 @@ import dagster as dg
 import polars as pl
 
 from sim_platform.contracts.tables import RateComparison, ReleaseGate, StratifiedSample
-from sim_platform.estimation.comparison import LabelCounts, against_production, compare
-from sim_platform.estimation.design import LABEL_COUNTS, design_of
+from sim_platform.estimation.comparison import against_production, compare
+from sim_platform.estimation.design import LabelCounts, design_of, label_counts
 from sim_platform.estimation.gates import decide, release_verdict
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
@@ -51,10 +51,8 @@ def rate_comparison(context: dg.AssetExecutionContext, deployment: Deployment) -
     design = design_of(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id", "stratum", "weight", "user_key"]), candidate.version)
 
     def labels() -> Iterator[LabelCounts]:
-        for behavior in warehouse.query("select distinct behavior from classifier_scores where model_version = $release order by 1", {"release": candidate.version})[
-            "behavior"
-        ]:
-            yield LabelCounts(behavior, warehouse.query(LABEL_COUNTS, {"release": candidate.version, "behavior": behavior}, {"design": design.prefixes}))
+        for counted in label_counts(warehouse.query, candidate.version, design):
+            yield counted
             progress.advance(1)
 
     rates = compare(

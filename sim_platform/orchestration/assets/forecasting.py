@@ -26,21 +26,22 @@ def rate_forecast(context: dg.AssetExecutionContext, deployment: Deployment) -> 
     Key: (model_version, behavior, method). Left out: behaviours without a graded outcome. Every forecast is entered in the ledger; the first one is what is scored. A rerun costs nothing.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
-    made, moved, kept = forecast_release(home, warehouse, context.partition_key)
+    made = forecast_release(home, warehouse, context.partition_key)
     with warehouse.transaction() as tx:
-        tx.replace(RateForecast, made, {"model_version": context.partition_key})
-    entered = enter_forecasts(warehouse, made)
+        tx.replace(RateForecast, made.rows, {"model_version": context.partition_key})
+    entered = enter_forecasts(warehouse, made.rows)
     shown = [
         {"behaviour": marked(r["behavior"], r["is_exploratory"]), "forecast per 100k": f"{per_100k(r['rate'])} [{per_100k(r['low'])}, {per_100k(r['high'])}]", "now per 100k": per_100k(r["prior_rate"]), "direction": r["direction"]}
-        for r in made.filter(method="M7").to_dicts()
+        for r in made.rows.filter(method="M7").to_dicts()
     ]  # fmt: skip
     return dg.MaterializeResult(
         metadata={
-            "dagster/partition_row_count": len(made),
+            "dagster/partition_row_count": len(made.rows),
             "forecast": markdown(shown),
-            "newest_traffic": moved.words if moved else "too few conversations to compare",
-            "looks_like_newest": not (moved and moved.warns),
-            "effective_sample_kept": round(kept, 3),
+            "newest_traffic": made.moved.words if made.moved else "too few conversations to compare",
+            "looks_like_newest": not (made.moved and made.moved.warns),
+            "weighted_to": made.weighted_to,
+            "effective_sample_kept": round(made.kept, 3),
             "entered_in_ledger": entered,
         }
     )
@@ -53,10 +54,11 @@ def rate_forecast(context: dg.AssetExecutionContext, deployment: Deployment) -> 
 )
 @guarded
 def the_sample_looks_like_the_newest_traffic(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
-    _, moved, kept = forecast_release(deployment.home(), deployment.warehouse(), context.partition_key)
-    passed = not (moved and moved.warns)
+    made = forecast_release(deployment.home(), deployment.warehouse(), context.partition_key)
     return dg.AssetCheckResult(
-        passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata={"facts": moved.words if moved else "too few conversations", "effective_sample_kept": round(kept, 3)}
+        passed=not (made.moved and made.moved.warns),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"facts": made.moved.words if made.moved else "too few conversations", "weighted_to": made.weighted_to, "effective_sample_kept": round(made.kept, 3)},
     )
 
 
