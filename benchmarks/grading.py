@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -109,9 +109,9 @@ def propositions(data: Path = DATA, splits: int = SPLITS) -> dict[str, dict[str,
     }
 
 
-def categories(data: Path = DATA, splits: int = SPLITS) -> dict[str, dict[str, float]]:
+def categories(data: Path = DATA, splits: int = SPLITS, names: Collection[str] = tuple(CATEGORIES)) -> dict[str, dict[str, float]]:
     file = data / "openai_moderation" / "samples-1680.jsonl.gz"
-    return {name: compared(read_labels(file, Columns(label=name, response="prompt", prompt="nothing")), rule(name, p), splits) for name, p in CATEGORIES.items()}
+    return {name: compared(read_labels(file, Columns(label=name, response="prompt", prompt="nothing")), rule(name, CATEGORIES[name]), splits) for name in names}
 
 
 def rbr() -> None:

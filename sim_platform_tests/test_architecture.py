@@ -31,7 +31,7 @@ THIRD_PARTY = {
     "extraction": PURE | {"zstandard"},
     "deidentification": PURE | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "re2", "pydantic", "yaml", "presidio_analyzer", "tldextract", "regex"},
     "replay": PURE | {"zstandard"},
-    "grading": PURE | {"sklearn", "krippendorff"},
+    "grading": PURE | {"sklearn", "threadpoolctl", "krippendorff"},
     "contracts": {"polars", "pandera"},
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},

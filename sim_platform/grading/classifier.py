@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import canonical_json, sha256, text_of
 from sim_platform.grading.items import GradedItem
@@ -24,6 +26,7 @@ WORDS = re.compile(r"\w+|[?!]")
 LEAST = 5  # labels of each kind
 FOLDS = 5
 MOST_TERMS = 20_000  # of each kind
+KINDS = ("word", "char")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Classifier:
     def score(self, item: GradedItem) -> float:
         """Between 0 and 1; how calibrated it is, the reliability curve shows."""
         total = self.intercept
-        for kind in ("word", "char"):
+        for kind in KINDS:
             counts = Counter(term for term in _terms(item, kind) if term in self.terms)
             values = {term: (1 + math.log(n)) * self.terms[term][0] for term, n in counts.items()}
             norm = math.sqrt(sum(v * v for v in values.values()))
@@ -64,42 +67,88 @@ def train(labels: Sequence[HumanLabel], *, seed: int = 0) -> Classifier:
         raise BadInputError(
             f"{counts[True]} yes and {counts[False]} no among the labelled responses; training needs {LEAST} of each. Label more, of the rarer kind above all."
         )
-    fold = [int(sha256([seed, item.prefix or item.text])[:8], 16) % FOLDS for item, _ in usable]
-    held: list[tuple[float, bool]] = []
-    for out in sorted(set(fold)):
-        rest = [pair for pair, f in zip(usable, fold, strict=True) if f != out]
-        if len({label for _, label in rest}) == 2:
-            terms, intercept = _fit(rest)
-            model = Classifier(terms, intercept, 0.5, {})
-            held += [(model.score(item), label) for (item, label), f in zip(usable, fold, strict=True) if f == out]
-    if len({label for _, label in held}) < 2:
+    fold = np.array([int(sha256([seed, item.prefix or item.text])[:8], 16) % FOLDS for item, _ in usable])
+    truth = np.array([label for _, label in usable])
+    counted = [_counted([item for item, _ in usable], kind) for kind in KINDS]
+    held = np.full(len(usable), np.nan)
+    for out in np.unique(fold):
+        if len(np.unique(truth[fold != out])) == 2:
+            held[fold == out] = _fit(counted, truth, fold != out).scores(counted, fold == out)
+    scored = ~np.isnan(held)
+    if len(np.unique(truth[scored])) < 2:
         raise BadInputError(f"{len(usable)} labelled responses answer too few conversations to hold any out; label responses to more of them")
-    terms, intercept = _fit(usable)
+    fitted = _fit(counted, truth, np.full(len(usable), True))
     card = {
         "kind": "TF-IDF (words 1-2, characters 3-5 inside words, words of the last user turn; sublinear) with logistic regression (L2, C=10, balanced classes)",
         "labels": {"n": len(usable), "positive": counts[True], "sha256": sha256([[one.item_id, one.label] for one in labels])},
-        "held_out_auc": round(float(roc_auc_score([y for _, y in held], [s for s, _ in held])), 4),
+        "held_out_auc": round(float(roc_auc_score(truth[scored], held[scored])), 4),
         "threshold_rule": f"best F1 on scores held out in {FOLDS} turns",
         "seed": seed,
         "use": "Grades responses like those it was trained on. Its recall moves with model and topic: calibrate on labels of each release before its rates are trusted.",
     }
-    return Classifier(terms, intercept, _best_threshold([s for s, _ in held], [y for _, y in held]), card)
+    threshold = _best_threshold(held[scored].tolist(), truth[scored].tolist())
+    return Classifier(fitted.terms(counted), round(float(fitted.model.intercept_[0]), 6), threshold, card)
 
 
-def _fit(pairs: Sequence[tuple[GradedItem, bool]]) -> tuple[dict[str, tuple[float, float]], float]:
+@dataclass(frozen=True)
+class _Counted:
+    """How often each term of a kind stands in each item: names, and a sparse matrix (items, terms)."""
+
+    names: Any
+    counts: Any
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Per kind the columns that are used and their weighting, and a logistic regression over them side by side."""
+
+    columns: list[Any]
+    weightings: list[Any]
+    model: Any
+
+    def scores(self, counted: Sequence[_Counted], rows: Any) -> Any:
+        """Scores of the items `rows` (a mask)."""
+        parts = [weighting.transform(one.counts[rows][:, columns]) for one, columns, weighting in zip(counted, self.columns, self.weightings, strict=True)]
+        return self.model.predict_proba(_side_by_side(parts))[:, 1]
+
+    def terms(self, counted: Sequence[_Counted]) -> dict[str, tuple[float, float]]:
+        """Inverse document frequency and weight by term."""
+        names = np.concatenate([one.names[columns] for one, columns in zip(counted, self.columns, strict=True)])
+        idf = np.concatenate([weighting.idf_ for weighting in self.weightings])
+        return {str(term): (round(float(a), 6), round(float(b), 6)) for term, a, b in zip(names, idf, self.model.coef_[0], strict=True)}
+
+
+def _counted(items: Sequence[GradedItem], kind: str) -> _Counted:
+    from sklearn.feature_extraction.text import CountVectorizer  # noqa: PLC0415 - heavy, training only
+
+    vectorizer = CountVectorizer(analyzer=partial(_terms, kind=kind), min_df=2)
+    counts = vectorizer.fit_transform(items)
+    return _Counted(vectorizer.get_feature_names_out(), counts)
+
+
+def _fit(counted: Sequence[_Counted], truth: Any, rows: Any) -> _Fitted:
+    """Trained on the items `rows` (a mask): terms that two of them have, the most frequent if there are too many."""
     import threadpoolctl  # noqa: PLC0415 - with scikit-learn
-    from scipy.sparse import hstack  # noqa: PLC0415 - with scikit-learn
-    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - heavy, training only
+    from sklearn.feature_extraction.text import TfidfTransformer  # noqa: PLC0415 - heavy, training only
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy, training only
 
-    items = [item for item, _ in pairs]
-    vectorizers = [TfidfVectorizer(analyzer=partial(_terms, kind=kind), sublinear_tf=True, min_df=2, max_features=MOST_TERMS) for kind in ("word", "char")]
-    features = hstack([vectorizer.fit_transform(items) for vectorizer in vectorizers])
+    columns, weightings, parts = [], [], []
+    for one in counted:
+        mine = one.counts[rows]
+        shared = np.flatnonzero(mine.getnnz(axis=0) > 1)
+        often = np.argsort(-np.asarray(mine.sum(axis=0)).ravel()[shared], kind="stable")[:MOST_TERMS]
+        columns.append(np.sort(shared[often]))
+        weightings.append(TfidfTransformer(sublinear_tf=True))
+        parts.append(weightings[-1].fit_transform(mine[:, columns[-1]]))
     with threadpoolctl.threadpool_limits(1):  # vectors this short are done before a second thread has started: 40 times as fast
-        model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000).fit(features, [label for _, label in pairs])
-    weights = iter(model.coef_[0])
-    terms = {str(t): (round(float(idf), 6), round(float(next(weights)), 6)) for v in vectorizers for t, idf in zip(v.get_feature_names_out(), v.idf_, strict=True)}
-    return terms, round(float(model.intercept_[0]), 6)
+        model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000).fit(_side_by_side(parts), truth[rows])
+    return _Fitted(columns, weightings, model)
+
+
+def _side_by_side(parts: Sequence[Any]) -> Any:
+    from scipy.sparse import hstack  # noqa: PLC0415 - with scikit-learn
+
+    return hstack(parts).tocsr()
 
 
 def written(classifier: Classifier) -> str:

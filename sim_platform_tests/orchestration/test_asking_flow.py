@@ -196,7 +196,7 @@ def test_what_a_killed_run_received_is_not_asked_again(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_spent_on_another_question_counts_against_the_budget(tmp_path: Path) -> None:
     with ScriptedServer(answer=honest) as server:
-        home = limited_home(tmp_path, server, concurrency=1, budget={"max_tokens": 100})
+        home = limited_home(tmp_path, server, concurrency=1, budget={"max_tokens": 90})  # of which six answers take all
         ask = Asking(home, warehouse(tmp_path), "t")
         ask._store = _killed  # type: ignore[method-assign]  # killed after the answers came, before they were stored
         with pytest.raises(KeyboardInterrupt):
