@@ -19,8 +19,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: install  ## the whole simulation on the shipped synthetic log with the embedded model
 	$(BIN)/sim-platform run demo-v2
 
-test: install  ## the whole test suite, files side by side on two cores (WORKERS=N for more)
-	$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: install  ## the whole test suite, files side by side on two cores, one thread each (WORKERS=N for more)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install  ## format, lint, types, tests
 	$(BIN)/ruff format --check .

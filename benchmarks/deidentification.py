@@ -2,6 +2,9 @@
 
 `python benchmarks/deidentification.py [--json] [--kb 120]`. Texts are recorded prompts and answers and labelled snippets (SIM_PLATFORM_REAL_DATA, default ../shared/data).
 Ratios within one run mean more than the figures: they move with the machine, the ratios hardly do. CPU time, one process, one thread.
+
+`python -m benchmarks.deidentification --conversations 10000 100000`: seconds and peak memory of extraction and de-identification of so many short conversations
+(synthetic), by rules alone: what grows with the log, not what a model weighs.
 """
 
 import argparse
@@ -10,6 +13,9 @@ import json
 import os
 import random
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,11 +58,40 @@ def stock_presidio() -> Callable[[Sequence[str]], Any]:
     return lambda given: [engine.analyze(t, "en") for t in given]
 
 
+EXTRACT_AND_DEIDENTIFY = """
+import resource, sys, time
+from pathlib import Path
+from sim_platform.orchestration.runs import run_releases
+from sim_platform.registry.home import load_home
+start = time.perf_counter()
+run_releases(load_home(Path(sys.argv[1])), [], None, say=print, only_sample=True)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def whole_log(n: int) -> dict[str, float]:
+    """Seconds and peak memory of a process that takes a log of `n` conversations into the corpus."""
+    from sim_platform_tests.homes import conversation, without_models, write_home  # noqa: PLC0415 - heavy, and not before the threads are set
+
+    with tempfile.TemporaryDirectory() as folder:
+        home = without_models(write_home(Path(folder), n=1))
+        with (home / "logs" / "log.jsonl").open("w") as log:
+            log.writelines(json.dumps(conversation(i)) + "\n" for i in range(n))
+        environment = {**os.environ, "SIM_PLATFORM_HOME": str(home), "DAGSTER_HOME": str(home / "dagster_home")}
+        done = subprocess.run([sys.executable, "-c", EXTRACT_AND_DEIDENTIFY, folder], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    seconds, peak = map(float, done.stdout.split()[-2:])
+    return {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--json", action="store_true")
     arguments.add_argument("--kb", type=int, default=120, help="kilobytes given to what uses a model")
+    arguments.add_argument("--conversations", type=int, nargs="+", metavar="N", help="only seconds and peak memory for logs of these sizes")
     options = arguments.parse_args()
+    if options.conversations:
+        print(json.dumps({n: whole_log(n) for n in options.conversations}, indent=None if options.json else 2))
+        return
     from sim_platform.deidentification import rules  # noqa: PLC0415 - heavy, and not before the threads are set
     from sim_platform.deidentification.detectors import stack_detector  # noqa: PLC0415 - heavy, and not before the threads are set
 

@@ -202,6 +202,7 @@ def test_a_run_prints_the_rates_and_keeps_progress_on_standard_error(ran: tuple[
     assert "release v2 (replaces v1)" in done.stderr
     assert "deidentified_corpus: " in done.stderr
     assert "\x1b[" not in done.stdout + done.stderr
+    assert "Warning" not in done.stderr, "nothing of a library that a user can do nothing about"
 
 
 def test_no_text_of_the_log_is_printed(ran: tuple[Path, Done]) -> None:

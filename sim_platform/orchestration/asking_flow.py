@@ -199,7 +199,7 @@ class Asking:
                 spent = "select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(tokens), 0) as tokens from grader_answers where asked_by = $version"
                 usd, tokens = tx.query(spent, {"version": model.version}).row(0)
                 budget.spend(usd, round(tokens))
-        for left in (self.home.path / "journal").glob(f"*.{model.version}.{'?' * QUESTION}.jsonl"):
+        for left in (self.home.path / "journal").glob(f"*.{model.version}.{'[0-9a-f]' * QUESTION}.jsonl"):
             for outcome in read_journal(left):
                 budget.spend(outcome.cost_usd, outcome.prompt_tokens + outcome.completion_tokens)
         return budget

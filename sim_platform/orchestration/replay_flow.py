@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import polars as pl
+
 from sim_platform.contracts.messages import Message, user_turns
 from sim_platform.contracts.outcomes import Arm, Outcome
 from sim_platform.contracts.tables import CandidateCompletions
@@ -85,6 +87,8 @@ def replay_arm(
                 final = final_outcomes(warehouse, release, arm, page)
                 rest = [r for r in page if (r.prefix_id, r.k, r.request_hash) not in final]
                 paid = _paid_before(warehouse, rest) if model.provider != "recorded" else {}
+                if places is not None:
+                    served.update(_recorded_responses(warehouse, places, [r.prefix_id for r in rest]))
             copies = [replace(paid[r.request_hash], arm=arm, prefix_id=r.prefix_id, k=r.k) for r in rest if r.request_hash in paid]
             commit(copies)
             already += len(page) - len(rest)
@@ -100,10 +104,11 @@ def replay_arm(
 
         def keep(outcome: Outcome) -> None:
             outcomes.keep(outcome)
+            served.pop(outcome.prefix_id, None)
             advance(1)
 
-        with one_at_a_time:
-            served = _recorded_responses(warehouse, candidate, model) if model.provider == "recorded" else {}
+        served: dict[str, list[RecordedResponse]] = {}  # of the prefixes that are on their way
+        places = _recorded_places(warehouse, candidate, model) if model.provider == "recorded" else None
         limits = Limits(model.requests_per_minute, model.tokens_per_minute, path=limits_file(home, model))
         seen = Progress()
 
@@ -232,9 +237,9 @@ def _outcome(row: dict[str, object]) -> Outcome:
     return replace(Outcome(**fields), reused_from=row["model_version"], cost_usd=0.0, attempts=0)  # type: ignore[arg-type]  # the columns are the fields
 
 
-def _recorded_responses(warehouse: DuckDBFile, candidate: ModelVersion, model: ModelVersion) -> dict[str, list[RecordedResponse]]:
-    """What the log recorded from `model` after each sampled prefix. The n-th conversation with a prefix meets the n-th one of the other version."""
-    matches = warehouse.query(
+def _recorded_places(warehouse: DuckDBFile, candidate: ModelVersion, model: ModelVersion) -> pl.DataFrame:
+    """Conversation and turn of `model` in the log for each sampled prefix. The n-th conversation with a prefix meets the n-th one of the other version."""
+    return warehouse.query(
         """with turns as (
              select model_version, conversation_key, unnest(json_extract_string(turn_keys, '$[*]')) as turn_key, generate_subscripts(json_extract_string(turn_keys, '$[*]'), 1) - 1 as turn
              from deidentified_corpus where model_version in ($replaced, $version)),
@@ -248,16 +253,20 @@ def _recorded_responses(warehouse: DuckDBFile, candidate: ModelVersion, model: M
            where s.model_version = $release""",
         {"replaced": candidate.replaces, "version": model.version, "release": candidate.version},
     )
+
+
+def _recorded_responses(warehouse: DuckDBFile, places: pl.DataFrame, prefixes: list[str]) -> dict[str, list[RecordedResponse]]:
+    """What stands at the places of these prefixes."""
+    mine = places.filter(pl.col("prefix_id").is_in(prefixes))
+    keys = {"keys": mine["conversation_key"].unique().to_list()}
+    stored = warehouse.query("select conversation_key, messages, labels from deidentified_corpus where conversation_key in (select unnest($keys))", keys)
+    conversations = {key: (json.loads(messages), json.loads(labels)) for key, messages, labels in stored.iter_rows()}
     responses: dict[str, list[RecordedResponse]] = {}
-    for part in matches.iter_slices(PAGE):
-        keys = {"keys": part["conversation_key"].unique().to_list()}
-        stored = warehouse.query("select conversation_key, messages, labels from deidentified_corpus where conversation_key in (select unnest($keys))", keys)
-        conversations = {key: (json.loads(messages), json.loads(labels)) for key, messages, labels in stored.iter_rows()}
-        for prefix_id, key, turn in part.iter_rows():
-            messages, labels = conversations[key]
-            if found := _response(messages, turn):
-                message, is_last = found
-                responses[prefix_id] = [RecordedResponse(message=message, labels=labels if is_last else {})]
+    for prefix_id, key, turn in mine.iter_rows():
+        messages, labels = conversations[key]
+        if found := _response(messages, turn):
+            message, is_last = found
+            responses[prefix_id] = [RecordedResponse(message=message, labels=labels if is_last else {})]
     return responses
 
 

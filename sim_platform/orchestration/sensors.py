@@ -1,5 +1,6 @@
 """What happens by itself: partition keys follow the registry, and answers of batches are fetched. No sensor starts a run that may cost money."""
 
+import warnings
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -11,6 +12,9 @@ from sim_platform.orchestration.jobs import batch_answers
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
+
+# Dagster copies a sensor that has a job with a parameter of its own that is in beta.
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message="Parameter `owners` of initializer `SensorDefinition")
 
 
 @dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def _load(path: Path) -> SqlModel:
     )
 
 
+@cache
 def tables_read(sql: str, where: str = "model") -> tuple[str, ...]:
     """Tables that one SELECT reads, CTE names left out; BadInputError for anything but one SELECT over tables."""
     with duckdb.connect() as connection:

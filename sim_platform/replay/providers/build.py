@@ -14,7 +14,7 @@ from sim_platform.replay.providers.recorded import RecordedProvider, RecordedRes
 
 
 def build_provider(model: ModelVersion, recorded: Mapping[str, Sequence[RecordedResponse]] | None = None, limits: Limits | None = None) -> Provider:
-    """The provider of `model`; `recorded` (prefix_id to responses) serves a version whose provider is recorded.
+    """The provider of `model`; `recorded` (prefix_id to responses; may be filled while it replays) serves a version whose provider is recorded.
 
     Raises:
         BadInputError: a key's variable is missing, or the embedded model is not installed.
@@ -25,4 +25,4 @@ def build_provider(model: ModelVersion, recorded: Mapping[str, Sequence[Recorded
         case "local":
             return LocalProvider(model)
         case "recorded":
-            return RecordedProvider(recorded or {})
+            return RecordedProvider({} if recorded is None else recorded)
