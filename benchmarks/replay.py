@@ -227,7 +227,11 @@ def prepare(folder: Path, url: str, n: int) -> None:
     models = [{"version": "y", "provider": "recorded", "deployed": {"from": "2026-01-01"}}, {"version": "x", "replaces": "y", "provider": "openai", "base_url": url, "model": "m", "concurrency": 64, "plan": plan}]  # fmt: skip
     behavior = {"id": "b", "title": "b", "definition": "b", "graders": [{"kind": "contains", "any": ["b"]}]}
     (folder / "behaviors").mkdir()
-    for name, content in (("sources.yaml", {"sources": [], "consent": {"all": "synthetic"}}), ("models.yaml", {"models": models}), ("behaviors/b.yaml", behavior)):
+    for name, content in (
+        ("sources.yaml", {"sources": [{"reader": "conversations", "path": "none.jsonl"}], "consent": {"all": "synthetic, made by this benchmark"}}),
+        ("models.yaml", {"models": models}),
+        ("behaviors/b.yaml", behavior),
+    ):
         (folder / name).write_text(yaml.safe_dump(content))
     home = load_home(folder)
     warehouse = DuckDBFile(home.warehouse)
