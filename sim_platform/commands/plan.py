@@ -73,9 +73,10 @@ def _print(facts: dict[str, Any]) -> None:
         )  # fmt: skip
     show(table)
     curve = RichTable("prefixes", "floor per 100k", "smallest detectable ratio (median behaviour)", title="the same at other sizes")
+    middle = len(set().union(*(point["detectable_ratios"] for point in facts["curve"]))) // 2  # what no ratio can show at a size counts as the largest
     for point in facts["curve"]:
         ratios = sorted(point["detectable_ratios"].values())
-        curve.add_row(f"{point['prefixes']:,}", per_100k(point["floor"]), f"× {ratios[len(ratios) // 2]:.2f}" if ratios else "–")
+        curve.add_row(f"{point['prefixes']:,}", per_100k(point["floor"]), f"× {ratios[middle]:.2f}" if middle < len(ratios) else "–")
     show(curve)
 
 
