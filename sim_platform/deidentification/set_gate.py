@@ -148,7 +148,7 @@ def _one_of(op: Any, value: Any, ignore_case: bool) -> frozenset[str] | None:
     else:
         return None
     held: set[str] = set()
-    beyond = negated
+    beyond, written = negated, False  # whether it matches what is not ASCII, and names such a character itself
     for kind, what in members:
         if kind is sre.CATEGORY:
             held |= {c for c in _ASCII if re.match(_CATEGORIES[what], c)}
@@ -156,8 +156,11 @@ def _one_of(op: Any, value: Any, ignore_case: bool) -> frozenset[str] | None:
         else:
             first, last = (what, what) if kind is sre.LITERAL else what
             held |= {chr(code) for code in range(first, min(last, 127) + 1)}
-            beyond = beyond or last > 127
+            written = written or last > 127
+    beyond = beyond or written
     if ignore_case:
+        if written and not negated:
+            held |= _OTHER_CASE_IS_NOT_ASCII
         beyond = beyond or not held.isdisjoint(_OTHER_CASE_IS_NOT_ASCII)
         held |= {c.swapcase() for c in held}
     if negated:

@@ -17,6 +17,15 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text"), [("ſx", "sx"), ("[ſ]x", "sx"), ("\u212ax", "kx"), ("ıx", "ix"), ("İx", "ix"), ("sx", "ſx"), ("[^k]x", "ſx"), ("É1", "é1"), ("a|ſ", "s")]
+)
+def test_letters_whose_other_case_is_beyond_ascii_pass_the_gate_both_ways(pattern: str, text: str) -> None:
+    compiled = re.compile(pattern, re.I)
+    assert compiled.search(text)
+    assert list(set_gate.SetGate([compiled]).possible(text)) == [0]
+
+
 @pytest.mark.parametrize(("pattern", "text"), CASES)
 def test_what_python_finds_passes_the_gate(pattern: str, text: str) -> None:
     compiled = re.compile(pattern, re.I if "mrn" in pattern else 0)
