@@ -29,7 +29,7 @@ PURE = {"numpy", "scipy", "polars"}
 THIRD_PARTY = {
     **dict.fromkeys(STAGES, PURE),
     "extraction": PURE | {"zstandard"},
-    "deidentification": PURE | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "re2", "pydantic", "yaml", "presidio_analyzer", "tldextract", "regex"},
+    "deidentification": PURE | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "hyperscan", "pydantic", "yaml", "presidio_analyzer", "tldextract", "regex"},
     "replay": PURE | {"zstandard"},
     "grading": PURE | {"sklearn", "threadpoolctl", "krippendorff"},
     "contracts": {"polars", "pandera"},

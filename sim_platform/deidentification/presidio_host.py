@@ -5,7 +5,7 @@ Belongs here: building and running recognizers, and what is put right about them
 Presidio by itself skips an expression that times out, with a warning in a log; its URL expression takes quadratic time; its e-mail recognizer fetches a list of
 suffixes over the network; a missing model is downloaded; and without a lemmatizer the boost by context is gone, so that scores fall below any threshold. Here a timeout
 and any warning are errors, which quarantine the conversation; URLs are left to the platform's own linear rule; nothing is fetched; recognizers that live on a model are refused;
-and every word is its own lemma. A recognizer runs over a text only where one of its expressions can match (google-re2).
+and every word is its own lemma. A recognizer runs over a text only where one of its expressions can match (set_gate).
 """
 
 import logging

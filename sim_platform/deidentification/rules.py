@@ -27,7 +27,7 @@ class Rule:
 
 
 def _has_digits(least: int, shortest: int = 0) -> Check:
-    return lambda text: sum(c.isdigit() for c in text) >= least and len(text) >= shortest
+    return lambda text: sum(map(str.isdigit, text)) >= least and len(text) >= shortest
 
 
 def _is_labelled_id(text: str) -> bool:
@@ -80,21 +80,32 @@ def _is_name(text: str) -> bool:
     return text.split()[0].strip(".'’").casefold() not in NOT_A_NAME
 
 
-_TO = r"(?:[\"']?\s*(?:\bis\b|\bwas\b|[:=#])\s*){1,3}[\"']?"  # what stands between a label and its value
+def _any_of(words: str) -> str:
+    """One of several expressions without a space, told apart by their first letters, because Python tries alternatives one by one."""
+    by_letter: dict[str, list[str]] = {}
+    for word in words.split():
+        by_letter.setdefault(word[0], []).append(word[1:])
+    return "|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
+
+
+_TO = r"(?:[\"']?\s{0,8}(?:\bis\b|\bwas\b|[:=#])\s{0,8}){1,3}[\"']?"  # what stands between a label and its value
 _SEP = r"[\s_-]{0,2}"
 _KIND = r"(?:certificate|credit|debit|gift|card|order|user|payment|account|reservation|id)_"  # stays, so that the value keeps saying what it is
 _ID = rf"(?:{_KIND}){{0,3}}" + r"(?P<v>(?-i:[A-Za-z0-9])[A-Za-z0-9/_-]{2,40}(?:[ ]\d[\d-]{2,14}){0,3})"
-_STRONG = (
-    rf"mrn|med(?:ical)?{_SEP}rec(?:ord)?|(?:insurance|insurer|ins|pt){_SEP}(?:id|identifier|no|num|number)|insurance|insurer|(?:health|medical){_SEP}(?:plan|insurance)|beneficiary|subscriber|passport|driver'?s?{_SEP}licen[cs]e|licen[cs]e{_SEP}plate|"
-    r"dl|npi|dea|tin|ein|itin|sin|nino|nhs|medicare|medicaid|aadhaar|imei|vin|routing|swift|bic|iban|acct"
+_NUMBERED = rf"{_SEP}(?:id|identifier|no|num|number)"
+_PLAN = rf"{_SEP}(?:plan|insurance)"
+_STRONG = _any_of(
+    rf"mrn med(?:ical)?{_SEP}rec(?:ord)? insurance{_NUMBERED} insurer{_NUMBERED} ins{_NUMBERED} pt{_NUMBERED} insurance insurer health{_PLAN} medical{_PLAN} "
+    rf"beneficiary subscriber passport driver'?s?{_SEP}licen[cs]e licen[cs]e{_SEP}plate "
+    "dl npi dea tin ein itin sin nino nhs medicare medicaid aadhaar imei vin routing swift bic iban acct"
 )
-_WEAK = (
-    r"patient|member|membership|policy|plan|account|bank|customer|client|order|invoice|claim|case|ticket|reservation|booking|confirmation|licen[cs]e|tax|national|"
-    r"employee|student|user|serial|device|reference|ref|tracking|certificate|chart|encounter|visit|specimen|rx|prescription|payment|transaction|voter|badge|"
-    r"registration|plate|group|record|ins|pt|hicn|contract|file|credit|debit|gift"
+_WEAK = _any_of(
+    "patient member membership policy plan account bank customer client order invoice claim case ticket reservation booking confirmation licen[cs]e tax national "
+    "employee student user serial device reference ref tracking certificate chart encounter visit specimen rx prescription payment transaction voter badge "
+    "registration plate group record ins pt hicn contract file credit debit gift"
 )
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
-DATE = rf"(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}|\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH},?\s+\d{{4}})"
+DATE = rf"(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|{_MONTH}\s{{1,8}}\d{{1,2}}(?:st|nd|rd|th)?,?\s{{1,8}}\d{{4}}|\d{{1,2}}(?:st|nd|rd|th)?\s{{1,8}}(?:of\s{{1,8}})?{_MONTH},?\s{{1,8}}\d{{4}})"
 _WORD = r"[^\W\d_][\w'’-]{0,30}"
 _CAP = r"[A-ZÀ-ÖØ-Þ][\w'’-]{0,30}"
 _NAME = rf"{_CAP}(?:[ ]+[A-Z]\.?(?=[ ]))?(?:[ ]+{_CAP}){{0,2}}"
@@ -154,9 +165,10 @@ RULES: tuple[Rule, ...] = (
     Rule("POSTCODE", re.compile(rf"\b{_STATE},?\s{{1,2}}(?P<v>\d{{5}}(?:-\d{{4}})?)\b")),
     Rule("POSTCODE", re.compile(rf"\b(?:zip|post(?:al)?){_SEP}(?:code)?{_TO}(?P<v>\w[\w -]{{2,9}}\w)", re.I), _has_digits(2)),
     Rule("POSTCODE", re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]?\s\d[ABD-HJLNP-UW-Z]{2}\b")),
-    Rule("DATE_OF_BIRTH", re.compile(rf"\b(?:born(?:\s+on)?|dob|d\.o\.b\.?|date{_SEP}of{_SEP}birth|birth{_SEP}?(?:date|day))\b[^\d\n]{{0,15}}?(?P<v>{DATE})", re.I)),
-    Rule("DATE", re.compile(rf"(?<![\w.-])(?:{DATE}|{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*,?\s*\d{{3}}))(?![\w])", re.I)),
-    Rule("AGE", re.compile(r"\b(?:aged?\s(?:of\s)?|is\s)(?P<v>9\d|1[01]\d)(?=[\s,.;)]*(?:$|years?\b|y/?o\b|,|\)))|\b(?P<w>9\d|1[01]\d)[ -](?:years?|yrs?)[ -]old\b", re.I)),
+    Rule("DATE_OF_BIRTH", re.compile(rf"\b(?:born(?:\s{{1,8}}on)?|dob|d\.o\.b\.?|date{_SEP}of{_SEP}birth|birth{_SEP}?(?:date|day))\b[^\d\n]{{0,15}}?(?P<v>{DATE})", re.I)),
+    Rule("DATE", re.compile(rf"(?<![\w.-])(?:{DATE}|{_MONTH}\s{{1,8}}\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*,?\s*\d{{3}}))(?![\w])", re.I)),
+    Rule("AGE", re.compile(r"\b(?:aged?\s(?:of\s)?|is\s)(?P<v>9\d|1[01]\d)(?=[\s,.;)]*(?:$|years?\b|y/?o\b|,|\)))", re.I)),
+    Rule("AGE", re.compile(r"\b(?P<v>9\d|1[01]\d)[ -](?:years?|yrs?)[ -]old\b", re.I)),
     Rule("PERSON", re.compile(rf"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sgt|Capt|Nurse)\b\.?[ ]{{1,2}}(?P<v>{_NAME})"), _is_name),
     Rule("PERSON", re.compile(rf"\b(?i:my name(?:['’]s| is)|(?:he|she) is called|(?:a |the )?patient named)\s(?P<v>{_WORD}(?:[ ]{_CAP}){{0,2}})"), _is_name),
     Rule("PERSON", re.compile(rf"(?<![a-z])(?i:(?:first|last|full|middle|given|family|maiden|patient|passenger|customer|contact|employee|cardholder){_SEP}name|surname){_TO}(?P<v>{_WORD}(?:[ ]{_CAP}){{0,2}})"), _is_name),
@@ -168,17 +180,19 @@ RULES: tuple[Rule, ...] = (
 
 
 GATE = SetGate([rule.regex for rule in RULES])
-_GROUPS = tuple(tuple(rule.regex.groupindex[g] for g in ("v", "w") if g in rule.regex.groupindex) for rule in RULES)
+_VALUE = tuple(rule.regex.groupindex.get("v", 0) for rule in RULES)
 
 
 def find(text: str) -> list[tuple[int, int, str]]:
     """(start, end, type) of everything that a rule finds in `text`; may overlap, in no particular order."""
     found = []
-    for i in GATE.possible(text):
-        rule, groups = RULES[i], _GROUPS[i]
-        for match in rule.regex.finditer(text):
-            start, end = match.span(next((g for g in groups if match.start(g) >= 0), 0))
+    for i, first, last in GATE.possible(text):
+        rule, value_group = RULES[i], _VALUE[i]
+        for match in rule.regex.finditer(text, first):
+            start, end = match.span(value_group)
             value = text[start:end].rstrip(" .,;:!?'\"" if rule.type == "URL" else " ,")
             if value and (rule.check is None or rule.check(value)):
                 found.append((start, start + len(value), rule.type))
+            if match.end() >= last:
+                break
     return found
