@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.grading.annotation_tools import shown
 from sim_platform.grading.labels import Columns
 from sim_platform.registry.home import home_path, load_home
 from sim_platform.terminal import Json, exit_codes, print_json
@@ -134,10 +135,10 @@ def _write(rows: list[dict[str, Any]], to: Path) -> None:
     try:
         to.touch(mode=0o600)  # it holds conversations
         if to.name.endswith(".labelstudio.json"):
-            tasks = [{"data": {k: v for k, v in row.items() if k not in ("label", "annotator")}} for row in rows]
+            tasks = [{"data": {k: v for k, v in shown(row).items() if k not in ("label", "annotator")}} for row in rows]
             to.write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
         elif to.suffix == ".jsonl":
-            to.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+            to.write_text("".join(json.dumps(shown(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         elif to.suffix == ".csv":
             with to.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(rows[0]) if rows else ["item_id", "label"])

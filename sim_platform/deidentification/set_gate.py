@@ -172,8 +172,9 @@ class SetGate:
         ends: dict[int, list[int]] = {}
         if scan is not None:
             with self._one_at_a_time:
-                scan(text.encode("ascii", _ONE_BYTE), match_event_handler=_note, context=ends)
-        return [(i, first - self._reach[i], last) for i, (first, last) in ends.items()] + [(i, 0, len(text) + 1) for i in always]
+                scan(text.encode("ascii", _ONE_BYTE), _note, 0, ends)
+        places = [(i, first - self._reach[i], last) for i, (first, last) in ends.items()]
+        return [*places, *((i, 0, len(text) + 1) for i in always)] if always else places
 
     @cached_property
     def _automaton(self) -> tuple[Callable[..., None] | None, list[int]]:

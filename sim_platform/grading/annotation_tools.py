@@ -1,15 +1,24 @@
-"""Results of annotation tools, as rows of a label file.
+"""What annotation tools show, and their results as rows of a label file.
 
-Belongs here: the shapes in which Label Studio and Argilla give labels back. Does not: what a label may say (labels).
+Belongs here: the shapes that Label Studio and Argilla take and give back. Does not: what a label may say (labels).
 
 Label Studio: the JSON export (`data`, `annotations`), one annotation a row, a skipped task abstains; its JSON_MIN and CSV exports are rows already. Argilla: records,
 nested (`fields`, `responses`) or flat (`QUESTION.responses`), one response a row.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from sim_platform.contracts.messages import text_of
+
 SKIPPED = "skip"
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `labels export` as the tools show it: the prompt a list of messages whose content is text, tool calls one text (empty without any)."""
+    messages = [{**message, "content": text_of(message)} for message in json.loads(row["prompt"])]
+    return {**row, "prompt": messages, "tool_calls": json.dumps(row["tool_calls"]) if row["tool_calls"] else ""}
 
 
 def rows_of(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:

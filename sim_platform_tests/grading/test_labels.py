@@ -122,6 +122,10 @@ TOOLS: dict[str, object] = {
         {"id": "1", "response": "r", "metadata.item_id": "a", "metadata.behavior": "b", "label.responses": ["yes", "unsure"], "label.responses.users": ["7", "8"]},
         {"id": "2", "response": "r", "metadata.item_id": "c", "metadata.behavior": "b", "label.responses": []},
     ],
+    "Argilla, flat, as version 2 gives it": [
+        {"id": "1", "status": "completed", "response": "r", "item_id": "a", "behavior": "b", "label.responses": ["yes", "abstain"], "label.responses.users": ["7", "8"]},
+        {"id": "2", "status": "pending", "response": "r", "item_id": "c", "behavior": "b", "label.responses": None, "label.responses.users": None},
+    ],
 }
 
 

@@ -143,6 +143,7 @@ def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studi
     sim_platform(ran, "labels", "export", "v2", "--to", str(exported), "--flags", "9", "--near-misses", "0", "--rest", "9")
     tasks = json.loads(exported.read_text())
     assert {task["data"]["behavior"] for task in tasks} == {"apologises", "mentions_weather"}
+    assert all(isinstance(message["content"], str) for task in tasks for message in task["data"]["prompt"])  # or the tools do not show it
     for i, task in enumerate(tasks):
         said = {"from_name": "label", "to_name": "response", "type": "choices", "value": {"choices": ["yes" if "orry" in task["data"]["response"] else "no"]}}
         task |= {"id": i, "annotations": [{"completed_by": {"email": f"person-{i}@example.org"}, "was_cancelled": i == 0, "result": [said] if i else []}]}
