@@ -68,9 +68,10 @@ def pages(
 
 def final_outcomes(warehouse: DuckDBFile, release: str, arm: Arm, page: list[Request]) -> set[tuple[str, int, str]]:
     """(prefix_id, k, request_hash) of stored outcomes that no rerun would try again."""
-    stored = warehouse.query(
+    ids = [r.prefix_id for r in page]
+    stored = warehouse.query(  # within its ends, or every row's id would be read for each page
         """select prefix_id, k, request_hash from candidate_completions
-           where model_version = $release and arm = $arm and prefix_id in (select unnest($ids)) and not (status = 'failed' and reason in (select unnest($transient)))""",
-        {"release": release, "arm": arm, "ids": [r.prefix_id for r in page], "transient": sorted(TRANSIENT_REASONS)},
+           where model_version = $release and arm = $arm and prefix_id between $first and $last and prefix_id in (select unnest($ids)) and not (status = 'failed' and reason in (select unnest($transient)))""",
+        {"release": release, "arm": arm, "ids": ids, "first": min(ids), "last": max(ids), "transient": sorted(TRANSIENT_REASONS)},
     )
     return set(stored.rows())
