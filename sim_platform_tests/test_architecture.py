@@ -31,7 +31,7 @@ THIRD_PARTY = {
     "extraction": PURE | {"zstandard"},
     "deidentification": PURE | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "hyperscan", "pydantic", "yaml", "presidio_analyzer", "tldextract", "regex"},
     "replay": PURE | {"zstandard"},
-    "grading": PURE | {"sklearn", "threadpoolctl", "krippendorff"},
+    "grading": PURE | {"sklearn", "threadpoolctl", "krippendorff", "onnxruntime", "tokenizers"},
     "contracts": {"polars", "pandera"},
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},
@@ -42,7 +42,8 @@ THIRD_PARTY = {
 }
 PROVIDERS = {"openai", "httpx2", "aiohttp", "xllamacpp"}  # replay.providers only
 ONLY_INSIDE_FUNCTIONS = {
-    "presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "jinja2", "scipy.stats", "sklearn", "krippendorff",
+    "presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "jinja2", "scipy.stats", "sklearn", "krippendorff", "onnxruntime",
+    "tokenizers",
 }  # fmt: skip
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "base", "misc"}
 NAMES = [str(m.relative_to(PACKAGE)) for m in MODULES]
@@ -113,7 +114,7 @@ def test_the_walk_sees_a_breach_and_no_more(source: str, where: str, broken: boo
 
 
 def test_loading_the_definitions_loads_no_model_client_or_plot() -> None:
-    heavy = ["spacy", "presidio_analyzer", "scipy.stats", "openai", "xllamacpp", "matplotlib", "sklearn"]
+    heavy = ["spacy", "presidio_analyzer", "scipy.stats", "openai", "xllamacpp", "matplotlib", "sklearn", "onnxruntime", "tokenizers"]
     code = f"import sys, sim_platform.definitions; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stdout

@@ -6,7 +6,7 @@ Belongs here: these commands and the files that they write. Does not: counting (
 import csv
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -71,19 +71,26 @@ def train_grader(
     response: ResponseColumn = "response",
     prompt: PromptColumn = "prompt",
     inverted: InvertedLabels = False,
+    features: Annotated[
+        Literal["tfidf", "minilm"], typer.Option("--features", help="What it reads: the words and characters that occur, or what they mean (MiniLM sentence embeddings).")
+    ] = "tfidf",
     seed: Annotated[int, typer.Option("--seed", help="Decides which conversations are held out.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a text classifier on your own labels (TF-IDF, logistic regression); the threshold is chosen on labels held out of training.
+    """Train a text classifier on your own labels (logistic regression over TF-IDF or sentence embeddings); the threshold is chosen on labels held out of training.
 
     Writes graders/BEHAVIOR.json and its model card below the home. Use it in the behaviour's file: {kind: classifier, file: graders/BEHAVIOR.json}.
     """
     with exit_codes():
-        path, card = _flow().train_grader(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt, is_inverted=inverted), seed)
+        columns = Columns(label=label, response=response, prompt=prompt, is_inverted=inverted)
+        path, card = _flow().train_grader(load_home(home_path()), behavior, labels, columns, seed, features)
         if as_json:
             print_json({"file": str(path), **card})
             return
-        typer.echo(f"{path}\nthreshold {card['threshold']}\nlabels: {card['labels']['n']}, {card['labels']['positive']} positive\nheld-out AUC: {card['held_out_auc']}")
+        labelled = card["labels"]
+        typer.echo(
+            f"{path}\nfeatures {features}\nthreshold {card['threshold']}\nlabels: {labelled['n']}, {labelled['positive']} positive\nheld-out AUC: {card['held_out_auc']}"
+        )
 
 
 @labels_app.command()

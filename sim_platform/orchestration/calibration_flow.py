@@ -112,17 +112,16 @@ def drift(before: Confusion, after: Confusion) -> dict[str, float]:
     return found
 
 
-def train_grader(home: Home, behavior_id: str, file: Path, columns: Columns, seed: int) -> tuple[Path, dict[str, Any]]:
+def train_grader(home: Home, behavior_id: str, file: Path, columns: Columns, seed: int, features: classifier.Features = "tfidf") -> tuple[Path, dict[str, Any]]:
     """Trains on the file's labels and writes `graders/<behaviour>.json` with its model card, or the file that the behaviour names. Returns path and card."""
     behavior = next((b for b in home.behaviors if b.id == behavior_id), None)
     name = next((part.file for part in behavior.parts if isinstance(part, ClassifierGrader)), None) if behavior else None
-    trained = classifier.train(one_per_item(read_labels(file, columns)), seed=seed)
+    trained = classifier.train(one_per_item(read_labels(file, columns)), features=features, seed=seed)
     path = home.path / (name or f"graders/{behavior_id}.json")
     card = {
         "behavior": behavior_id,
         "definition": behavior.definition if behavior else None,
         "threshold": trained.threshold,
-        "n_terms": len(trained.terms),
         **trained.card,
     }
     try:

@@ -270,12 +270,14 @@ def test_a_trained_grader_beats_the_rule_on_a_public_proposition_and_grades_in_t
     assert len(read_labels(test, read)) == by_model["n"] == 121
 
 
-def test_scores_of_a_trained_grader_make_near_misses(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("features", ["tfidf", pytest.param("minilm", marks=pytest.mark.model)])
+def test_scores_of_a_trained_grader_make_near_misses(features: str, run: Run, tmp_path: Path) -> None:
     home = write_home(tmp_path / "h", n=60)
     rows = ({"response": f"{'Sorry, I cannot say' if i % 2 else 'Here is something'} {i}", "prompt": f"q{i}", "label": i % 2} for i in range(60))
     file = rows_of(tmp_path, *rows)
     write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "classifier", "file": "graders/a.json"}]})
-    sim_platform(home, "train-grader", "--behavior", "apologises", "--labels", str(file))
+    assert f"features {features}" in sim_platform(home, "train-grader", "--behavior", "apologises", "--labels", str(file), "--features", features)
+    assert json.loads((home / "graders" / "a.card.json").read_text())["features"] == features
     run(home, sample_size=1000)
     scores = warehouse(home).read(ClassifierScores, {"behavior": "apologises"})
     assert scores["score"].null_count() == 0
