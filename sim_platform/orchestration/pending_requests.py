@@ -68,6 +68,8 @@ def pages(
 
 def final_outcomes(warehouse: DuckDBFile, release: str, arm: Arm, page: list[Request]) -> set[tuple[str, int, str]]:
     """(prefix_id, k, request_hash) of stored outcomes that no rerun would try again."""
+    if not page:
+        return set()
     ids = [r.prefix_id for r in page]
     stored = warehouse.query(  # within its ends, or every row's id would be read for each page
         """select prefix_id, k, request_hash from candidate_completions

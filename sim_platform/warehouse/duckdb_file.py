@@ -140,12 +140,10 @@ class Transaction:
     def upsert(self, table: type[Table], data: pl.DataFrame) -> None:
         """Adds rows; a stored row with the same key gives way."""
         self.ensure(table)
-        keys = data.select(key_of(table))
-        same = " and ".join(f"t.{c} is not distinct from i.{c}" for c in keys.columns)
-        within = "".join(f" and t.{c} between (select min({c}) from incoming_keys) and (select max({c}) from incoming_keys)" for c in keys.columns if not keys[c].null_count())
+        same = " and ".join(f"t.{c} is not distinct from i.{c}" for c in key_of(table))
         with _safe(self._file, f"replace rows of {table_name(table)}"):
-            self._connection.register("incoming_keys", keys)
-            self._connection.execute(f"delete from {table_name(table)} t using incoming_keys i where {same}{within}")  # noqa: S608 - names come from contracts
+            self._connection.register("incoming_keys", data.select(key_of(table)))
+            self._connection.execute(f"delete from {table_name(table)} t using incoming_keys i where {same}")  # noqa: S608 - names come from contracts
             self._connection.unregister("incoming_keys")
         self.append(table, data)
 

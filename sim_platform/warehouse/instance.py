@@ -58,7 +58,7 @@ def attached(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnecti
             there = _Attached(f"file_{next(_names)}", read_only, 0)
             quoted = str(file).replace("'", "''")
             with _given_up_when_broken(instance, duckdb.FatalException):
-                instance.connection.execute(f"attach '{quoted}' as {there.name} (row_group_size 16384{', read_only' if read_only else ''})")
+                instance.connection.execute(f"attach '{quoted}' as {there.name} {'(read_only)' if read_only else ''}")
             instance.files[file] = there
         elif not (read_only and there.read_only):
             raise InUseHereError
