@@ -3,8 +3,8 @@
 `python benchmarks/deidentification.py [--json] [--kb 120]`. Texts are recorded prompts and answers and labelled snippets (SIM_PLATFORM_REAL_DATA, default ../shared/data).
 Ratios within one run mean more than the figures: they move with the machine, the ratios hardly do. CPU time, one process, one thread.
 
-`python -m benchmarks.deidentification --conversations 10000 100000`: seconds and peak memory of extraction and de-identification of so many short conversations
-(synthetic), by rules alone: what grows with the log, not what a model weighs.
+`python -m benchmarks.deidentification --conversations 10000 100000 [--models]`: seconds and peak memory of extraction and de-identification of so many short conversations
+(synthetic) on all cores, by rules alone (what grows with the log, not what a model weighs) or by the shipped policy.
 """
 
 import argparse
@@ -65,22 +65,25 @@ from sim_platform.orchestration.runs import run_releases
 from sim_platform.registry.home import load_home
 start = time.perf_counter()
 run_releases(load_home(Path(sys.argv[1])), [], None, say=print, only_sample=True)
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(time.perf_counter() - start, *peaks)
 """
 
 
-def whole_log(n: int) -> dict[str, float]:
-    """Seconds and peak memory of a process that takes a log of `n` conversations into the corpus."""
+def whole_log(n: int, models: bool) -> dict[str, float]:
+    """Seconds that a log of `n` conversations takes into the corpus, and peak memory of the process and of the largest of its workers."""
     from sim_platform_tests.homes import conversation, without_models, write_home  # noqa: PLC0415 - heavy, and not before the threads are set
 
     with tempfile.TemporaryDirectory() as folder:
-        home = without_models(write_home(Path(folder), n=1))
+        home = write_home(Path(folder), n=1)
+        if not models:
+            without_models(home)
         with (home / "logs" / "log.jsonl").open("w") as log:
             log.writelines(json.dumps(conversation(i)) + "\n" for i in range(n))
         environment = {**os.environ, "SIM_PLATFORM_HOME": str(home), "DAGSTER_HOME": str(home / "dagster_home")}
         done = subprocess.run([sys.executable, "-c", EXTRACT_AND_DEIDENTIFY, folder], env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    seconds, peak = map(float, done.stdout.split()[-2:])
-    return {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
+    seconds, peak, worker = map(float, done.stdout.split()[-3:])
+    return {"seconds": round(seconds, 1), "peak_memory_mb": round(peak), "worker_mb": round(worker)}
 
 
 def main() -> None:
@@ -88,9 +91,10 @@ def main() -> None:
     arguments.add_argument("--json", action="store_true")
     arguments.add_argument("--kb", type=int, default=120, help="kilobytes given to what uses a model")
     arguments.add_argument("--conversations", type=int, nargs="+", metavar="N", help="only seconds and peak memory for logs of these sizes")
+    arguments.add_argument("--models", action="store_true", help="with --conversations: by the shipped policy, not by rules alone")
     options = arguments.parse_args()
     if options.conversations:
-        print(json.dumps({n: whole_log(n) for n in options.conversations}, indent=None if options.json else 2))
+        print(json.dumps({n: whole_log(n, options.models) for n in options.conversations}, indent=None if options.json else 2))
         return
     from sim_platform.deidentification import rules  # noqa: PLC0415 - heavy, and not before the threads are set
     from sim_platform.deidentification.detectors import stack_detector  # noqa: PLC0415 - heavy, and not before the threads are set

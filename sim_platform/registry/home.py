@@ -211,6 +211,8 @@ class ModelVersion(Strict):
             raise ValueError(f"provider {self.provider} needs base_url and model")
         if self.api == "responses" and not self.is_remote:
             raise ValueError(f"api responses is for provider openai or openai_batch, not {self.provider}")
+        if self.api == "responses" and (unknown := [name for name in ("seed", "stop") if getattr(self.settings, name) is not None]):
+            raise ValueError(f"settings: api responses has no {' and no '.join(unknown)}; take it out, or use api chat_completions")
         if self.workers > 1 and self.provider != "openai":
             raise ValueError(f"workers: {self.workers} is for provider openai; {self.provider} has one")
         if self.workers > self.concurrency:

@@ -56,7 +56,7 @@ def build_request(model: ModelVersion, *, arm: Arm, prefix_id: str, k: int, pref
 
 def _as_responses(body: dict[str, Any]) -> dict[str, Any]:
     """The same request for the Responses endpoint, which keeps nothing (`store: false`)."""
-    rest = {k: v for k, v in body.items() if k not in ("messages", "max_tokens", "max_completion_tokens", "reasoning_effort", "tools", "logprobs", "seed", "stop")}
+    rest = {k: v for k, v in body.items() if k not in ("messages", "max_tokens", "max_completion_tokens", "reasoning_effort", "tools", "logprobs")}
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     return {
         **rest,

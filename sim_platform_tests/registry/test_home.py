@@ -112,6 +112,7 @@ def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
         ("models.yaml", models({**V1, "deployed": {"from": "soon"}}, V2), ["models[0].deployed.from", "soon"]),
         ("models.yaml", models({**V1, "deployed": {}}, V2), ["models[0].deployed.from", "required"]),
         ("models.yaml", models(V1, {k: v for k, v in OPENAI.items() if k != "base_url"}), ["models[1]", "base_url and model"]),
+        ("models.yaml", models(V1, {**OPENAI, "api": "responses", "settings": {"seed": 1, "stop": ["x"]}}), ["models[1]", "api responses has no seed and no stop"]),
         ("models.yaml", models(V1, {**OPENAI, "api_key_env": "not a name"}), ["models[1].api_key_env", "environment variable"]),
         ("models.yaml", models(V1, {**OPENAI, "api_key": "x"}), ["models[1].api_key:", "unknown key"]),
         ("models.yaml", models(V1, {**V2, "replaces": "v2"}), ["models[1]", 'replaces itself ("v2")']),

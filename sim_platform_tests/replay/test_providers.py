@@ -151,6 +151,38 @@ def test_the_token_limit_truncates_and_the_providers_filter_refuses() -> None:
     assert (filtered.status, filtered.text, filtered.reason) == ("refused", None, "content_filter")
 
 
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("code", ["unsupported_parameter", "unsupported_value", "unknown_parameter"])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("seed", 3),
+        ("logprobs", True),
+        ("tools", [TOOL]),
+        ("max_tokens", 5),
+        ("max_completion_tokens", 5),
+        ("reasoning_effort", "low"),
+        ("temperature", 0.5),
+        ("stop", ["x"]),
+    ],
+)
+def test_what_an_endpoint_cannot_do_stops_the_run_and_names_the_setting(setting: str, value: object, code: str) -> None:
+    """Sent without the setting, the request would be another one than the one that was registered."""
+    error = {"code": code, "param": setting, "message": TEXT}
+    with ScriptedServer(always="400", error_body={"error": error}) as server, pytest.raises(StopRun, match=f"the setting {setting} for model") as failure:
+        attempt(server, settings={setting: value})
+    assert TEXT not in str(failure.value)
+
+
+def test_what_an_endpoint_leaves_out_of_its_answer_is_recorded_as_unknown() -> None:
+    answer = {"choices": [{"message": {"role": "assistant", "content": "yes"}}]}
+    outcome = outcome_of(request("x", of=model(settings={"seed": 3, "logprobs": True})), answer, price=None, latency_s=0.0)
+    assert (outcome.status, outcome.text) == ("completed", "yes")
+    assert (outcome.logprobs, outcome.served_model, outcome.system_fingerprint, outcome.finish_reason) == (None, None, None, None)
+
+
 def test_a_filter_that_answers_400_refuses_too() -> None:
     with ScriptedServer(always="400", error_body={"error": {"code": "content_filter", "message": TEXT}}) as server:
         outcome = attempt(server)
