@@ -71,7 +71,7 @@ print(time.perf_counter() - start, *peaks)
 
 
 def whole_log(n: int, models: bool) -> dict[str, float]:
-    """Seconds that a log of `n` conversations takes into the corpus, and peak memory of the process and of the largest of its workers."""
+    """Seconds that a log of `n` conversations takes into the corpus, and peak memory of the process and of the largest process that it started."""
     from sim_platform_tests.homes import conversation, without_models, write_home  # noqa: PLC0415 - heavy, and not before the threads are set
 
     with tempfile.TemporaryDirectory() as folder:
@@ -82,8 +82,8 @@ def whole_log(n: int, models: bool) -> dict[str, float]:
             log.writelines(json.dumps(conversation(i)) + "\n" for i in range(n))
         environment = {**os.environ, "SIM_PLATFORM_HOME": str(home), "DAGSTER_HOME": str(home / "dagster_home")}
         done = subprocess.run([sys.executable, "-c", EXTRACT_AND_DEIDENTIFY, folder], env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    seconds, peak, worker = map(float, done.stdout.split()[-3:])
-    return {"seconds": round(seconds, 1), "peak_memory_mb": round(peak), "worker_mb": round(worker)}
+    seconds, peak, children = map(float, done.stdout.split()[-3:])
+    return {"seconds": round(seconds, 1), "peak_memory_mb": round(peak), "children_mb": round(children)}
 
 
 def main() -> None:
