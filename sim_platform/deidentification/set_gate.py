@@ -100,7 +100,7 @@ def _parts(items: Any, ignore_case: bool, groups: dict[int, _Parts]) -> _Parts:
             groups[number] = _parts(inner, (ignore_case or bool(added & re.I)) and not removed & re.I, groups)
             out += groups[number]
         elif op is sre.GROUPREF:
-            out += groups.get(value, _ANYTHING)  # what the group may hold, if not what it held
+            out += _ANYTHING if ignore_case else groups.get(value, _ANYTHING)  # what the group may hold, if not what it held; in another case, who knows
         elif op is sre.BRANCH:
             out.append(_either([_parts(branch, ignore_case, groups) for branch in value[1]]))
         elif op not in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
