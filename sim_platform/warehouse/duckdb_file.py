@@ -18,7 +18,7 @@ import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import Table, dtypes, key_of, table_name, validated
-from sim_platform.warehouse.instance import InUseHereError, attached
+from sim_platform.warehouse.instance import ROW_GROUP, InUseHereError, attached
 
 Query = Callable[..., pl.DataFrame]  # query(sql, params) -> frame, on an open transaction or on the stored file
 
@@ -164,11 +164,14 @@ class DuckDBFile:
     lock_wait_seconds: float = 60.0
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Waits for the lock, begins, yields, commits (or rolls back on any error) and closes. Not to be entered again for the same file before it is left."""
+    def transaction(self, *, row_group_size: int = ROW_GROUP) -> Iterator[Transaction]:
+        """Waits for the lock, begins, yields, commits (or rolls back on any error) and closes. Not to be entered again for the same file before it is left.
+
+        `row_group_size`: rows that DuckDB keeps together (a multiple of 2,048); smaller ones for many small commits, each of which writes the last ones anew.
+        """
         mask = os.umask(0o077)  # the file and its write-ahead log hold users' text
         try:
-            with self._opened(read_only=False) as connection:
+            with self._opened(read_only=False, row_group_size=row_group_size) as connection:
                 connection.execute("begin")
                 yield Transaction(connection, self.path.name)
                 with _safe(self.path.name, "commit"):
@@ -224,13 +227,13 @@ class DuckDBFile:
             draft.unlink(missing_ok=True)
 
     @contextmanager
-    def _opened(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _opened(self, *, read_only: bool, row_group_size: int = ROW_GROUP) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + self.lock_wait_seconds
         with ExitStack() as stack:
             while True:
                 before = _inode(self.path)
                 try:
-                    connection = stack.enter_context(attached(self.path, read_only=read_only))
+                    connection = stack.enter_context(attached(self.path, read_only=read_only, row_group_size=row_group_size))
                 except InUseHereError:
                     holder = "another connection of this process"
                 except duckdb.Error as error:

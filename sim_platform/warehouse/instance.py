@@ -15,6 +15,8 @@ from pathlib import Path
 
 import duckdb
 
+ROW_GROUP = 122_880  # rows, DuckDB's own choice
+
 
 class InUseHereError(Exception):
     """The file is in use in this process in a way that cannot be shared: somebody writes."""
@@ -43,8 +45,11 @@ _names = itertools.count()
 
 
 @contextmanager
-def attached(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+def attached(path: Path, *, read_only: bool, row_group_size: int = ROW_GROUP) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection of its own whose database is the file. Leaving rolls back what is open; the file's lock goes with its last user.
+
+    Args:
+        row_group_size: rows that DuckDB keeps together in what is written, a multiple of 2,048. It writes a table's last groups anew, in memory, when rows are added.
 
     Raises:
         InUseHereError: another thread or an enclosing block writes, or this one would.
@@ -57,8 +62,9 @@ def attached(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnecti
         if there is None:
             there = _Attached(f"file_{next(_names)}", read_only, 0)
             quoted = str(file).replace("'", "''")
+            options = "read_only" if read_only else f"row_group_size {row_group_size}"
             with _given_up_when_broken(instance, duckdb.FatalException):
-                instance.connection.execute(f"attach '{quoted}' as {there.name} {'(read_only)' if read_only else ''}")
+                instance.connection.execute(f"attach '{quoted}' as {there.name} ({options})")
             instance.files[file] = there
         elif not (read_only and there.read_only):
             raise InUseHereError
@@ -95,8 +101,13 @@ def _instance_for(folder: Path) -> _Instance:
         for idle in [i for i in _instances.values() if i.process == os.getpid() and not i.files]:
             idle.connection.close()
             del _instances[idle.folder]
-        # In the home, not in the working folder. Unencrypted: DuckDB's own cipher only reads, and a statement that outgrows memory would fail.
-        found = _instances[folder] = _Instance(os.getpid(), folder, duckdb.connect(config={"temp_directory": str(folder / "duckdb.tmp")}), {})
+        config: dict[str, str | bool | int | float | list[str]] = {
+            # In the home, not in the working folder. Unencrypted: DuckDB's own cipher only reads, and a statement that outgrows memory would fail.
+            "temp_directory": str(folder / "duckdb.tmp"),
+            # A detached file's memory goes back to the system. By default only some 500 MB at once do, and many short transactions add up.
+            "allocator_bulk_deallocation_flush_threshold": "64KB",
+        }
+        found = _instances[folder] = _Instance(os.getpid(), folder, duckdb.connect(config=config), {})
     return found
 
 

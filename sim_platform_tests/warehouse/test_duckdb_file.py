@@ -105,6 +105,19 @@ def test_upsert_puts_a_row_in_the_place_of_the_one_with_its_key(file: DuckDBFile
     assert file.read(RowDispositions).sort("source_line")["reason"].to_list() == ["no_consent", "revoked", "revoked"]
 
 
+def test_small_commits_leave_no_group_larger_than_was_asked(file: DuckDBFile) -> None:
+    append(file, dispositions(*range(1, 5_001)))
+    for start in range(5_001, 15_001, 500):
+        with file.transaction(row_group_size=2_048) as tx:
+            tx.upsert(RowDispositions, dispositions(*range(start, start + 500)))
+    groups = file.query(
+        "select sum(count)::bigint as n from pragma_storage_info('row_dispositions') where column_name = 'source_line' and segment_type = 'BIGINT' group by row_group_id"
+    )
+    assert groups["n"].sum() == 15_000
+    assert sorted(groups["n"])[-2] <= 2_048 < sorted(groups["n"])[-1]  # the largest is the one that was there before
+    assert lines(file) == list(range(1, 15_001))
+
+
 def test_upsert_finds_a_key_with_null_in_it(file: DuckDBFile) -> None:
     from sim_platform.contracts.tables import QuarantinedRows
 
