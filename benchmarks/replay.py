@@ -256,7 +256,7 @@ def replay_whole(folder: Path, peak: "multiprocessing.Queue[float]") -> None:
 
 
 def peak_memory(n: int) -> float:
-    """Megabytes at the peak of a process that replays n prefixes."""
+    """Megabytes at the peak of a process that replays n prefixes. Another one prepares them: Linux counts what a process was started from into its peak."""
     context = multiprocessing.get_context("spawn")
     ready, peak = context.Queue(), context.Queue()
     server = context.Process(target=serve, args=(ready, 0.0, min(os.sched_getaffinity(0))), daemon=True)

@@ -1,4 +1,4 @@
-"""Replay under faults, through the real tables: kill -9 at random points, a storm of 429s, a budget, and memory at 200,000 prefixes.
+"""Replay under faults, through the real tables: kill -9 at random points, a storm of 429s, a budget. Memory: `benchmarks.replay --memory`.
 
 Our server answers by a hash of the request, so that an interrupted run can be held against an uninterrupted one. Each client is a process of its own.
 
@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -131,24 +130,20 @@ def home_with(folder: Path, url: str, prefixes: int, **changes: Any) -> Path:
 
 
 def child(folder: Path) -> None:
-    """One run of the release's candidate arm; prints its summary and its largest resident memory in MB."""
+    """One run of the release's candidate arm."""
     home = load_home(folder)
     candidate = home.by_version["v2"]
     with contextlib.suppress(StopRun):
         replay_arm(home, DuckDBFile(home.warehouse), candidate, candidate, "candidate", advance=lambda _: None)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.replay_faults", "--child", str(folder)], stdout=subprocess.PIPE, text=True)
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-m", "benchmarks.replay_faults", "--child", str(folder)])
 
 
-def finished(folder: Path) -> float:
-    process = start(folder)
-    out, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"the client failed with {process.returncode}")
-    return float(out)
+def finished(folder: Path) -> None:
+    if code := start(folder).wait():
+        raise SystemExit(f"the client failed with {code}")
 
 
 def table(folder: Path) -> pl.DataFrame:
@@ -207,27 +202,18 @@ def budget(place: Path, prefixes: int = 2000) -> dict[str, object]:
     return {"max_tokens": 25_000, "tokens_each": 50, "requests_within": 500, "requests_sent": sent, "overrun": max(0, sent - 500), "in_flight": IN_FLIGHT}
 
 
-def memory(place: Path, few: int = 2_000, many: int = 200_000) -> dict[str, object]:
-    found = {}
-    for n in (few, many):
-        with Server() as server:
-            found[n] = finished(home_with(place / f"memory{n}", server.url, n))
-    return {"prefixes": [few, many], "peak_mb": list(found.values()), "growth_mb": found[many] - found[few]}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["kill", "storm", "budget", "memory"], action="append")
+    parser.add_argument("--only", choices=["kill", "storm", "budget"], action="append")
     parser.add_argument("--prefixes", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--many", type=int, default=200_000, help="prefixes of the memory scenario")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if asked.child:
         child(asked.child)
         return
-    ways = {"kill": lambda p: kill(p, asked.prefixes, asked.kills), "storm": storm, "budget": budget, "memory": lambda p: memory(p, many=asked.many)}
+    ways = {"kill": lambda p: kill(p, asked.prefixes, asked.kills), "storm": storm, "budget": budget}
     found: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as place:
         for name in asked.only or list(ways):

@@ -39,6 +39,7 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
 
 COMMIT_EVERY = 2_000  # outcomes
 COMMIT_SECONDS = 10.0
+ROWS_SEARCHED = 500_000  # stored outcomes: DuckDB keeps what it reads in memory until the file is detached, here 18 MB
 ROWS_TOGETHER = 8_192  # outcomes: each commit writes the last ones anew, and groups of DuckDB's own size took 40 MB more for it
 
 
@@ -220,13 +221,21 @@ def limits_file(home: Home, model: ModelVersion) -> Path | None:
 
 def _paid_before(warehouse: DuckDBFile, requests: list[Request]) -> dict[str, Outcome]:
     """Outcomes of the same requests that any release, arm or other prefix has already paid for, by request hash; failures are not reused."""
-    rows = warehouse.query(  # first where they are, by narrow columns: texts are read of those rows alone
-        """select * from candidate_completions where rowid in (
-             select rowid from candidate_completions where request_hash in (select unnest($hashes)) and status <> 'failed'
-             qualify row_number() over (partition by request_hash order by completed_at) = 1)""",
-        {"hashes": [r.request_hash for r in requests]},
-    )
-    return {row["request_hash"]: _outcome(row) for row in rows.to_dicts()}
+    if not requests:
+        return {}
+    hashes = [r.request_hash for r in requests]
+    found: dict[str, Outcome] = {}
+    stored = warehouse.query("select coalesce(max(rowid) + 1, 0) as n from candidate_completions").item()
+    for start in range(0, stored, ROWS_SEARCHED):
+        rows = warehouse.query(  # first where they are, by narrow columns: texts are read of those rows alone
+            """select * from candidate_completions where rowid in (
+                 select rowid from candidate_completions
+                 where rowid >= $start and rowid < $end and request_hash in (select unnest($hashes)) and status <> 'failed'
+                 qualify row_number() over (partition by request_hash order by completed_at) = 1)""",
+            {"start": start, "end": start + ROWS_SEARCHED, "hashes": hashes},
+        )
+        found = {row["request_hash"]: _outcome(row) for row in rows.to_dicts()} | found
+    return found
 
 
 def _outcome(row: dict[str, object]) -> Outcome:
