@@ -51,6 +51,8 @@ def calibrate(
     """
     with exit_codes():
         found = _flow().calibrate(load_home(home_path()), behavior, labels, Columns(label=label, response=response, prompt=prompt, is_inverted=inverted), earlier)
+        if seen := found["detail"]["trained_on"]:
+            typer.echo(f"{seen} of the labels trained the grader: these shares flatter it. Calibrate on labels that it has not seen.", err=True)
         if not detail:
             found.pop("detail")
         if as_json:

@@ -76,6 +76,7 @@ class Classifier:
     intercept: float
     threshold: float
     card: dict[str, Any]
+    trained_on: frozenset[str] = frozenset()  # fingerprints of items; files of before these were kept have none
 
     def score(self, item: GradedItem) -> float:
         """Between 0 and 1; how calibrated it is, the reliability curve shows."""
@@ -125,7 +126,12 @@ def train(labels: Sequence[HumanLabel], *, features: Features = "tfidf", seed: i
         "use": "Grades responses like those it was trained on. Its recall moves with model and topic: calibrate on labels of each release before its rates are trusted.",
     }
     threshold = _best_threshold(held[scored].tolist(), truth[scored].tolist())
-    return Classifier(measure.weights(model.coef_[0]), round(float(model.intercept_[0]), 6), threshold, card)
+    return Classifier(measure.weights(model.coef_[0]), round(float(model.intercept_[0]), 6), threshold, card, frozenset(fingerprint(item) for item, _ in usable))
+
+
+def fingerprint(item: GradedItem) -> str:
+    """32 bits of a hash: enough to know an item again, too few to find out a text."""
+    return sha256([item.prefix, item.text])[:8]
 
 
 class _Measure(Protocol):
@@ -222,7 +228,10 @@ def _by_embeddings(items: Sequence[GradedItem]) -> Callable[[Any], _Measure]:
 
 def written(classifier: Classifier) -> str:
     """The file's text; equal classifiers give equal text."""
-    head = {"version": VERSION, "features": classifier.weights.features, "intercept": classifier.intercept, "threshold": classifier.threshold, "card": classifier.card}
+    head = {
+        "version": VERSION, "features": classifier.weights.features, "intercept": classifier.intercept, "threshold": classifier.threshold, "card": classifier.card,
+        "trained_on": sorted(classifier.trained_on),
+    }  # fmt: skip
     return canonical_json(head | vars(classifier.weights))
 
 
@@ -231,7 +240,7 @@ def _read(path: Path, changed_ns: int) -> Classifier:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         weights = _weights(found)
-        classifier = Classifier(weights, float(found["intercept"]), float(found["threshold"]), found["card"])
+        classifier = Classifier(weights, float(found["intercept"]), float(found["threshold"]), found["card"], frozenset(found.get("trained_on", [])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise BadInputError(f"{path.name}: is not a trained grader; make it anew with `sim-platform train-grader`") from None
     if isinstance(weights, EmbeddingWeights):

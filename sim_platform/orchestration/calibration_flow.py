@@ -47,16 +47,20 @@ def calibrate(home: Home, behavior_id: str, file: Path, columns: Columns, earlie
     """The grader of one behaviour against the labels of a file: counts and shares with exact 95 % limits, and (under `detail`) everything else.
 
     Rows with a response are graded here (a judge is asked what it was not asked before); rows with an item id of `labels export` are looked up. `earlier`: labels of an
-    earlier release, with which precision, recall and specificity are compared.
+    earlier release, with which precision, recall and specificity are compared. `trained_on`: labelled items that a trained grader of the behaviour has learnt from.
     """
     graded, rows = graded_labels(home, behavior_id, file, columns)
     table = calibration.confusion(graded)
+    learnt = {
+        one for part in behavior_of(home, behavior_id).parts if isinstance(part, ClassifierGrader) for one in classifier.read_classifier(home.path / part.file).trained_on
+    }
     before = calibration.confusion(graded_labels(home, behavior_id, earlier, columns)[0]) if earlier else None
     labels = [one.label for one in graded]
     return {
         **shown(table),
         "detail": {
             "grader_hash": grader_hash(behavior_of(home, behavior_id), home),
+            "trained_on": sum(one.label.item is not None and classifier.fingerprint(one.label.item) in learnt for one in graded),
             "unlabelled": sum(one.label is None and not one.abstained for one in labels),
             "people_abstained": sum(one.abstained for one in labels),
             "abstained_by_reason": table.reasons,

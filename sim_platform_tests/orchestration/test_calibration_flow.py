@@ -270,6 +270,21 @@ def test_a_trained_grader_beats_the_rule_on_a_public_proposition_and_grades_in_t
     assert len(read_labels(test, read)) == by_model["n"] == 121
 
 
+def test_labels_that_trained_the_grader_are_counted_and_said_to_flatter_it(home: Path, tmp_path: Path) -> None:
+    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "classifier", "file": "graders/a.json"}]})
+    rows = [{"response": f"{'Sorry, I cannot say' if i % 2 else 'Here is something'} {i}", "prompt": f"q{i}", "label": i % 2} for i in range(60)]
+    file = rows_of(tmp_path, *rows)
+    sim_platform(home, "train-grader", "--behavior", "apologises", "--labels", str(file))
+
+    def warned(labels: Path) -> str:
+        return CliRunner().invoke(app, ["calibrate", "--behavior", "apologises", "--labels", str(labels), "--json"], env={"SIM_PLATFORM_HOME": str(home)}).stderr
+
+    assert "60 of the labels trained the grader" in warned(file)
+    others = [{**row, "prompt": f"another {row['prompt']}"} for row in rows]
+    assert "10 of the labels trained the grader" in warned(rows_of(tmp_path, *rows[:10], *others[10:]))
+    assert warned(rows_of(tmp_path, *others)) == ""
+
+
 @pytest.mark.parametrize("features", ["tfidf", pytest.param("minilm", marks=pytest.mark.model)])
 def test_scores_of_a_trained_grader_make_near_misses(features: str, run: Run, tmp_path: Path) -> None:
     home = write_home(tmp_path / "h", n=60)
