@@ -34,7 +34,8 @@ from sim_platform.grading.labels import Columns, HumanLabel, read_labels
 from sim_platform.grading.rules import graders_of
 from sim_platform.grading.scores import scores, verdict
 from sim_platform.orchestration.asking_flow import Asking
-from sim_platform.registry.home import Behavior, load_home
+from sim_platform.registry.behaviors import Behavior
+from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.grading.injections import INJECTIONS
 

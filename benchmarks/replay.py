@@ -29,7 +29,8 @@ import openai
 import polars as pl
 import yaml
 
-from sim_platform.registry.home import ModelVersion, Settings, load_home
+from sim_platform.registry.home import load_home
+from sim_platform.registry.models import ModelVersion, Settings
 from sim_platform.replay.engine import replay
 from sim_platform.replay.journal import Journal
 from sim_platform.replay.providers.openai import OpenAIProvider

@@ -19,7 +19,7 @@ from scipy import special
 from sim_platform.contracts.tables import ReleaseGate, frame
 from sim_platform.estimation import multiplicity, paired
 from sim_platform.estimation.comparison import GATE_CONF
-from sim_platform.registry.home import Behavior
+from sim_platform.registry.behaviors import Behavior
 
 Verdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
 ALPHA = 0.05

@@ -14,7 +14,7 @@ from sim_platform.contracts.tables import ConsentedLogExtract, RowDispositions, 
 from sim_platform.extraction.consent import UTC_TIME, decide
 from sim_platform.extraction.rows import LogRow, ReadBatch
 from sim_platform.extraction.rules import drop_reason, nobody
-from sim_platform.registry.home import Sources
+from sim_platform.registry.sources import Sources
 
 
 def extract_batch(

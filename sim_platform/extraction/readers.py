@@ -37,7 +37,7 @@ from sim_platform.extraction.rows import (
     UnreadableError,
     UnreadableRow,
 )
-from sim_platform.registry.home import ConversationsSource, Source, TableSource
+from sim_platform.registry.sources import ConversationsSource, Source, TableSource
 
 MAX_LINE_BYTES = 64 * 2**20
 BATCH_BYTES = 32 * 2**20  # a batch also ends here, so that long conversations do not add up

@@ -6,7 +6,7 @@ Belongs here: registered versions and the exclusions of sources.yaml. Does not: 
 from collections.abc import Callable, Container, Mapping
 
 from sim_platform.extraction.rows import LogRow
-from sim_platform.registry.home import Predicate, holds
+from sim_platform.registry.schema import Predicate, holds
 
 FORGOTTEN = "forgotten"
 UNREGISTERED_VERSION = "unregistered_version"

@@ -14,7 +14,8 @@ from typing import Any
 
 from sim_platform.contracts.messages import Message, sha256
 from sim_platform.grading.items import GradedItem, Verdict
-from sim_platform.registry.home import Behavior, JudgeGrader, ModelVersion
+from sim_platform.registry.behaviors import Behavior, JudgeGrader
+from sim_platform.registry.models import ModelVersion
 
 VERSION = "1"  # raise it when prompt, schema or reading give other labels
 MAX_NOTE = 500  # characters kept of rationale and evidence

@@ -10,7 +10,7 @@ from typing import Any
 from sim_platform.contracts.messages import sha256
 from sim_platform.grading.items import GradedItem
 from sim_platform.grading.judge import Answer
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sim_platform.contracts.messages import JsonScalar, canonical_json
 from sim_platform.grading.classifier import read_classifier
 from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
-from sim_platform.registry.home import (
+from sim_platform.registry.behaviors import (
     AnswerEqualsGrader,
     Behavior,
     ClassifierGrader,

@@ -23,7 +23,9 @@ from sim_platform.grading.items import GradedItem, Grader, Verdict
 from sim_platform.grading.judge import call_hash, calls_of
 from sim_platform.grading.moderation import moderation_hash
 from sim_platform.grading.rules import graders_of
-from sim_platform.registry.home import Behavior, ClassifierGrader, Home, ModerationGrader, PythonGrader, holds
+from sim_platform.registry.behaviors import Behavior, ClassifierGrader, ModerationGrader, PythonGrader
+from sim_platform.registry.home import Home
+from sim_platform.registry.schema import holds
 
 Ask = Callable[[Sequence[GradedItem], Sequence[Behavior]], list[GradedItem]]
 """Fills `answered` of items for the behaviours whose graders are asked."""

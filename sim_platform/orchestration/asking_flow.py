@@ -20,7 +20,10 @@ from sim_platform.grading.items import GradedItem, Grader
 from sim_platform.grading.judge import Answer, JudgeCall
 from sim_platform.grading.rules import passes_screen, screen_of
 from sim_platform.orchestration.replay_flow import limits_file
-from sim_platform.registry.home import Behavior, Home, ModelVersion, ModerationGrader, holds
+from sim_platform.registry.behaviors import Behavior, ModerationGrader
+from sim_platform.registry.home import Home
+from sim_platform.registry.models import ModelVersion
+from sim_platform.registry.schema import holds
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import TRANSIENT_REASONS, run_replay
 from sim_platform.replay.journal import Journal, read_journal

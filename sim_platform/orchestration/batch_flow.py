@@ -14,7 +14,8 @@ from sim_platform.contracts.outcomes import Arm
 from sim_platform.orchestration.import_flow import store_completions
 from sim_platform.orchestration.pending_requests import LiveArm
 from sim_platform.orchestration.resources import lock_wait_seconds
-from sim_platform.registry.home import Home, ModelVersion
+from sim_platform.registry.home import Home
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.batches import Batch, BatchFolder, answered_lines, is_among, read_batches
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.providers.openai_batch import BatchEndpoint, MaybeSubmitted, batch_outcomes

@@ -25,7 +25,9 @@ from sim_platform.grading.scores import grader_hash, verdict
 from sim_platform.orchestration.asking_flow import Asking
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
-from sim_platform.registry.home import Behavior, ClassifierGrader, Home, holds
+from sim_platform.registry.behaviors import Behavior, ClassifierGrader
+from sim_platform.registry.home import Home
+from sim_platform.registry.schema import holds
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 LEAST_POSITIVES = 10  # known positives below which a sensitivity is not divided by

@@ -27,7 +27,7 @@ from sim_platform.deidentification.detectors import stack_detector
 from sim_platform.deidentification.known import Known
 from sim_platform.deidentification.leaks import reserved_range_leaks
 from sim_platform.deidentification.spans import Detector
-from sim_platform.registry.home import Deidentification
+from sim_platform.registry.sources import Deidentification
 
 CANARIES_PER_SHADOW = 10
 

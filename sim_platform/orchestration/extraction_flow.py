@@ -23,7 +23,8 @@ from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
 from sim_platform.extraction.rules import nobody
 from sim_platform.orchestration.vault import account_hash
-from sim_platform.registry.home import Home, Source
+from sim_platform.registry.home import Home
+from sim_platform.registry.sources import Source
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 from sim_platform.warehouse.gates import EVERY_LOG_ROW_IS_ACCOUNTED_FOR, QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON
 

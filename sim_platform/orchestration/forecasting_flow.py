@@ -20,7 +20,8 @@ from sim_platform.grading.scores import scores
 from sim_platform.orchestration.ledger import enter_observations, first_forecasts, last_observations
 from sim_platform.orchestration.production import RESPONSES, responses_of
 from sim_platform.orchestration.registration_flow import covered
-from sim_platform.registry.home import Behavior, Home, ModerationGrader
+from sim_platform.registry.behaviors import Behavior, ModerationGrader
+from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 NEWEST_DAYS = 28

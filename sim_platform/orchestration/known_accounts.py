@@ -11,7 +11,8 @@ import polars as pl
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.deidentification.deidentify import known_values
 from sim_platform.deidentification.known import Known
-from sim_platform.registry.home import Accounts, Home
+from sim_platform.registry.home import Home
+from sim_platform.registry.sources import Accounts
 from sim_platform.warehouse.duckdb_file import DuckDBFile, GateResult
 
 ACCOUNT_VALUES = "create table if not exists account_values (user_id varchar not null, type varchar not null, value varchar not null)"

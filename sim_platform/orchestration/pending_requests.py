@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sim_platform.contracts.outcomes import Arm
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.engine import TRANSIENT_REASONS
 from sim_platform.replay.requests import Request, build_request
 from sim_platform.warehouse.duckdb_file import DuckDBFile

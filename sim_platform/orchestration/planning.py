@@ -15,7 +15,9 @@ from sim_platform.estimation import planning
 from sim_platform.estimation.gates import chances
 from sim_platform.orchestration.assets.sampling import population_of
 from sim_platform.orchestration.resources import lock_wait_seconds
-from sim_platform.registry.home import Behavior, Home, ModelVersion
+from sim_platform.registry.behaviors import Behavior
+from sim_platform.registry.home import Home
+from sim_platform.registry.models import ModelVersion
 from sim_platform.sampling.draw import draw
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 

@@ -25,7 +25,8 @@ from sim_platform.contracts.tables import CandidateCompletions
 from sim_platform.orchestration.batch_flow import batch_arms, batch_folder, replay_by_batch
 from sim_platform.orchestration.pending_requests import PAGE, WHOLE, LiveArm, Share, final_outcomes, pages
 from sim_platform.orchestration.replay_workers import replay_in_processes
-from sim_platform.registry.home import Home, ModelVersion
+from sim_platform.registry.home import Home
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.batches import read_batches
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import Progress, run_replay

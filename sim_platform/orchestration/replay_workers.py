@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.orchestration.pending_requests import LiveArm, Share
 from sim_platform.orchestration.resources import lock_wait_seconds
-from sim_platform.registry.home import Home, ModelVersion
+from sim_platform.registry.home import Home
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import Progress
 from sim_platform.replay.providers.protocol import StopRun

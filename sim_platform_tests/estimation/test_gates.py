@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sim_platform.contracts.tables import RateComparison, dtypes
 from sim_platform.estimation.gates import chances, decide, release_verdict
-from sim_platform.registry.home import Behavior, GateRule, RegexGrader
+from sim_platform.registry.behaviors import Behavior, GateRule, RegexGrader
 from sim_platform_tests.estimation.test_comparison import Label, counted, design, scores, yes
 
 

@@ -16,7 +16,7 @@ from sim_platform.extraction import readers
 from sim_platform.extraction.conversation import conversation
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
 from sim_platform.extraction.rows import LogRow, UnreadableError
-from sim_platform.registry.home import ConversationsSource
+from sim_platform.registry.sources import ConversationsSource
 from sim_platform_tests.extraction.written import CONVERSATIONS, a_conversation, lines_of, read_all, reasons_of
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"id": 1}'}}

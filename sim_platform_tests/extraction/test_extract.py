@@ -14,7 +14,7 @@ from sim_platform.extraction.conversation import conversation
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.rows import ReadBatch, UnreadableRow
 from sim_platform.extraction.rules import drop_reason
-from sim_platform.registry.home import Sources
+from sim_platform.registry.sources import Sources
 from sim_platform_tests.extraction.written import a_conversation
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

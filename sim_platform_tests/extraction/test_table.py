@@ -10,7 +10,7 @@ import pytest
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.extraction import readers
 from sim_platform.extraction.readers import read
-from sim_platform.registry.home import TableSource
+from sim_platform.registry.sources import TableSource
 from sim_platform_tests.extraction.written import TABLE, read_all, reasons_of
 
 COLUMNS = ["set", "n", "q", "a", "m", "t", "lang", "ok"]

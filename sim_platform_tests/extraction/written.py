@@ -6,7 +6,7 @@ from typing import Any
 
 from sim_platform.extraction.readers import read
 from sim_platform.extraction.rows import LogRow, UnreadableRow
-from sim_platform.registry.home import ConversationsSource, Source, TableSource
+from sim_platform.registry.sources import ConversationsSource, Source, TableSource
 
 CONVERSATIONS = ConversationsSource(reader="conversations", path="*")
 TABLE = TableSource(reader="table", path="*", id=["set", "n"], prompt="q", response="a", model="m", timestamp="t", metadata={"lang": "lang"}, labels={"ok": "ok"})

@@ -8,7 +8,7 @@ from sim_platform.contracts.messages import canonical_json
 from sim_platform.grading.items import GradedItem, Verdict
 from sim_platform.grading.rules import graders_of
 from sim_platform.grading.scores import verdict
-from sim_platform.registry.home import Behavior
+from sim_platform.registry.behaviors import Behavior
 
 SCHEMA = dict.fromkeys(("arm", "prefix_id", "status", "text", "tool_calls", "refusal", "labels", "prefix", "metadata"), pl.String) | {"k": pl.Int64}
 

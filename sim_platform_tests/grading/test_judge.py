@@ -24,7 +24,8 @@ from sim_platform.grading.judge import (
     response_format,
     rubric,
 )
-from sim_platform.registry.home import Behavior, JudgeGrader, ModelVersion
+from sim_platform.registry.behaviors import Behavior, JudgeGrader
+from sim_platform.registry.models import ModelVersion
 from sim_platform_tests.grading.injections import INJECTIONS
 from sim_platform_tests.grading.samples import behavior, response
 

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim_platform.contracts.errors import BadInputError
-from sim_platform.registry.home import Home, Plan, holds, home_path, load_home
+from sim_platform.registry.home import Home, home_path, load_home
+from sim_platform.registry.models import Plan
+from sim_platform.registry.schema import holds
 from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, write_home, write_yaml
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sim_platform.contracts.messages import Message
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.requests import Request, build_request
 
 

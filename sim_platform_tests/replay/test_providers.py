@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.outcomes import Outcome
-from sim_platform.registry.home import Price
+from sim_platform.registry.models import Price
 from sim_platform.replay.providers.build import build_provider
 from sim_platform.replay.providers.local import weights
 from sim_platform.replay.providers.protocol import PermanentFailure, Retryable, StopRun

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
-from sim_platform.registry.home import Plan
+from sim_platform.registry.models import Plan
 from sim_platform.sampling.draw import Draw, EmptyPopulation, draw
 from sim_platform.sampling.hashing import unit_interval
 from sim_platform.sampling.strata import allocate, merge_small, stratum_of

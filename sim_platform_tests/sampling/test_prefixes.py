@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import user_turns
 from sim_platform.contracts.tables import DeidentifiedCorpus, frame
-from sim_platform.registry.home import Plan
+from sim_platform.registry.models import Plan
 from sim_platform.sampling.draw import draw
 from sim_platform.sampling.prefixes import cut_prefixes, prefix_id
 

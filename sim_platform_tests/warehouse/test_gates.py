@@ -29,7 +29,7 @@ from sim_platform.contracts.tables import (
     dtypes,
     table_name,
 )
-from sim_platform.registry.home import Plan
+from sim_platform.registry.models import Plan
 from sim_platform.sampling.draw import draw
 from sim_platform.sampling.prefixes import prefix_id
 from sim_platform.warehouse import gates

@@ -25,7 +25,8 @@ from sim_platform.orchestration.production import RESPONSES, responses_of
 from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.registration_flow import covered, refuse_unregistered
 from sim_platform.orchestration.resources import Deployment
-from sim_platform.registry.home import Behavior, Home, ModerationGrader
+from sim_platform.registry.behaviors import Behavior, ModerationGrader
+from sim_platform.registry.home import Home
 from sim_platform.warehouse.gates import EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR
 
 PAGE = 10_000  # prefixes graded together

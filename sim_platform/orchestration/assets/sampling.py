@@ -11,7 +11,7 @@ from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
-from sim_platform.registry.home import Deployed, ModelVersion
+from sim_platform.registry.models import Deployed, ModelVersion
 from sim_platform.sampling.draw import draw
 from sim_platform.sampling.prefixes import cut_prefixes
 from sim_platform.warehouse.duckdb_file import DuckDBFile

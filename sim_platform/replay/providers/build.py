@@ -5,7 +5,7 @@ Belongs here: that choice. Does not: any provider.
 
 from collections.abc import Mapping, Sequence
 
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.local import LocalProvider
 from sim_platform.replay.providers.openai import OpenAIProvider

@@ -15,7 +15,7 @@ from typing import Any
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.outcomes import Outcome
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.providers.protocol import PermanentFailure, Retryable
 from sim_platform.replay.providers.response import outcome_of
 from sim_platform.replay.requests import LOCAL_MODEL, Request

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sim_platform.contracts.messages import canonical_json
 from sim_platform.contracts.outcomes import Outcome
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.openai import OpenAIProvider, parsed, status_outcome
 from sim_platform.replay.requests import PATHS, Request

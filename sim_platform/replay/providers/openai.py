@@ -19,7 +19,7 @@ from urllib.request import getproxies
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.outcomes import Outcome
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.protocol import PermanentFailure, Retryable, StopRun
 from sim_platform.replay.providers.response import outcome_of

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sim_platform.contracts.outcomes import Outcome
-from sim_platform.registry.home import ModelVersion
+from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.imports import Line
 from sim_platform.replay.providers.openai import blocking_client, host_of, status_outcome
 from sim_platform.replay.providers.protocol import PermanentFailure, Retryable, StopRun

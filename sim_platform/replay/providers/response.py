@@ -9,7 +9,7 @@ from typing import Any
 
 from sim_platform.contracts.messages import ToolCall
 from sim_platform.contracts.outcomes import Outcome, Status
-from sim_platform.registry.home import Price
+from sim_platform.registry.models import Price
 from sim_platform.replay.providers.protocol import Retryable
 from sim_platform.replay.requests import Request
 
