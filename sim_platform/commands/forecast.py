@@ -7,7 +7,7 @@ from math import exp
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.registry.home import home_path, load_home
@@ -50,6 +50,26 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
         typer.echo("The interval holds posterior, discrepancy learned from past releases, and the noise of counting the rate in production.")
 
 
+SCORES = {
+    "n": "behaviours scored",
+    "below_floor": "not scored: too rare",
+    "median": "median error",
+    "mean": "mean error",
+    "p90": "error of 90 %",
+    "p95": "error of 95 %",
+    "within_2": "within a factor of 2",
+    "within_5": "within a factor of 5",
+    "within_10": "within a factor of 10",
+    "n_moved": "moved by 1.5 or more",
+    "direction_right": "direction right of those",
+    "log_score": "log score",
+    "regret": "regret",
+    "coverage": "inside 90 % interval",
+    "poisson_limit": "median error of noise",
+}
+"""Columns of a scorecard in the words of its printed table."""
+
+
 def score(model_version: Release, as_json: Json = False) -> None:
     """Show how good the release's first forecast was, method by method, with the mean over all scored releases. Needs the release's own log."""
     with exit_codes():
@@ -59,13 +79,11 @@ def score(model_version: Release, as_json: Json = False) -> None:
         if as_json:
             print_json(facts)
             return
-        columns = (
-            "method", "n", "below_floor", "median", "mean", "p90", "p95", "within_2", "within_5", "within_10", "direction_right", "n_moved", "log_score", "regret", "coverage",
-            "poisson_limit",
-        )  # fmt: skip
-        table = Table(*(name.replace("_", " ") for name in columns), title=f"{model_version}: multiplicative error against its own log")
-        for row in facts["methods"]:
-            table.add_row(*("–" if row[c] is None else f"{row[c]:.3g}" if isinstance(row[c], float) else str(row[c]) for c in columns))
+        methods = facts["methods"]
+        names = (Column(row["method"], overflow="fold", min_width=5) for row in methods)
+        table = Table("", *names, title=f"{model_version} against its own log", caption="errors are multiplicative: 1 is exact, 2 is twice or half")
+        for name, said in SCORES.items():
+            table.add_row(said, *("–" if row[name] is None else f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for row in methods))
         show(table)
         for row in facts["error_parts"]:
             shares = ", ".join(f"{part} x {exp(row[part]):.2f}" for part in ("full", "environment", "prefix"))

@@ -7,7 +7,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from sim_platform.cli import app
+from sim_platform.commands.forecast import SCORES
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables import Calibration, ForecastLedger, ForecastScorecard, RateForecast, Table, dtypes, frame
 from sim_platform.orchestration.forecasting_flow import error_parts
@@ -68,6 +71,11 @@ def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_
     ledger = stored(home, ForecastLedger)
     assert ledger.head(len(before)).equals(before)
     assert stored_scores(load_home(home), "v2")["ledger"] == {"entries": len(ledger), "last_chain": ledger.sort("number")["chain"][-1]}
+    printed = CliRunner().invoke(app, ["score", "v2"], env={"SIM_PLATFORM_HOME": str(home)}).stdout
+    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for line in printed.splitlines() if len(cells := line.split("│")) > 2}
+    assert list(rows) == list(SCORES.values())
+    assert set(SCORES) == set(dtypes(ForecastScorecard)) - {"model_version", "method"}
+    assert rows["median error"] == [f"{card[method]['median']:.3g}" for method in card]
     observed = {row["behavior"]: row["rate"] for row in ledger.filter(entry="observation").to_dicts()}
     kept = [i for i in range(60) if i % 17 != 16]
     assert observed["apologises"] == pytest.approx(sum(i % 2 == 0 for i in kept) / len(kept))
