@@ -18,9 +18,10 @@ def curve_png(points: Sequence[Mapping[str, Any]]) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     last = points[-1]["detectable_ratios"]
-    for name in sorted(last, key=lambda name: -last[name]):  # the legend runs as the lines end
+    for i, name in enumerate(sorted(last, key=lambda name: -last[name])):  # the legend runs as the lines end
         drawn = [(p["prefixes"], p["detectable_ratios"][name]) for p in points if name in p["detectable_ratios"]]
-        axes.plot([x for x, _ in drawn], [y for _, y in drawn], marker="o", markersize=3, linewidth=1.2, label=name)
+        marker = "os^Dv*"[i // 10 % 6]  # the colours come again after ten
+        axes.plot([x for x, _ in drawn], [y for _, y in drawn], marker=marker, markersize=4, linewidth=1.2, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"× {y:g}"))
