@@ -9,22 +9,37 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
+MEASURED = 1_000  # columns, more than any table needs
+UNBROKEN = "\N{NO-BREAK SPACE}"
+
 
 def show(table: Table) -> None:
-    """A table, as wide as the terminal; wide enough for a file or a pipe otherwise. Its first column, the names, is never cut."""
+    """A table, as wide as the terminal (200 columns in a file or a pipe); row by row where the terminal is too narrow for its words and figures, so that none is cut."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
     table.columns[0].no_wrap = True
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if console.measure(table, options=console.options.update(max_width=MEASURED)).minimum <= console.width:
+        console.print(table)
+        return
+    console.print(Text(str(table.title or ""), style="italic"))
+    for name, *cells in zip(*(column.cells for column in table.columns), strict=True):
+        facts = [f"{column.header}: {cell}".replace(" ", UNBROKEN) for column, cell in zip(table.columns[1:], cells, strict=True)]
+        lines = fill(" · ".join(facts), console.width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        console.print(Text(str(name), style="bold"), Text(lines.replace(UNBROKEN, " ")), sep="\n", soft_wrap=True)
+    if table.caption:
+        console.print(Text(str(table.caption), style="italic"))
 
 
 def runs() -> Any:

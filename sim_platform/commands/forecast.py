@@ -7,7 +7,7 @@ from math import exp
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.registry.home import home_path, load_home
@@ -80,8 +80,9 @@ def score(model_version: Release, as_json: Json = False) -> None:
             print_json(facts)
             return
         methods = facts["methods"]
-        names = (Column(row["method"], overflow="fold", min_width=5) for row in methods)
-        table = Table("", *names, title=f"{model_version} against its own log", caption="errors are multiplicative: 1 is exact, 2 is twice or half")
+        table = Table(
+            "", *(row["method"] for row in methods), title=f"{model_version} against its own log", caption="errors are multiplicative: 1 is exact, 2 is twice or half"
+        )
         for name, said in SCORES.items():
             table.add_row(said, *("–" if row[name] is None else f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for row in methods))
         show(table)
