@@ -130,7 +130,7 @@ def train(labels: Sequence[HumanLabel], *, features: Features = "tfidf", seed: i
 
 
 def fingerprint(item: GradedItem) -> str:
-    """32 bits of a hash: enough to know an item again, too few to find out a text."""
+    """32 bits of a hash, to know an item again: whoever has its text can tell that it was among them, nobody can read it from here."""
     return sha256([item.prefix, item.text])[:8]
 
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.contracts.tables import CandidateCompletions, StratifiedSample
-from sim_platform.orchestration.pending_requests import PAGE, LiveArm, final_outcomes, pages
+from sim_platform.orchestration.pending_requests import PAGE, LiveArm, final_outcomes, pages, store_outcomes
 from sim_platform.orchestration.registration_flow import covered
 from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.replay.imports import Line, custom_id, imported, read_completions
-from sim_platform.replay.outcomes import completions_frame
 from sim_platform.replay.requests import PATHS, Request
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
@@ -75,8 +74,7 @@ def store_completions(
 
     waiting = outcomes()
     while page := list(islice(waiting, PAGE)):
-        with warehouse.transaction() as tx:
-            tx.upsert(CandidateCompletions, completions_frame(page, release))
+        store_outcomes(warehouse, release, page)
         stored += len(page)
     missing = sum((r.prefix_id, r.k, r.request_hash) not in done for r in requests.values())
     return ImportSummary(n, stored, already, dict(reasons), examples, missing)

@@ -1,21 +1,24 @@
-"""The requests of a release's arm, and which of them have their final outcome.
+"""The requests of a release's arm, which of them have their final outcome, and storing outcomes.
 
-Belongs here: that walk over the sample, a page at a time. Does not: sending, importing (replay_flow, batch_flow, import_flow).
+Belongs here: that walk over the sample, a page at a time, and back. Does not: sending, importing (replay_flow, batch_flow, import_flow).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
-from sim_platform.contracts.outcomes import Arm
+from sim_platform.contracts.outcomes import Arm, Outcome
+from sim_platform.contracts.tables import CandidateCompletions
 from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.engine import TRANSIENT_REASONS
+from sim_platform.replay.outcomes import completions_frame
 from sim_platform.replay.requests import Request, build_request
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 PAGE = 1_000  # prefixes read together
+ROWS_TOGETHER = 8_192  # outcomes: each commit writes the last ones anew, and groups of DuckDB's own size took 40 MB more for it
 LiveArm = Literal["candidate", "control"]
 
 
@@ -77,3 +80,9 @@ def final_outcomes(warehouse: DuckDBFile, release: str, arm: Arm, page: list[Req
         {"release": release, "arm": arm, "ids": ids, "first": min(ids), "last": max(ids), "transient": sorted(TRANSIENT_REASONS)},
     )
     return set(stored.rows())
+
+
+def store_outcomes(warehouse: DuckDBFile, release: str, outcomes: Sequence[Outcome]) -> None:
+    """Commits outcomes of a release, each in the place of what is stored for its prefix, arm and repeat."""
+    with warehouse.transaction(row_group_size=ROWS_TOGETHER) as tx:
+        tx.upsert(CandidateCompletions, completions_frame(outcomes, release))

@@ -23,7 +23,7 @@ from sim_platform.contracts.messages import Message, user_turns
 from sim_platform.contracts.outcomes import Arm, Outcome
 from sim_platform.contracts.tables import CandidateCompletions
 from sim_platform.orchestration.batch_flow import batch_arms, batch_folder, replay_by_batch
-from sim_platform.orchestration.pending_requests import PAGE, WHOLE, LiveArm, Share, final_outcomes, pages
+from sim_platform.orchestration.pending_requests import PAGE, WHOLE, LiveArm, Share, final_outcomes, pages, store_outcomes
 from sim_platform.orchestration.replay_workers import replay_in_processes
 from sim_platform.registry.home import Home
 from sim_platform.registry.models import ModelVersion
@@ -32,7 +32,6 @@ from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import Progress, run_replay
 from sim_platform.replay.journal import Journal
 from sim_platform.replay.limits import Limits
-from sim_platform.replay.outcomes import completions_frame
 from sim_platform.replay.providers.build import build_provider
 from sim_platform.replay.providers.recorded import RecordedResponse
 from sim_platform.replay.requests import Request
@@ -41,7 +40,6 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
 COMMIT_EVERY = 2_000  # outcomes
 COMMIT_SECONDS = 10.0
 ROWS_SEARCHED = 500_000  # stored outcomes: DuckDB keeps what it reads in memory until the file is detached, here 18 MB
-ROWS_TOGETHER = 8_192  # outcomes: each commit writes the last ones anew, and groups of DuckDB's own size took 40 MB more for it
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,8 @@ def replay_arm(
 
     def commit(outcomes: Sequence[Outcome]) -> None:
         if outcomes:
-            with one_at_a_time, warehouse.transaction(row_group_size=ROWS_TOGETHER) as tx:
-                tx.upsert(CandidateCompletions, completions_frame(outcomes, release))
+            with one_at_a_time:
+                store_outcomes(warehouse, release, outcomes)
 
     def pending() -> Iterator[Request]:
         nonlocal already, reused
@@ -227,7 +225,7 @@ def _paid_before(warehouse: DuckDBFile, requests: list[Request]) -> dict[str, Ou
     hashes = [r.request_hash for r in requests]
     found: dict[str, Outcome] = {}
     stored = warehouse.query("select coalesce(max(rowid) + 1, 0) as n from candidate_completions").item()
-    for start in range(0, stored, ROWS_SEARCHED):
+    for start in reversed(range(0, stored, ROWS_SEARCHED)):  # from the end: a writer between two parts can only move rows towards the start
         rows = warehouse.query(  # first where they are, by narrow columns: texts are read of those rows alone
             """select * from candidate_completions where rowid in (
                  select rowid from candidate_completions
@@ -235,7 +233,7 @@ def _paid_before(warehouse: DuckDBFile, requests: list[Request]) -> dict[str, Ou
                  qualify row_number() over (partition by request_hash order by completed_at) = 1)""",
             {"start": start, "end": start + ROWS_SEARCHED, "hashes": hashes},
         )
-        found = {row["request_hash"]: _outcome(row) for row in rows.to_dicts()} | found
+        found |= {row["request_hash"]: _outcome(row) for row in rows.to_dicts()}
     return found
 
 
