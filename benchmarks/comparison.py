@@ -1,7 +1,10 @@
-"""Rate comparison at scale: seconds and memory for a release's stored scores, against counting them in a data frame in memory.
+"""Rate comparison at scale: seconds and memory for a release's stored scores, against counting them
+in a data frame in memory.
 
-The scores are synthetic (three arms, log-spaced rates, one label in a thousand missing), written to a DuckDB file as the platform writes them. Both ways end in the same
-estimators; what differs is who counts 2 cores' worth of rows: DuckDB one behaviour at a time, or polars with everything loaded.
+The scores are synthetic (three arms, log-spaced rates, one label in a thousand missing), written to
+a DuckDB file as the platform writes them. Both ways end in the same
+estimators; what differs is who counts 2 cores' worth of rows: DuckDB one behaviour at a time, or
+polars with everything loaded.
 
     python -m benchmarks.comparison --prefixes 1300000 --behaviors 20 --no-baseline
     python -m benchmarks.comparison --json
@@ -19,7 +22,8 @@ import duckdb
 import polars as pl
 
 from sim_platform.contracts.outcomes import ARMS
-from sim_platform.contracts.tables import ClassifierScores, StratifiedSample
+from sim_platform.contracts.tables.grading import ClassifierScores
+from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.estimation.comparison import compare
 from sim_platform.estimation.design import LabelCounts, design_of, label_counts
 from sim_platform.warehouse.duckdb_file import DuckDBFile, ddl
@@ -28,7 +32,9 @@ RELEASE = "candidate"
 
 
 def write_scores(path: Path, prefixes: int, behaviors: int) -> None:
-    """A warehouse with one release's sample and scores; pages of 5,000 prefixes, as the grading asset writes them."""
+    """A warehouse with one release's sample and scores; pages of 5,000 prefixes, as the grading
+    asset writes them.
+    """
     with duckdb.connect(str(path)) as c:
         c.execute("set threads = 2; set preserve_insertion_order = false")
         c.execute(ddl(StratifiedSample).replace(" not null", ""))
@@ -50,29 +56,62 @@ def write_scores(path: Path, prefixes: int, behaviors: int) -> None:
 def in_duckdb(path: Path) -> pl.DataFrame:
     """The platform's way: the same calls as the asset."""
     warehouse = DuckDBFile(path)
-    design = design_of(warehouse.read(StratifiedSample, {"model_version": RELEASE}, columns=["prefix_id", "stratum", "weight", "user_key"]), RELEASE)
+    design = design_of(
+        warehouse.read(
+            StratifiedSample,
+            {"model_version": RELEASE},
+            columns=["prefix_id", "stratum", "weight", "user_key"],
+        ),
+        RELEASE,
+    )
     undesired = {f"behavior_{i}": "increase" for i in range(100)}
-    return compare(label_counts(warehouse.query, RELEASE, design), design, release=RELEASE, replaces="prior", undesired=undesired, measures="model")
+    return compare(
+        label_counts(warehouse.query, RELEASE, design),
+        design,
+        release=RELEASE,
+        replaces="prior",
+        undesired=undesired,
+        measures="model",
+    )
 
 
 def in_memory(path: Path) -> pl.DataFrame:
     """What a person writes in a notebook: load the table, group by prefix."""
     warehouse = DuckDBFile(path)
-    sample, scores = warehouse.read(StratifiedSample, columns=["prefix_id", "stratum", "weight", "user_key"]), warehouse.read(ClassifierScores)
+    sample, scores = (
+        warehouse.read(StratifiedSample, columns=["prefix_id", "stratum", "weight", "user_key"]),
+        warehouse.read(ClassifierScores),
+    )
     design = design_of(sample, RELEASE)
 
     def of(arm: str) -> list[pl.Expr]:
         mine = pl.col("arm") == arm
         applies, label = pl.col("applies"), pl.col("label")
         return [
-            mine.sum().alias(f"{arm}_rows"), (mine & applies).any().alias(f"{arm}_applies"), (mine & applies & label.is_not_null()).sum().alias(f"{arm}_n"),
-            (mine & applies & label.is_null()).sum().alias(f"{arm}_missing"), (mine & applies & label).sum().alias(f"{arm}_events"), pl.lit(False).alias(f"{arm}_repeated"),
-        ]  # fmt: skip
+            mine.sum().alias(f"{arm}_rows"),
+            (mine & applies).any().alias(f"{arm}_applies"),
+            (mine & applies & label.is_not_null()).sum().alias(f"{arm}_n"),
+            (mine & applies & label.is_null()).sum().alias(f"{arm}_missing"),
+            (mine & applies & label).sum().alias(f"{arm}_events"),
+            pl.lit(False).alias(f"{arm}_repeated"),
+        ]
 
-    wide = scores.group_by("behavior", "prefix_id").agg(*(e for arm in ARMS for e in of(arm))).join(design.prefixes, on="prefix_id").with_columns(prefixes=pl.lit(1))
+    wide = (
+        scores.group_by("behavior", "prefix_id")
+        .agg(*(e for arm in ARMS for e in of(arm)))
+        .join(design.prefixes, on="prefix_id")
+        .with_columns(prefixes=pl.lit(1))
+    )
     parts = wide.drop("cluster").partition_by("behavior", as_dict=True)
     counted = [LabelCounts(str(name), part) for (name,), part in sorted(parts.items())]
-    return compare(counted, design, release=RELEASE, replaces="prior", undesired={item.behavior: "increase" for item in counted}, measures="model")
+    return compare(
+        counted,
+        design,
+        release=RELEASE,
+        replaces="prior",
+        undesired={item.behavior: "increase" for item in counted},
+        measures="model",
+    )
 
 
 def measured(way: Callable[[Path], pl.DataFrame], path: Path) -> dict[str, float]:
@@ -85,21 +124,38 @@ def _measure(way: Callable[[Path], pl.DataFrame], path: Path) -> dict[str, float
     started = time.perf_counter()
     rows = len(way(path))
     # Not getrusage: a new process inherits its parent's peak there.
-    peak = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return {"rows": rows, "seconds": round(time.perf_counter() - started, 2), "peak_mb": peak // 1024}
+    peak = next(
+        int(line.split()[1])
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
+    return {
+        "rows": rows,
+        "seconds": round(time.perf_counter() - started, 2),
+        "peak_mb": peak // 1024,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prefixes", type=int, default=50_000)
     parser.add_argument("--behaviors", type=int, default=20)
-    parser.add_argument("--no-baseline", action="store_true", help="leave the in-memory way out; at 1.3 million prefixes it needs tens of GB")
+    parser.add_argument(
+        "--no-baseline",
+        action="store_true",
+        help="leave the in-memory way out; at 1.3 million prefixes it needs tens of GB",
+    )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "warehouse.duckdb"
         write_scores(path, asked.prefixes, asked.behaviors)
-        found: dict[str, object] = {"scores": asked.prefixes * asked.behaviors * len(ARMS), "platform": (platform := measured(in_duckdb, path))}
+        found: dict[str, object] = {
+            "scores": asked.prefixes * asked.behaviors * len(ARMS),
+            "platform": (platform := measured(in_duckdb, path)),
+        }
         if not asked.no_baseline:
             baseline = measured(in_memory, path)
             found |= {

@@ -1,6 +1,8 @@
-"""Replay under faults, through the real tables: kill -9 at random points, a storm of 429s, a budget. Memory: `benchmarks.replay --memory`.
+"""Replay under faults, through the real tables: kill -9 at random points, a storm of 429s, a
+budget. Memory: `benchmarks.replay --memory`.
 
-Our server answers by a hash of the request, so that an interrupted run can be held against an uninterrupted one. Each client is a process of its own.
+Our server answers by a hash of the request, so that an interrupted run can be held against an
+uninterrupted one. Each client is a process of its own.
 
     python -m benchmarks.replay_faults --json
     python -m benchmarks.replay_faults --only kill --prefixes 2000 --kills 20
@@ -27,8 +29,10 @@ from typing import Any
 import polars as pl
 import yaml
 
-from sim_platform.contracts.tables import CandidateCompletions, StratifiedSample, dtypes
-from sim_platform.orchestration.replay_flow import replay_arm
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.contracts.tables.schema import dtypes
+from sim_platform.flows.replay.arm import replay_arm
 from sim_platform.registry.home import load_home
 from sim_platform.replay.providers.protocol import StopRun
 from sim_platform.warehouse.duckdb_file import DuckDBFile
@@ -37,13 +41,17 @@ IN_FLIGHT = 64
 
 
 class Server:
-    """Counts requests by user message; `per_second` refuses what comes faster, with Retry-After; `latency_s` waits before each answer."""
+    """Counts requests by user message; `per_second` refuses what comes faster, with Retry-After;
+    `latency_s` waits before each answer.
+    """
 
     def __init__(self, latency_s: float = 0.0, per_second: float | None = None) -> None:
         self._queue: multiprocessing.Queue[int] = multiprocessing.get_context("spawn").Queue()
         self.folder = tempfile.TemporaryDirectory()
         self.log = Path(self.folder.name) / "seen.log"
-        self._process = multiprocessing.get_context("spawn").Process(target=_serve, args=(self._queue, str(self.log), latency_s, per_second), daemon=True)
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=_serve, args=(self._queue, str(self.log), latency_s, per_second), daemon=True
+        )
 
     def __enter__(self) -> "Server":
         self._process.start()
@@ -57,10 +65,15 @@ class Server:
 
     def seen(self) -> list[tuple[float, int, str]]:
         """Time, status and request, in order."""
-        return [(float(t), int(s), key) for t, s, key in (line.split() for line in self.log.read_text().splitlines())]
+        return [
+            (float(t), int(s), key)
+            for t, s, key in (line.split() for line in self.log.read_text().splitlines())
+        ]
 
 
-def _serve(ready: "multiprocessing.Queue[int]", log: str, latency_s: float, per_second: float | None) -> None:
+def _serve(
+    ready: "multiprocessing.Queue[int]", log: str, latency_s: float, per_second: float | None
+) -> None:
     tokens, since = per_second or 0.0, time.monotonic()
 
     def refused() -> bool:
@@ -78,20 +91,40 @@ def _serve(ready: "multiprocessing.Queue[int]", log: str, latency_s: float, per_
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+                length = next(
+                    int(line.split(b":")[1])
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"content-length")
+                )
                 key = hashlib.sha256(await reader.readexactly(length)).hexdigest()[:16]
                 status = 429 if refused() else 200
                 seen.write(f"{time.monotonic():.3f} {status} {key}\n")
                 if status == 429:
-                    writer.write(b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 2\r\n\r\n{}")
+                    writer.write(
+                        b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length:"
+                        b" 2\r\n\r\n{}"
+                    )
                     continue
                 if latency_s:
                     await asyncio.sleep(latency_s)
-                message = {"role": "assistant", "content": f"Answer {key}, of some twenty words, as long as a short turn of a chat would be."}
+                message = {
+                    "role": "assistant",
+                    "content": (
+                        f"Answer {key}, of some twenty words, as long as a short turn of a chat"
+                        " would be."
+                    ),
+                }
                 body = json.dumps(
-                    {"id": "c", "model": "m", "choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 30, "completion_tokens": 20}}
+                    {
+                        "id": "c",
+                        "model": "m",
+                        "choices": [{"message": message, "finish_reason": "stop"}],
+                        "usage": {"prompt_tokens": 30, "completion_tokens": 20},
+                    }
                 )
-                writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode())
+                writer.write(
+                    f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+                )
         writer.close()
 
     async def run() -> None:
@@ -107,23 +140,72 @@ def home_with(folder: Path, url: str, prefixes: int, **changes: Any) -> Path:
     """A home whose release has a sample of so many prefixes, and nothing else."""
     (folder / "behaviors").mkdir(parents=True)
     (folder / "behaviors" / "says_sorry.yaml").write_text(
-        yaml.safe_dump({"id": "says_sorry", "title": "Says sorry", "definition": "Says sorry.", "graders": [{"kind": "contains", "any": ["sorry"]}]})
+        yaml.safe_dump(
+            {
+                "id": "says_sorry",
+                "title": "Says sorry",
+                "definition": "Says sorry.",
+                "graders": [{"kind": "contains", "any": ["sorry"]}],
+            }
+        )
     )
     (folder / "sources.yaml").write_text(
-        yaml.safe_dump({"sources": [{"reader": "conversations", "path": "none.jsonl"}], "consent": {"all": "synthetic prompts of a benchmark"}})
+        yaml.safe_dump(
+            {
+                "sources": [{"reader": "conversations", "path": "none.jsonl"}],
+                "consent": {"all": "synthetic prompts of a benchmark"},
+            }
+        )
     )
     candidate = {
-        "version": "v2", "replaces": "v1", "provider": "openai", "base_url": url, "model": "m", "concurrency": IN_FLIGHT, "settings": {"temperature": 0, "max_tokens": 64}, **changes,
-    }  # fmt: skip
-    (folder / "models.yaml").write_text(yaml.safe_dump({"models": [{"version": "v1", "provider": "recorded", "deployed": {"from": "2026-01-01"}}, candidate]}))
+        "version": "v2",
+        "replaces": "v1",
+        "provider": "openai",
+        "base_url": url,
+        "model": "m",
+        "concurrency": IN_FLIGHT,
+        "settings": {"temperature": 0, "max_tokens": 64},
+        **changes,
+    }
+    (folder / "models.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "models": [
+                    {"version": "v1", "provider": "recorded", "deployed": {"from": "2026-01-01"}},
+                    candidate,
+                ]
+            }
+        )
+    )
     text = "A question of ordinary length about something that a person wants to know, number"
     with DuckDBFile(folder / "warehouse.duckdb").transaction() as tx:
         for start in range(0, prefixes, 10_000):
             ids = range(start, min(prefixes, start + 10_000))
-            same = {"model_version": "v2", "user_key": "u", "stratum": "all", "turn": 0, "recorded": None, "recorded_labels": "{}", "metadata": "{}", "turn_key": "t"}
-            rest = {"inclusion_probability": 1.0, "weight": 1.0, "sample_id": "s", "deid_version": "d"}
+            same = {
+                "model_version": "v2",
+                "user_key": "u",
+                "stratum": "all",
+                "turn": 0,
+                "recorded": None,
+                "recorded_labels": "{}",
+                "metadata": "{}",
+                "turn_key": "t",
+            }
+            rest = {
+                "inclusion_probability": 1.0,
+                "weight": 1.0,
+                "sample_id": "s",
+                "deid_version": "d",
+            }
             rows = [
-                {**same, **rest, "prefix_id": f"{i:016x}", "conversation_key": f"c{i}", "prefix": json.dumps([{"role": "user", "content": f"{text} {i}"}])} for i in ids
+                {
+                    **same,
+                    **rest,
+                    "prefix_id": f"{i:016x}",
+                    "conversation_key": f"c{i}",
+                    "prefix": json.dumps([{"role": "user", "content": f"{text} {i}"}]),
+                }
+                for i in ids
             ]
             tx.append(StratifiedSample, pl.DataFrame(rows, schema=dtypes(StratifiedSample)))
     return folder
@@ -134,11 +216,20 @@ def child(folder: Path) -> None:
     home = load_home(folder)
     candidate = home.by_version["v2"]
     with contextlib.suppress(StopRun):
-        replay_arm(home, DuckDBFile(home.warehouse), candidate, candidate, "candidate", advance=lambda _: None)
+        replay_arm(
+            home,
+            DuckDBFile(home.warehouse),
+            candidate,
+            candidate,
+            "candidate",
+            advance=lambda _: None,
+        )
 
 
 def start(folder: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.replay_faults", "--child", str(folder)])
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.replay_faults", "--child", str(folder)]
+    )
 
 
 def finished(folder: Path) -> None:
@@ -149,7 +240,11 @@ def finished(folder: Path) -> None:
 def table(folder: Path) -> pl.DataFrame:
     """What the two runs must agree on; the request hash holds the server's port."""
     kept = ("prefix_id", "k", "status", "text", "prompt_tokens", "completion_tokens", "cost_usd")
-    return DuckDBFile(folder / "warehouse.duckdb").read(CandidateCompletions, columns=kept).sort("prefix_id", "k")
+    return (
+        DuckDBFile(folder / "warehouse.duckdb")
+        .read(CandidateCompletions, columns=kept)
+        .sort("prefix_id", "k")
+    )
 
 
 def kill(place: Path, prefixes: int, kills: int) -> dict[str, object]:
@@ -177,9 +272,14 @@ def kill(place: Path, prefixes: int, kills: int) -> dict[str, object]:
         finished(whole)
     per_kill = [after - before for before, after in itertools.pairwise(sent_again)]
     return {
-        "prefixes": prefixes, "kills": done, "in_flight": IN_FLIGHT, "sent_again_after_a_kill_at_most": max(per_kill), "sent_again_in_all": sent_again[-1],
-        "every_prefix_answered": len(table(folder)) == prefixes, "same_table_as_uninterrupted": table(folder).equals(table(whole)),
-    }  # fmt: skip
+        "prefixes": prefixes,
+        "kills": done,
+        "in_flight": IN_FLIGHT,
+        "sent_again_after_a_kill_at_most": max(per_kill),
+        "sent_again_in_all": sent_again[-1],
+        "every_prefix_answered": len(table(folder)) == prefixes,
+        "same_table_as_uninterrupted": table(folder).equals(table(whole)),
+    }
 
 
 def storm(place: Path, seconds: int = 120, per_second: float = 100.0) -> dict[str, object]:
@@ -190,20 +290,35 @@ def storm(place: Path, seconds: int = 120, per_second: float = 100.0) -> dict[st
     first = seen[0][0]
     late = [status for at, status, _ in seen if at - first > 60]
     return {
-        "limit_per_second": per_second, "in_flight": IN_FLIGHT, "completed": sum(s == 200 for _, s, _ in seen), "refused": sum(s == 429 for _, s, _ in seen),
-        "refused_over_completed_after_a_minute": late.count(429) / max(1, late.count(200)), "of_the_limit_used": sum(s == 200 for _, s, _ in seen) / ((seen[-1][0] - first) * per_second),
-    }  # fmt: skip
+        "limit_per_second": per_second,
+        "in_flight": IN_FLIGHT,
+        "completed": sum(s == 200 for _, s, _ in seen),
+        "refused": sum(s == 429 for _, s, _ in seen),
+        "refused_over_completed_after_a_minute": late.count(429) / max(1, late.count(200)),
+        "of_the_limit_used": (
+            sum(s == 200 for _, s, _ in seen) / ((seen[-1][0] - first) * per_second)
+        ),
+    }
 
 
 def budget(place: Path, prefixes: int = 2000) -> dict[str, object]:
     with Server(latency_s=0.02) as server:
         finished(home_with(place / "budget", server.url, prefixes, budget={"max_tokens": 25_000}))
         sent = len(server.seen())
-    return {"max_tokens": 25_000, "tokens_each": 50, "requests_within": 500, "requests_sent": sent, "overrun": max(0, sent - 500), "in_flight": IN_FLIGHT}
+    return {
+        "max_tokens": 25_000,
+        "tokens_each": 50,
+        "requests_within": 500,
+        "requests_sent": sent,
+        "overrun": max(0, sent - 500),
+        "in_flight": IN_FLIGHT,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", choices=["kill", "storm", "budget"], action="append")
     parser.add_argument("--prefixes", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
@@ -213,7 +328,11 @@ def main() -> None:
     if asked.child:
         child(asked.child)
         return
-    ways = {"kill": lambda p: kill(p, asked.prefixes, asked.kills), "storm": storm, "budget": budget}
+    ways = {
+        "kill": lambda p: kill(p, asked.prefixes, asked.kills),
+        "storm": storm,
+        "budget": budget,
+    }
     found: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as place:
         for name in asked.only or list(ways):

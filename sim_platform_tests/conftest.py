@@ -20,7 +20,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Public data sets outside the repository: SIM_PLATFORM_REAL_DATA, default ../shared/data. Without them the test skips and says so."""
+    """Public data sets outside the repository: SIM_PLATFORM_REAL_DATA, default ../shared/data.
+    Without them the test skips and says so.
+    """
     folder = (ROOT / os.environ.get("SIM_PLATFORM_REAL_DATA", "../shared/data")).resolve()
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set SIM_PLATFORM_REAL_DATA")

@@ -10,8 +10,27 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sim_platform"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-STAGES = ("extraction", "deidentification", "sampling", "replay", "grading", "estimation", "forecasting")
-ROOMS = (*STAGES, "contracts", "registry", "warehouse", "reporting", "orchestration", "terminal", "commands", "cli", "definitions")
+STAGES = (
+    "extraction",
+    "deidentification",
+    "sampling",
+    "replay",
+    "grading",
+    "estimation",
+    "forecasting",
+)
+ROOMS = (
+    *STAGES,
+    "contracts",
+    "registry",
+    "warehouse",
+    "reporting",
+    "orchestration",
+    "terminal",
+    "commands",
+    "cli",
+    "definitions",
+)
 
 OURS = {
     **{stage: {"contracts", "registry", stage} for stage in STAGES},
@@ -29,7 +48,22 @@ PURE = {"numpy", "scipy", "polars"}
 THIRD_PARTY = {
     **dict.fromkeys(STAGES, PURE),
     "extraction": PURE | {"zstandard"},
-    "deidentification": PURE | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "hyperscan", "pydantic", "yaml", "presidio_analyzer", "tldextract", "regex"},
+    "deidentification": (
+        PURE
+        | {
+            "spacy",
+            "thinc",
+            "onnx",
+            "onnxruntime",
+            "tokenizers",
+            "hyperscan",
+            "pydantic",
+            "yaml",
+            "presidio_analyzer",
+            "tldextract",
+            "regex",
+        }
+    ),
     "replay": PURE | {"zstandard"},
     "grading": PURE | {"sklearn", "threadpoolctl", "krippendorff", "onnxruntime", "tokenizers"},
     "contracts": {"polars", "pandera"},
@@ -42,9 +76,21 @@ THIRD_PARTY = {
 }
 PROVIDERS = {"openai", "httpx2", "aiohttp", "xllamacpp"}  # replay.providers only
 ONLY_INSIDE_FUNCTIONS = {
-    "presidio_analyzer", "spacy", "thinc", "openai", "httpx2", "aiohttp", "xllamacpp", "matplotlib", "jinja2", "scipy.stats", "sklearn", "krippendorff", "onnxruntime",
+    "presidio_analyzer",
+    "spacy",
+    "thinc",
+    "openai",
+    "httpx2",
+    "aiohttp",
+    "xllamacpp",
+    "matplotlib",
+    "jinja2",
+    "scipy.stats",
+    "sklearn",
+    "krippendorff",
+    "onnxruntime",
     "tokenizers",
-}  # fmt: skip
+}
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "base", "misc"}
 NAMES = [str(m.relative_to(PACKAGE)) for m in MODULES]
 
@@ -54,20 +100,31 @@ def room(module: Path) -> str:
 
 
 def imports(tree: ast.AST, inside_function: bool = False) -> Iterator[tuple[str, bool]]:
-    """Every imported dotted name and whether it is imported when called rather than when loaded; what only type checkers read is left out."""
+    """Every imported dotted name and whether it is imported when called rather than when loaded;
+    what only type checkers read is left out.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, inside_function) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
             yield from ((f"{node.module}.{alias.name}", inside_function) for alias in node.names)
-        elif not (isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")):
-            yield from imports(node, inside_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+        elif not (
+            isinstance(node, ast.If)
+            and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        ):
+            yield from imports(
+                node,
+                inside_function
+                or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda),
+            )
 
 
 def breaches(module: Path) -> list[str]:
     here, found = room(module), []
-    allowed = THIRD_PARTY.get(here, set()) | (PROVIDERS if module.relative_to(PACKAGE).parts[:2] == ("replay", "providers") else set())
+    allowed = THIRD_PARTY.get(here, set()) | (
+        PROVIDERS if module.relative_to(PACKAGE).parts[:2] == ("replay", "providers") else set()
+    )
     for name, lazy in imports(ast.parse(module.read_text(encoding="utf-8"))):
         top, *rest = name.split(".")
         if top == "sim_platform":
@@ -86,7 +143,9 @@ def test_each_room_imports_only_what_its_row_of_the_table_allows(module: Path) -
 
 
 def test_every_room_has_a_row() -> None:
-    assert {room(m) for m in MODULES} - {"__init__"} <= set(ROOMS), "a new package needs a row in this test and in docs/architecture.md"
+    assert {room(m) for m in MODULES} - {"__init__"} <= set(ROOMS), (
+        "a new package needs a row in this test and in docs/architecture.md"
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,11 +160,17 @@ def test_every_room_has_a_row() -> None:
         ("import openai", "replay/providers/x.py", True),  # at load time
         ("def f():\n    import openai", "replay/providers/x.py", False),
         ("from scipy import stats", "estimation/x.py", True),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import duckdb", "orchestration/x.py", False),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import duckdb",
+            "orchestration/x.py",
+            False,
+        ),
         ("try:\n    import duckdb\nexcept ImportError:\n    pass", "replay/x.py", True),
     ],
 )
-def test_the_walk_sees_a_breach_and_no_more(source: str, where: str, broken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_walk_sees_a_breach_and_no_more(
+    source: str, where: str, broken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = tmp_path / where
     module.parent.mkdir(parents=True, exist_ok=True)
     module.write_text(source)
@@ -114,25 +179,48 @@ def test_the_walk_sees_a_breach_and_no_more(source: str, where: str, broken: boo
 
 
 def test_loading_the_definitions_loads_no_model_client_or_plot() -> None:
-    heavy = ["spacy", "presidio_analyzer", "scipy.stats", "openai", "xllamacpp", "matplotlib", "sklearn", "onnxruntime", "tokenizers"]
+    heavy = [
+        "spacy",
+        "presidio_analyzer",
+        "scipy.stats",
+        "openai",
+        "xllamacpp",
+        "matplotlib",
+        "sklearn",
+        "onnxruntime",
+        "tokenizers",
+    ]
     code = f"import sys, sim_platform.definitions; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.strip() == "[]", done.stdout
 
 
 @pytest.mark.parametrize("package", [p for p in ROOMS if p not in ("orchestration", "definitions")])
 def test_no_other_room_loads_dagster(package: str) -> None:
-    modules = [".".join(m.relative_to(PACKAGE.parent).with_suffix("").parts) for m in MODULES if room(m) == package and m.name != "__init__.py"]
+    modules = [
+        ".".join(m.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for m in MODULES
+        if room(m) == package and m.name != "__init__.py"
+    ]
     heavy = ["dagster"] if package == "warehouse" else ["dagster", "duckdb"]
-    code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    code = (
+        f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print([m for m in"
+        f" {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.strip() == "[]", done.stdout
 
 
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)
 def test_every_module_says_what_it_is_and_packages_stay_empty(module: Path) -> None:
     text = module.read_text(encoding="utf-8")
-    if module.name == "__init__.py" and module.parent.name == "sampling":  # publishes the name that the method's documents use
+    if (
+        module.name == "__init__.py" and module.parent.name == "sampling"
+    ):  # publishes the name that the method's documents use
         assert [type(node) for node in ast.parse(text).body] == [ast.Expr, ast.ImportFrom]
     elif module.name == "__init__.py":
         assert text.strip() == ""
@@ -144,7 +232,17 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     assert [n for n in NAMES if NAMELESS & set(Path(n).with_suffix("").parts)] == []
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if room(m) in STAGES], ids=[n for m, n in zip(MODULES, NAMES, strict=True) if room(m) in STAGES])
+@pytest.mark.parametrize(
+    "module",
+    [m for m in MODULES if room(m) in STAGES],
+    ids=[n for m, n in zip(MODULES, NAMES, strict=True) if room(m) in STAGES],
+)
 def test_every_public_name_of_a_stage_has_a_docstring(module: Path) -> None:
-    defined = [n for n in ast.parse(module.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
-    assert [n.name for n in defined if not n.name.startswith(("_", "is_")) and not ast.get_docstring(n)] == []  # a predicate's name says it
+    defined = [
+        n
+        for n in ast.parse(module.read_text(encoding="utf-8")).body
+        if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    ]
+    assert [
+        n.name for n in defined if not n.name.startswith(("_", "is_")) and not ast.get_docstring(n)
+    ] == []  # a predicate's name says it

@@ -10,7 +10,16 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [d for d in [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))] if d.exists()]
+DOCUMENTS = [
+    d
+    for d in [
+        README,
+        ROOT / "CHANGELOG.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "examples").rglob("*.md")),
+    ]
+    if d.exists()
+]
 NAMES = [str(d.relative_to(ROOT)) for d in DOCUMENTS]
 CODE = re.compile(r"```.*?```|(?<=\n\n)(?: {4}[^\n]*\n)+|`[^`\n]+`", re.DOTALL)
 MAKE = re.compile(r"\bmake ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)")
@@ -30,23 +39,36 @@ def links_of(document: Path) -> list[str]:
 
 
 def make_targets() -> set[str]:
-    return set(re.findall(r"^([a-z][a-z-]*):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    return set(
+        re.findall(
+            r"^([a-z][a-z-]*):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
 
 
 @pytest.fixture(scope="module")
 def help_of() -> dict[str, str]:
     """Command to its help text; a group's is that of all its commands."""
-    from sim_platform.cli import app
+    from sim_platform.commands.main import app
 
     def shown(*words: str) -> str:
         return CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
 
     def names_of(typed: typer.Typer) -> list[str]:
-        return [c.name or c.callback.__name__.replace("_", "-") for c in typed.registered_commands if c.callback]  # as typer names them
+        return [
+            c.name or c.callback.__name__.replace("_", "-")
+            for c in typed.registered_commands
+            if c.callback
+        ]  # as typer names them
 
     names = names_of(app)
-    groups = {str(g.name): names_of(g.typer_instance) for g in app.registered_groups if g.typer_instance}
-    return {n: shown(n) for n in names} | {group: "".join(shown(group, command) for command in commands) for group, commands in groups.items()}
+    groups = {
+        str(g.name): names_of(g.typer_instance) for g in app.registered_groups if g.typer_instance
+    }
+    return {n: shown(n) for n in names} | {
+        group: "".join(shown(group, command) for command in commands)
+        for group, commands in groups.items()
+    }
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
@@ -56,7 +78,9 @@ def test_every_make_target_that_is_named_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
-def test_every_command_and_option_that_is_named_exists(document: Path, help_of: dict[str, str]) -> None:
+def test_every_command_and_option_that_is_named_exists(
+    document: Path, help_of: dict[str, str]
+) -> None:
     for command, rest in COMMAND.findall(code_of(document)):
         assert command in help_of, f"sim-platform {command}"
         for option in re.findall(r"--[a-z][a-z-]*", rest):
@@ -65,7 +89,11 @@ def test_every_command_and_option_that_is_named_exists(document: Path, help_of: 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_every_relative_link_and_picture_exists(document: Path) -> None:
-    missing = [link for link in links_of(document) if not (document.parent / unquote(link.split("#")[0])).exists()]
+    missing = [
+        link
+        for link in links_of(document)
+        if not (document.parent / unquote(link.split("#")[0])).exists()
+    ]
     assert missing == []
 
 
@@ -85,7 +113,8 @@ def test_every_target_of_the_makefile_is_declared_and_explained() -> None:
 def test_links_and_commands_are_found_where_documents_have_them(tmp_path: Path) -> None:
     document = tmp_path / "d.md"
     document.write_text(
-        'Use `make demo ui`.\n\n    sim-platform run X --all  # all\n\n[a](b.md#c) ![p](p.png "t") <img src="q.png"> [w](https://x.y) [h](#h) `[n](o.md)` make up\n'
+        'Use `make demo ui`.\n\n    sim-platform run X --all  # all\n\n[a](b.md#c) ![p](p.png "t")'
+        ' <img src="q.png"> [w](https://x.y) [h](#h) `[n](o.md)` make up\n'
     )
     assert MAKE.findall(code_of(document)) == ["demo ui"]
     assert COMMAND.findall(code_of(document)) == [("run", " X --all  ")]

@@ -1,4 +1,6 @@
-"""Progress is seen while a step runs, though Dagster turns standard error away during it; tables lose nothing on a narrow terminal."""
+"""Progress is seen while a step runs, though Dagster turns standard error away during it; tables
+lose nothing on a narrow terminal.
+"""
 
 import os
 import pty
@@ -27,7 +29,9 @@ def test_lines_of_progress_reach_standard_error_while_a_step_is_captured() -> No
 def test_bars_reach_the_terminal_while_a_step_is_captured() -> None:
     ours, theirs = pty.openpty()
     try:
-        process = subprocess.Popen([sys.executable, "-c", STEP], stderr=theirs, env={**os.environ, "TERM": "xterm"})
+        process = subprocess.Popen(
+            [sys.executable, "-c", STEP], stderr=theirs, env={**os.environ, "TERM": "xterm"}
+        )
         os.close(theirs)
         seen = b""
         while b"5/10" not in seen:
@@ -49,10 +53,17 @@ show(table)
 
 
 @pytest.mark.parametrize(("columns", "is_table"), [(60, False), (80, False), (160, True)])
-def test_no_figure_of_a_table_is_cut_whatever_the_terminals_width(columns: int, is_table: bool) -> None:
+def test_no_figure_of_a_table_is_cut_whatever_the_terminals_width(
+    columns: int, is_table: bool
+) -> None:
     ours, theirs = pty.openpty()
     with open(ours, "rb", buffering=0) as terminal:
-        subprocess.run([sys.executable, "-c", WIDE], stdout=theirs, check=True, env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns)})
+        subprocess.run(
+            [sys.executable, "-c", WIDE],
+            stdout=theirs,
+            check=True,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns)},
+        )
         os.close(theirs)
         shown = b""
         while b"per 100,000" not in shown:

@@ -1,4 +1,5 @@
-"""Writes the hh-rlhf harmless test pairs as conversations in the platform's format: one row per pair and version (`chosen`, `rejected`).
+"""Writes the hh-rlhf harmless test pairs as conversations in the platform's format: one row per
+pair and version (`chosen`, `rejected`).
 
 Usage: python examples/hh_rlhf/convert.py [DATA_FOLDER] [--to FOLDER]
 """
@@ -12,18 +13,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-DATA = Path(os.environ.get("SIM_PLATFORM_REAL_DATA") or HERE.parents[1] / "../shared/data") / "hh_rlhf_harmless_test"
+DATA = (
+    Path(os.environ.get("SIM_PLATFORM_REAL_DATA") or HERE.parents[1] / "../shared/data")
+    / "hh_rlhf_harmless_test"
+)
 TURN = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
-NO_TIME = "2022-01-01T00:00:00Z"  # the data has no times; a constant says so more plainly than invented ones
+# the data has no times; a constant says so more plainly than invented ones
+NO_TIME = "2022-01-01T00:00:00Z"
 
 
 def messages(text: str) -> list[dict[str, str]]:
-    """Turns of `\\n\\nHuman: ...\\n\\nAssistant: ...`. Text before the first turn would be lost, so it is refused."""
+    """Turns of `\\n\\nHuman: ...\\n\\nAssistant: ...`. Text before the first turn would be lost, so
+    it is refused.
+    """
     before, *turns = TURN.split(text)
     if before.strip():
-        raise SystemExit("a conversation does not begin with a turn; is this the harmless-base test file?")
-    return [{"role": ROLES[speaker], "content": content.strip()} for speaker, content in zip(turns[::2], turns[1::2], strict=True)]
+        raise SystemExit(
+            "a conversation does not begin with a turn; is this the harmless-base test file?"
+        )
+    return [
+        {"role": ROLES[speaker], "content": content.strip()}
+        for speaker, content in zip(turns[::2], turns[1::2], strict=True)
+    ]
 
 
 def conversations(data: Path) -> Iterator[dict[str, object]]:
@@ -42,17 +54,28 @@ def conversations(data: Path) -> Iterator[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", nargs="?", type=Path, default=DATA, help="folder of the data set")
-    parser.add_argument("--to", type=Path, default=HERE / "converted", help="folder to write conversations.jsonl to")
+    parser.add_argument(
+        "--to", type=Path, default=HERE / "converted", help="folder to write conversations.jsonl to"
+    )
     options = parser.parse_args()
     if not options.data.is_dir():
-        raise SystemExit(f"{options.data}: no such folder. Give the folder of the data set, or set SIM_PLATFORM_REAL_DATA to the folder above it.")
+        raise SystemExit(
+            f"{options.data}: no such folder. Give the folder of the data set, or set"
+            " SIM_PLATFORM_REAL_DATA to the folder above it."
+        )
     options.to.mkdir(parents=True, exist_ok=True)
     written = options.to / "conversations.jsonl"
     unfinished = written.with_suffix(".tmp")
     with unfinished.open("w", encoding="utf-8") as out:
-        n = sum(1 for row in conversations(options.data) if out.write(json.dumps(row, ensure_ascii=False) + "\n"))
+        n = sum(
+            1
+            for row in conversations(options.data)
+            if out.write(json.dumps(row, ensure_ascii=False) + "\n")
+        )
     unfinished.replace(written)
     print(f"{n} conversations in {written}")
 

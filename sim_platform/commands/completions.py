@@ -1,6 +1,8 @@
-"""`sim-platform export-requests`, `import-completions` and `batches`: answers that come from elsewhere, or later.
+"""`sim-platform export-requests`, `import-completions` and `batches`: answers that come from
+elsewhere, or later.
 
-Belongs here: these commands and how they report. Does not: formats and matching (replay.imports, orchestration.import_flow).
+Belongs here: these commands and how they report. Does not: formats and matching (replay.imports,
+orchestration.import_flow).
 """
 
 import time
@@ -10,30 +12,52 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from sim_platform.commands.terminal import Json, exit_codes, print_json, progress_shown, runs
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.registry.home import home_path, load_home
-from sim_platform.terminal import Json, exit_codes, print_json, progress_shown, runs
 
 POLL_SECONDS = 60.0
 Release = Annotated[str, typer.Argument(help="Candidate release of models.yaml.")]
-ArmOption = Annotated[Literal["candidate", "control"], typer.Option("--arm", help="candidate: the release; control: the version that it replaces.")]
+ArmOption = Annotated[
+    Literal["candidate", "control"],
+    typer.Option("--arm", help="candidate: the release; control: the version that it replaces."),
+]
 
 
 def export_requests(
     model_version: Release,
-    to: Annotated[Path, typer.Option("--to", help="JSONL file to write, one request a line, as the OpenAI Batch API takes it.")],
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to",
+            help="JSONL file to write, one request a line, as the OpenAI Batch API takes it.",
+        ),
+    ],
     arm: ArmOption = "candidate",
-    sample_size: Annotated[int | None, typer.Option("--sample-size", min=1, help="Prefixes to draw instead of the plan's sample_size.")] = None,
+    sample_size: Annotated[
+        int | None,
+        typer.Option(
+            "--sample-size", min=1, help="Prefixes to draw instead of the plan's sample_size."
+        ),
+    ] = None,
 ) -> None:
-    """Draw and register the release's sample, and write the requests that have no outcome yet; nothing is sent.
+    """Draw and register the release's sample, and write the requests that have no outcome yet;
+    nothing is sent.
 
-    The file holds de-identified text. Send it through a batch endpoint (often at half the price) or a runner of your own, and bring the answers back with import-completions.
+    The file holds de-identified text. Send it through a batch endpoint (often at half the price) or
+    a runner of your own, and bring the answers back with import-completions.
     """
     with exit_codes():
         home = load_home(home_path())
         home.release(model_version)
         with progress_shown():
-            failed = runs().run_releases(home, [model_version], sample_size, say=lambda line: typer.echo(line, err=True), only_sample=True)
+            failed = runs().run_releases(
+                home,
+                [model_version],
+                sample_size,
+                say=lambda line: typer.echo(line, err=True),
+                only_sample=True,
+            )
         if failed:
             raise SimPlatformError(f"failed: {model_version}; nothing was written")
         typer.echo(f"{to}: {_flow().export_requests(home, model_version, arm, to)} requests")
@@ -41,14 +65,19 @@ def export_requests(
 
 def batches(
     model_version: Release,
-    wait: Annotated[bool, typer.Option("--wait", help="Ask again every minute until no batch is out.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Ask again every minute until no batch is out.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask for a release's batches (provider openai_batch) and store the answers of those that have ended. Hands nothing over and costs nothing.
+    """Ask for a release's batches (provider openai_batch) and store the answers of those that have
+    ended. Hands nothing over and costs nothing.
 
     `run` hands requests over, and ends while answers are out; run it again after this.
     """
-    from sim_platform.orchestration import batch_flow  # noqa: PLC0415 - imports polars and duckdb
+    from sim_platform.flows.replay import (  # noqa: PLC0415 - imports polars and duckdb
+        batches as batch_flow,
+    )
 
     with exit_codes():
         home = load_home(home_path())
@@ -62,20 +91,33 @@ def batches(
             print_json([asdict(line) for line in lines])
         else:
             for line in lines:
-                typer.echo(f"{line.arm} {line.batch_id or line.key}: {line.status or line.state}, {line.answered} of {line.requests} answered")
-            typer.echo(f"{len(lines)} batches" if lines else f"{model_version}: no batch was handed over")
+                typer.echo(
+                    f"{line.arm} {line.batch_id or line.key}: {line.status or line.state},"
+                    f" {line.answered} of {line.requests} answered"
+                )
+            typer.echo(
+                f"{len(lines)} batches" if lines else f"{model_version}: no batch was handed over"
+            )
 
 
 def import_completions(
     model_version: Release,
-    file: Annotated[Path, typer.Argument(help="Batch output, an inspect_ai log (.eval or .json), or JSONL of {prefix_id, text}.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Batch output, an inspect_ai log (.eval or .json), or JSONL of {prefix_id, text}."
+        ),
+    ],
     arm: ArmOption = "candidate",
     as_json: Json = False,
 ) -> None:
-    """Take completions that you already have as outcomes of a release. `run` then sends only what is still missing.
+    """Take completions that you already have as outcomes of a release. `run` then sends only what
+    is still missing.
 
-    A line names its request by custom_id (as in export-requests) or prefix_id and k, and holds `text` or a response object. A request that has an outcome keeps it. Lines that
-    match no request or hold no completion are counted by reason with their first line numbers. Exit code 1 when no line was of use.
+    A line names its request by custom_id (as in export-requests) or prefix_id and k, and holds
+    `text` or a response object. A request that has an outcome keeps it. Lines that
+    match no request or hold no completion are counted by reason with their first line numbers. Exit
+    code 1 when no line was of use.
     """
     with exit_codes():
         home = load_home(home_path())
@@ -85,17 +127,25 @@ def import_completions(
             print_json(asdict(done))
         else:
             typer.echo(
-                f"{done.lines} lines: {done.imported} imported, {done.already_there} already there, {sum(done.left_out.values())} left out; {done.missing} requests have no outcome yet"
+                f"{done.lines} lines: {done.imported} imported, {done.already_there} already there,"
+                f" {sum(done.left_out.values())} left out; {done.missing} requests have no"
+                " outcome yet"
             )
             for reason, n in sorted(done.left_out.items()):
-                typer.echo(f"  {reason}: {n} (lines {', '.join(map(str, done.examples[reason]))}{' …' if n > len(done.examples[reason]) else ''})")
+                typer.echo(
+                    f"  {reason}: {n} (lines"
+                    f" {', '.join(map(str, done.examples[reason]))}{' …' if n > len(done.examples[reason]) else ''})"
+                )
         if done.lines and not done.imported and not done.already_there:
             raise SimPlatformError(
-                f"{file}: no line answers a request of {model_version}. Lines name requests by custom_id or prefix_id, as export-requests writes them."
+                f"{file}: no line answers a request of {model_version}. Lines name requests by"
+                " custom_id or prefix_id, as export-requests writes them."
             )
 
 
 def _flow() -> Any:
-    from sim_platform.orchestration import import_flow  # noqa: PLC0415 - imports polars and duckdb
+    from sim_platform.flows.replay import (  # noqa: PLC0415 - imports polars and duckdb
+        importing as import_flow,
+    )
 
     return import_flow

@@ -8,16 +8,21 @@ from typing import Annotated
 import typer
 from rich.table import Table as RichTable
 
+from sim_platform.commands.terminal import Json, exit_codes, print_json, runs, show
 from sim_platform.registry.home import home_path, load_home
-from sim_platform.terminal import Json, exit_codes, print_json, runs, show
 
 EXIT_CODES = {"PASS": 0, "BLOCK": 1, "INCONCLUSIVE": 2}
 
 
-def gate(model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")], as_json: Json = False) -> None:
-    """Say PASS, BLOCK or INCONCLUSIVE for a release, from its stored comparison and the registered rules. Exit code: 0 PASS, 1 BLOCK, 2 INCONCLUSIVE or no decision.
+def gate(
+    model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
+    as_json: Json = False,
+) -> None:
+    """Say PASS, BLOCK or INCONCLUSIVE for a release, from its stored comparison and the registered
+    rules. Exit code: 0 PASS, 1 BLOCK, 2 INCONCLUSIVE or no decision.
 
-    Only behaviours with `tier: gate` decide. PASS needs every one of them within its margin (and below its ceiling); BLOCK needs one that is surely worse.
+    Only behaviours with `tier: gate` decide. PASS needs every one of them within its margin (and
+    below its ceiling); BLOCK needs one that is surely worse.
     """
     from sim_platform.estimation.gates import release_verdict  # noqa: PLC0415 - imports polars and scipy
 
@@ -27,7 +32,14 @@ def gate(model_version: Annotated[str, typer.Argument(help="Candidate release of
         decisions = runs().stored_decisions(home, model_version)
         verdict, why = release_verdict(decisions)
         if as_json:
-            print_json({"model_version": model_version, "verdict": verdict, "reason": why, "behaviors": decisions.to_dicts()})
+            print_json(
+                {
+                    "model_version": model_version,
+                    "verdict": verdict,
+                    "reason": why,
+                    "behaviors": decisions.to_dicts(),
+                }
+            )
         else:
             table = RichTable("behaviour", "verdict", "why", title=f"{model_version}: {verdict}")
             for row in decisions.filter(tier="gate").to_dicts():

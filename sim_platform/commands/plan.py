@@ -9,21 +9,34 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table as RichTable
 
+from sim_platform.commands.terminal import Json, exit_codes, print_json, show
 from sim_platform.registry.home import home_path, load_home
-from sim_platform.terminal import Json, exit_codes, print_json, show
 
 
 def plan(
     model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
-    sample_size: Annotated[int | None, typer.Option("--sample-size", min=1, help="Prefixes to plan for instead of the plan's sample_size.")] = None,
-    curve: Annotated[Path | None, typer.Option("--curve", help="Write the curve (smallest detectable ratio against prefixes) to this PNG file.")] = None,
+    sample_size: Annotated[
+        int | None,
+        typer.Option(
+            "--sample-size", min=1, help="Prefixes to plan for instead of the plan's sample_size."
+        ),
+    ] = None,
+    curve: Annotated[
+        Path | None,
+        typer.Option(
+            "--curve",
+            help="Write the curve (smallest detectable ratio against prefixes) to this PNG file.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show requests, tokens, cost and detection floors of a release's plan, and per behaviour what the sample can decide. Sends nothing and costs nothing.
+    """Show requests, tokens, cost and detection floors of a release's plan, and per behaviour what
+    the sample can decide. Sends nothing and costs nothing.
 
-    Rates come from the recorded arm of earlier comparisons; without one, only the floors are known. Tokens are estimated at 4 characters each.
+    Rates come from the recorded arm of earlier comparisons; without one, only the floors are known.
+    Tokens are estimated at 4 characters each.
     """
-    from sim_platform.orchestration.planning import plan_facts  # noqa: PLC0415 - imports dagster
+    from sim_platform.flows.planning import plan_facts  # noqa: PLC0415 - imports dagster
 
     with exit_codes():
         home = load_home(home_path())
@@ -43,51 +56,100 @@ def plan(
 def _print(facts: dict[str, Any]) -> None:
     from sim_platform.reporting.rates import per_100k  # noqa: PLC0415 - imports polars
 
-    typer.echo(f"{facts['model_version']} replaces {facts['replaces']}: {facts['prefixes']} prefixes of {facts['population']} conversations ({facts['users']} users)")
+    typer.echo(
+        f"{facts['model_version']} replaces {facts['replaces']}: {facts['prefixes']} prefixes of"
+        f" {facts['population']} conversations ({facts['users']} users)"
+    )
     if facts["prefixes"] < facts["asked"]:
         typer.echo(f"  the plan asks for {facts['asked']}; the log has no more")
     for arm in facts["arms"]:
         cost = "price unknown" if arm["cost_usd"] is None else f"{arm['cost_usd']:.2f} USD at most"
-        minutes = "" if arm["minutes_at_limits"] is None else f", {arm['minutes_at_limits']:,.0f} minutes at most at its rate limits"
+        minutes = (
+            ""
+            if arm["minutes_at_limits"] is None
+            else f", {arm['minutes_at_limits']:,.0f} minutes at most at its rate limits"
+        )
         typer.echo(
-            f"  {arm['model']} ({arm['provider']}): {arm['requests']} requests, about {arm['prompt_tokens']:,} + {arm['completion_tokens_at_most']:,} tokens, {cost}{minutes}"
+            f"  {arm['model']} ({arm['provider']}): {arm['requests']} requests, about"
+            f" {arm['prompt_tokens']:,} + {arm['completion_tokens_at_most']:,} tokens,"
+            f" {cost}{minutes}"
         )
     floors = facts["floors"]
     typer.echo(
-        f"  per 100k messages: nothing seen bounds a rate at {per_100k(floors['none_seen_bound'])}; three events are likely from {per_100k(floors['three_events'])}; "
-        f"within a factor of two from {per_100k(floors['within_factor_two'])}"
+        f"  per 100k messages: nothing seen bounds a rate at {per_100k(floors['none_seen_bound'])};"
+        f" three events are likely from {per_100k(floors['three_events'])}; within a factor of two"
+        f" from {per_100k(floors['within_factor_two'])}"
     )
     _print_strata(facts)
     table = RichTable(
-        "behaviour", "tier", "rate per 100k", "events", "detectable ratio", "prefixes for a factor of two", "passes if same", "blocks if doubled", "labels",
+        "behaviour",
+        "tier",
+        "rate per 100k",
+        "events",
+        "detectable ratio",
+        "prefixes for a factor of two",
+        "passes if same",
+        "blocks if doubled",
+        "labels",
         title="what this sample can decide",
-    )  # fmt: skip
+    )
     for row in facts["behaviors"]:
         if row["rate"] is None:
             table.add_row(row["behavior"], row["tier"], "not known", *["–"] * 6)
             continue
         ratio, labels = row["detectable_ratio"], row["labels"]
         table.add_row(
-            row["behavior"], row["tier"], per_100k(row['rate']), f"{row['expected_events']:.1f}", f"× {ratio:.2f}" if ratio else "–", f"{row['prefixes_for_factor_two']:,}",
-            f"{row['chance_pass_if_same']:.0%}", f"{row['chance_block_if_doubled']:.0%}", str(sum(labels.values())),
-        )  # fmt: skip
+            row["behavior"],
+            row["tier"],
+            per_100k(row["rate"]),
+            f"{row['expected_events']:.1f}",
+            f"× {ratio:.2f}" if ratio else "–",
+            f"{row['prefixes_for_factor_two']:,}",
+            f"{row['chance_pass_if_same']:.0%}",
+            f"{row['chance_block_if_doubled']:.0%}",
+            str(sum(labels.values())),
+        )
     show(table)
-    curve = RichTable("prefixes", "floor per 100k", "smallest detectable ratio (median behaviour)", title="the same at other sizes")
-    middle = len(set().union(*(point["detectable_ratios"] for point in facts["curve"]))) // 2  # what no ratio can show at a size counts as the largest
+    curve = RichTable(
+        "prefixes",
+        "floor per 100k",
+        "smallest detectable ratio (median behaviour)",
+        title="the same at other sizes",
+    )
+    middle = (
+        len(set().union(*(point["detectable_ratios"] for point in facts["curve"]))) // 2
+    )  # what no ratio can show at a size counts as the largest
     for point in facts["curve"]:
         ratios = sorted(point["detectable_ratios"].values())
-        curve.add_row(f"{point['prefixes']:,}", per_100k(point["floor"]), f"× {ratios[middle]:.2f}" if middle < len(ratios) else "–")
+        curve.add_row(
+            f"{point['prefixes']:,}",
+            per_100k(point["floor"]),
+            f"× {ratios[middle]:.2f}" if middle < len(ratios) else "–",
+        )
     show(curve)
 
 
 def _print_strata(facts: dict[str, Any]) -> None:
     strata, repeats = facts["strata"], facts["variance_by_repeats"]
     if len(strata) > 1:
-        table = RichTable("stratum", "conversations", "places", "defensive mix", "boost for it", title="where the sample goes")
+        table = RichTable(
+            "stratum",
+            "conversations",
+            "places",
+            "defensive mix",
+            "boost for it",
+            title="where the sample goes",
+        )
         for row in strata:
-            table.add_row(row["stratum"], f"{row['population']:,}", f"{row['sampled']:,}", *(str(row[k] if row[k] is not None else "–") for k in ("defensive", "boost")))
+            table.add_row(
+                row["stratum"],
+                f"{row['population']:,}",
+                f"{row['sampled']:,}",
+                *(str(row[k] if row[k] is not None else "–") for k in ("defensive", "boost")),
+            )
         show(table)
     typer.echo(
-        f"  a second completion a prefix leaves {repeats[2][0.3]:.0%} to {repeats[2][0.7]:.0%} of the variance (outcomes of one prefix correlated .3 to .7); "
-        "for the same requests twice as many prefixes leave 50%"
+        f"  a second completion a prefix leaves {repeats[2][0.3]:.0%} to {repeats[2][0.7]:.0%} of"
+        " the variance (outcomes of one prefix correlated .3 to .7); for the same requests twice"
+        " as many prefixes leave 50%"
     )

@@ -1,15 +1,16 @@
 """`sim-platform register` and `registration`: what is decided before any outcome is seen.
 
-Belongs here: these commands. Does not: the record (registry.preregistration), when it is needed (orchestration).
+Belongs here: these commands. Does not: the record (registry.preregistration), when it is needed
+(orchestration).
 """
 
 from typing import Annotated, Any
 
 import typer
 
+from sim_platform.commands.terminal import Json, exit_codes, print_json
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.registry.home import home_path, load_home
-from sim_platform.terminal import Json, exit_codes, print_json
 
 Release = Annotated[str, typer.Argument(help="Candidate release of models.yaml.")]
 
@@ -23,19 +24,33 @@ def add_to(app: typer.Typer) -> None:
 def register(
     model_version: Release,
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Why an existing registration is amended. After outcomes were seen the amendment is exploratory.")
+        str | None,
+        typer.Option(
+            "--reason",
+            help=(
+                "Why an existing registration is amended. After outcomes were seen the amendment is"
+                " exploratory."
+            ),
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Pre-register a release: behaviours, grader hashes, sampling plan, rules and the rates known now, hashed and chained.
+    """Pre-register a release: behaviours, grader hashes, sampling plan, rules and the rates known
+    now, hashed and chained.
 
-    The record is a file in preregistration/ of the home, to be published or committed. Nothing is sent to a candidate without one; `run` makes it where it is missing.
+    The record is a file in preregistration/ of the home, to be published or committed. Nothing is
+    sent to a candidate without one; `run` makes it where it is missing.
     """
     with exit_codes():
         home = load_home(home_path())
         home.release(model_version)
         record = _flow().register_release(home, _warehouse(home), model_version, reason)
-        facts = {"number": record.number, "sha256": record.sha256, "file": str(record.path), "is_exploratory": record.is_exploratory}
+        facts = {
+            "number": record.number,
+            "sha256": record.sha256,
+            "file": str(record.path),
+            "is_exploratory": record.is_exploratory,
+        }
         if as_json:
             print_json(facts)
             return
@@ -45,7 +60,12 @@ def register(
 
 def registration(
     model_version: Release,
-    verify: Annotated[bool, typer.Option("--verify", help="Exit 1 when the chain of records is broken or a file was edited.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Exit 1 when the chain of records is broken or a file was edited."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show a release's records, and what of today's configuration they cover."""
@@ -57,24 +77,33 @@ def registration(
         else:
             for record in facts["records"]:
                 mark = "exploratory " if record["is_exploratory"] else ""
-                typer.echo(f"record {record['number']}: {mark}{record['kind']} of {record['registered_at']}\n  sha256 {record['sha256']}\n  {record['file']}")
+                typer.echo(
+                    f"record {record['number']}: {mark}{record['kind']} of"
+                    f" {record['registered_at']}\n  sha256 {record['sha256']}\n  {record['file']}"
+                )
                 if record["time_stamp_token"] != "none":
                     typer.echo(f"  time stamp: {record['time_stamp_token']}")
             for name in ("differs_now", "exploratory", "refused", "problems"):
                 typer.echo(f"{name.replace('_', ' ')}: {'; '.join(facts[name]) or 'none'}")
         if verify and facts["problems"]:
-            raise SimPlatformError("the chain of pre-registrations is broken:\n" + "\n".join(facts["problems"]))
+            raise SimPlatformError(
+                "the chain of pre-registrations is broken:\n" + "\n".join(facts["problems"])
+            )
         if verify and not as_json:
             typer.echo("verified")
 
 
 def _flow() -> Any:
-    from sim_platform.orchestration import registration_flow  # noqa: PLC0415 - imports polars and duckdb
+    from sim_platform.flows import (  # noqa: PLC0415 - imports polars and duckdb
+        registration as registration_flow,
+    )
 
     return registration_flow
 
 
 def _warehouse(home: Any) -> Any:
-    from sim_platform.orchestration.calibration_flow import warehouse_of  # noqa: PLC0415 - imports polars and duckdb
+    from sim_platform.flows.grading.calibration import (  # noqa: PLC0415 - imports polars and duckdb
+        warehouse_of,
+    )
 
     return warehouse_of(home)

@@ -1,6 +1,7 @@
 """Chat messages in the OpenAI format, and their canonical JSON.
 
-Belongs here: the types that every stage reads, and the one canonical form that hashes are taken of. Does not: reading or validating logs (extraction).
+Belongs here: the types that every stage reads, and the one canonical form that hashes are taken of.
+Does not: reading or validating logs (extraction).
 """
 
 import hashlib
@@ -38,8 +39,12 @@ class Message(TypedDict):
 
 
 def canonical_json(value: object) -> str:
-    """JSON with sorted keys, no spaces and no escapes beyond the required: equal values give equal text."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """JSON with sorted keys, no spaces and no escapes beyond the required: equal values give equal
+    text.
+    """
+    return json.dumps(
+        value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
 
 
 def sha256(value: object) -> str:
@@ -48,7 +53,9 @@ def sha256(value: object) -> str:
 
 
 def text_of(message: Message) -> str:
-    """All text of a message's content as one string; parts are joined by a newline, no content is the empty string."""
+    """All text of a message's content as one string; parts are joined by a newline, no content is
+    the empty string.
+    """
     content = message["content"]
     if content is None or isinstance(content, str):
         return content or ""
@@ -56,5 +63,11 @@ def text_of(message: Message) -> str:
 
 
 def user_turns(messages: Sequence[Message]) -> list[int]:
-    """Indexes of the user turns at which a conversation can be cut: a run of consecutive user messages is one turn, its last message counts."""
-    return [i for i, m in enumerate(messages) if m["role"] == "user" and (i + 1 == len(messages) or messages[i + 1]["role"] != "user")]
+    """Indexes of the user turns at which a conversation can be cut: a run of consecutive user
+    messages is one turn, its last message counts.
+    """
+    return [
+        i
+        for i, m in enumerate(messages)
+        if m["role"] == "user" and (i + 1 == len(messages) or messages[i + 1]["role"] != "user")
+    ]

@@ -1,6 +1,7 @@
 """What one replayed request ended as.
 
-Belongs here: the outcome type shared by replay, grading and the warehouse. Does not: how an outcome is obtained (replay).
+Belongs here: the outcome type shared by replay, grading and the warehouse. Does not: how an outcome
+is obtained (replay).
 """
 
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ ARMS: tuple[Arm, ...] = ("candidate", "control", "recorded")
 class Outcome:
     """The one final result of one request.
 
-    `completed` and `truncated` (stopped by the token limit) carry text or tool calls; `refused` (the provider's filter) and `failed` carry a reason code.
-    Tool calls are recorded, never executed. Tokens are counts, cost is US dollars, latency is seconds of the attempt that ended it.
+    `completed` and `truncated` (stopped by the token limit) carry text or tool calls; `refused`
+    (the provider's filter) and `failed` carry a reason code.
+    Tool calls are recorded, never executed. Tokens are counts, cost is US dollars, latency is
+    seconds of the attempt that ended it.
     """
 
     arm: Arm

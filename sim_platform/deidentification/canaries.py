@@ -1,7 +1,10 @@
-"""Canaries: made-up identifiers planted in shadow copies of real conversations, to count how many come through de-identification.
+"""Canaries: made-up identifiers planted in shadow copies of real conversations, to count how many
+come through de-identification.
 
-Belongs here: the canaries, planting them, finding survivors. Does not: storing anything; shadow copies live in memory and never reach a table.
-The names are disjoint from the pools of surrogates, so a surrogate is never taken for a survivor. No canary seen in n planted bounds the miss rate of such identifiers at 3/n
+Belongs here: the canaries, planting them, finding survivors. Does not: storing anything; shadow
+copies live in memory and never reach a table.
+The names are disjoint from the pools of surrogates, so a surrogate is never taken for a survivor.
+No canary seen in n planted bounds the miss rate of such identifiers at 3/n
 (95 %); it says nothing about identifiers of other kinds.
 """
 
@@ -15,12 +18,199 @@ from typing import Any
 
 from sim_platform.contracts.messages import canonical_json
 
-FIRST = ["Abel", "Adele", "Alban", "Alma", "Ambrose", "Anselm", "Ariadne", "Barnaby", "Beatrix", "Benita", "Calliope", "Casper", "Cedric", "Clementine", "Cordelia", "Cosima", "Crispin", "Cyril", "Dashiell", "Delphine", "Dorothea", "Edgar", "Edith", "Elspeth", "Elwood", "Ephraim", "Esme", "Eugenie", "Ferdinand", "Fiona", "Flavia", "Floyd", "Gideon", "Gilbert", "Greer", "Gwendolyn", "Hector", "Henrietta", "Hilda", "Horace", "Imogen", "Ingram", "Isolde", "Jethro", "Josephine", "Julian", "Katherine", "Lavinia", "Leander", "Leopold", "Lucinda", "Lysander", "Mabel", "Magnus", "Marguerite", "Maximilian", "Millicent", "Nadine", "Nathaniel", "Octavia", "Odette", "Orson", "Ottilie", "Percival", "Perpetua", "Philippa", "Prudence", "Quincy", "Reginald", "Rosalind", "Rupert", "Sabina", "Seraphina", "Silas", "Sybil", "Tabitha", "Thaddeus", "Theodora", "Ulrich", "Ursula", "Valerian", "Verity", "Wilhelmina", "Winifred", "Zachary"]  # fmt: skip
-LAST = ["Abernathy", "Ackroyd", "Ainsworth", "Applegate", "Ashdown", "Atherton", "Bainbridge", "Barraclough", "Bellweather", "Bickerstaff", "Blackwood", "Bracegirdle", "Braithwaite", "Buckminster", "Cadwallader", "Calloway", "Carmichael", "Chatterton", "Cholmondeley", "Cobblestone", "Coverdale", "Crabtree", "Culpepper", "Dalrymple", "Davenport", "Delacroix", "Dunwoody", "Eastwick", "Ellsworth", "Fairbanks", "Farnsworth", "Featherstone", "Fotheringham", "Gainsborough", "Galsworthy", "Goldsworthy", "Greenhalgh", "Grimsby", "Hathersage", "Hawthorne", "Heatherington", "Higginbotham", "Hollingsworth", "Huddleston", "Illingworth", "Jessop", "Kettleburn", "Kirkpatrick", "Lancaster", "Langstaff", "Lethbridge", "Lockhart", "Longbottom", "Marchbanks", "Merriweather", "Middlebrook", "Montague", "Mortlock", "Netherwood", "Nightingale", "Oglethorpe", "Okonkwo-Hale", "Oxenford", "Pemberton", "Pendergast", "Pettigrew", "Pomfret", "Quarrington", "Ravenscroft", "Rothschild", "Rowbotham", "Scattergood", "Shackleton", "Snodgrass", "Somerville", "Standish", "Strickland", "Sutcliffe", "Tattersall", "Templeton", "Thistlewood", "Thornbury", "Trelawney", "Underhill", "Vandermeer", "Waddington", "Wainwright", "Weatherby", "Whitcombe", "Winterbourne", "Wolstenholme", "Yardley"]  # fmt: skip
+FIRST = [
+    "Abel",
+    "Adele",
+    "Alban",
+    "Alma",
+    "Ambrose",
+    "Anselm",
+    "Ariadne",
+    "Barnaby",
+    "Beatrix",
+    "Benita",
+    "Calliope",
+    "Casper",
+    "Cedric",
+    "Clementine",
+    "Cordelia",
+    "Cosima",
+    "Crispin",
+    "Cyril",
+    "Dashiell",
+    "Delphine",
+    "Dorothea",
+    "Edgar",
+    "Edith",
+    "Elspeth",
+    "Elwood",
+    "Ephraim",
+    "Esme",
+    "Eugenie",
+    "Ferdinand",
+    "Fiona",
+    "Flavia",
+    "Floyd",
+    "Gideon",
+    "Gilbert",
+    "Greer",
+    "Gwendolyn",
+    "Hector",
+    "Henrietta",
+    "Hilda",
+    "Horace",
+    "Imogen",
+    "Ingram",
+    "Isolde",
+    "Jethro",
+    "Josephine",
+    "Julian",
+    "Katherine",
+    "Lavinia",
+    "Leander",
+    "Leopold",
+    "Lucinda",
+    "Lysander",
+    "Mabel",
+    "Magnus",
+    "Marguerite",
+    "Maximilian",
+    "Millicent",
+    "Nadine",
+    "Nathaniel",
+    "Octavia",
+    "Odette",
+    "Orson",
+    "Ottilie",
+    "Percival",
+    "Perpetua",
+    "Philippa",
+    "Prudence",
+    "Quincy",
+    "Reginald",
+    "Rosalind",
+    "Rupert",
+    "Sabina",
+    "Seraphina",
+    "Silas",
+    "Sybil",
+    "Tabitha",
+    "Thaddeus",
+    "Theodora",
+    "Ulrich",
+    "Ursula",
+    "Valerian",
+    "Verity",
+    "Wilhelmina",
+    "Winifred",
+    "Zachary",
+]
+LAST = [
+    "Abernathy",
+    "Ackroyd",
+    "Ainsworth",
+    "Applegate",
+    "Ashdown",
+    "Atherton",
+    "Bainbridge",
+    "Barraclough",
+    "Bellweather",
+    "Bickerstaff",
+    "Blackwood",
+    "Bracegirdle",
+    "Braithwaite",
+    "Buckminster",
+    "Cadwallader",
+    "Calloway",
+    "Carmichael",
+    "Chatterton",
+    "Cholmondeley",
+    "Cobblestone",
+    "Coverdale",
+    "Crabtree",
+    "Culpepper",
+    "Dalrymple",
+    "Davenport",
+    "Delacroix",
+    "Dunwoody",
+    "Eastwick",
+    "Ellsworth",
+    "Fairbanks",
+    "Farnsworth",
+    "Featherstone",
+    "Fotheringham",
+    "Gainsborough",
+    "Galsworthy",
+    "Goldsworthy",
+    "Greenhalgh",
+    "Grimsby",
+    "Hathersage",
+    "Hawthorne",
+    "Heatherington",
+    "Higginbotham",
+    "Hollingsworth",
+    "Huddleston",
+    "Illingworth",
+    "Jessop",
+    "Kettleburn",
+    "Kirkpatrick",
+    "Lancaster",
+    "Langstaff",
+    "Lethbridge",
+    "Lockhart",
+    "Longbottom",
+    "Marchbanks",
+    "Merriweather",
+    "Middlebrook",
+    "Montague",
+    "Mortlock",
+    "Netherwood",
+    "Nightingale",
+    "Oglethorpe",
+    "Okonkwo-Hale",
+    "Oxenford",
+    "Pemberton",
+    "Pendergast",
+    "Pettigrew",
+    "Pomfret",
+    "Quarrington",
+    "Ravenscroft",
+    "Rothschild",
+    "Rowbotham",
+    "Scattergood",
+    "Shackleton",
+    "Snodgrass",
+    "Somerville",
+    "Standish",
+    "Strickland",
+    "Sutcliffe",
+    "Tattersall",
+    "Templeton",
+    "Thistlewood",
+    "Thornbury",
+    "Trelawney",
+    "Underhill",
+    "Vandermeer",
+    "Waddington",
+    "Wainwright",
+    "Weatherby",
+    "Whitcombe",
+    "Winterbourne",
+    "Wolstenholme",
+    "Yardley",
+]
 _SAID = (
-    "My name is {}.", "I am {} and I need this soon.", "This is {} writing.", "Please address the letter to {}.", "Thanks, {}", "I spoke with {} about it yesterday.",
-    "Mr. {} asked me to check.", "My doctor, Dr. {}, agrees.", "{} will pick it up.", "cc: {}",
-)  # fmt: skip
+    "My name is {}.",
+    "I am {} and I need this soon.",
+    "This is {} writing.",
+    "Please address the letter to {}.",
+    "Thanks, {}",
+    "I spoke with {} about it yesterday.",
+    "Mr. {} asked me to check.",
+    "My doctor, Dr. {}, agrees.",
+    "{} will pick it up.",
+    "cc: {}",
+)
 _LABELS: Mapping[str, tuple[str, ...]] = {
     "EMAIL": ("My email is {}.", "Reach me at {}.", "{}", "Send it to {} please."),
     "PHONE": ("Call me at {}.", "My number is {}.", "Phone: {}", "Text {} when ready."),
@@ -53,24 +243,39 @@ _STREETS = [
 
 @dataclass(frozen=True)
 class Canary:
-    """A planted identifier: its type, and the parts of which none may be readable afterwards (folded to lower-case letters and digits)."""
+    """A planted identifier: its type, and the parts of which none may be readable afterwards
+    (folded to lower-case letters and digits).
+    """
 
     type: str
     parts: tuple[str, ...]
 
 
-def planted(row: Mapping[str, Any], n: int, seed: int) -> tuple[dict[str, Any], list[Canary]] | None:
-    """A shadow copy of a conversation with `n` canaries in one text of its user, between sentences; None where no user wrote plain text."""
+def planted(
+    row: Mapping[str, Any], n: int, seed: int
+) -> tuple[dict[str, Any], list[Canary]] | None:
+    """A shadow copy of a conversation with `n` canaries in one text of its user, between sentences;
+    None where no user wrote plain text.
+    """
     draw = random.Random(seed)
     messages = json.loads(row["messages"])
     written = [m for m in messages if m.get("role") == "user" and isinstance(m.get("content"), str)]
     if not written:
         return None
-    message = draw.choice(written)  # one, so that a detector that remembers texts scans only this one again
+    message = draw.choice(
+        written
+    )  # one, so that a detector that remembers texts scans only this one again
     text = message["content"]
     places = [m.end() for m in re.finditer(r"(?<=[.!?])\s+|\n+", text)] + [len(text)]
-    chosen = [(draw.choice(places), canary, sentence) for canary, sentence in _canaries(draw, n, _readable("\n".join(str(m.get("content")) for m in messages)))]
-    for place, _, sentence in sorted(chosen, key=lambda item: -item[0]):  # from the end, so that places stay true and no sentence is put inside another
+    chosen = [
+        (draw.choice(places), canary, sentence)
+        for canary, sentence in _canaries(
+            draw, n, _readable("\n".join(str(m.get("content")) for m in messages))
+        )
+    ]
+    for place, _, sentence in sorted(
+        chosen, key=lambda item: -item[0]
+    ):  # from the end, so that places stay true and no sentence is put inside another
         before = text[:place] + ("" if not place or text[place - 1].isspace() else " ")
         text = f"{before}{sentence} {text[place:]}"
     message["content"] = text
@@ -78,7 +283,9 @@ def planted(row: Mapping[str, Any], n: int, seed: int) -> tuple[dict[str, Any], 
 
 
 def survivors(canaries: Sequence[Canary], text: str) -> Counter[str]:
-    """How many canaries of each type can still be read in the de-identified `text`, in whole or in a part that tells."""
+    """How many canaries of each type can still be read in the de-identified `text`, in whole or in
+    a part that tells.
+    """
     words, joined = _readable(text)
     return Counter(c.type for c in canaries if _reads(c, words, joined))
 
@@ -91,8 +298,12 @@ def _reads(canary: Canary, words: set[str], joined: str) -> bool:
     return any(part in words or (len(part) > 6 and part in joined) for part in canary.parts)
 
 
-def _canaries(draw: random.Random, n: int, there: tuple[set[str], str]) -> Iterator[tuple[Canary, str]]:
-    """Canaries and their sentences. None of which a part is `there` already: a town of that name would pass for a survivor."""
+def _canaries(
+    draw: random.Random, n: int, there: tuple[set[str], str]
+) -> Iterator[tuple[Canary, str]]:
+    """Canaries and their sentences. None of which a part is `there` already: a town of that name
+    would pass for a survivor.
+    """
     kinds = ["PERSON", *_LABELS]
     for i in range(n):
         kind = kinds[i % len(kinds)] if i < len(kinds) else draw.choice(kinds)
@@ -100,7 +311,10 @@ def _canaries(draw: random.Random, n: int, there: tuple[set[str], str]) -> Itera
             value, parts = _VALUES[kind](draw)
             canary = Canary(kind, tuple(re.sub(r"[\W_]+", "", p.casefold()) for p in parts))
             if not _reads(canary, *there):
-                yield canary, draw.choice(_SAID if kind == "PERSON" else _LABELS[kind]).format(value)
+                yield (
+                    canary,
+                    draw.choice(_SAID if kind == "PERSON" else _LABELS[kind]).format(value),
+                )
                 break
 
 
@@ -116,21 +330,32 @@ def _email(draw: random.Random) -> tuple[str, tuple[str, ...]]:
 
 
 def _phone(draw: random.Random) -> tuple[str, tuple[str, ...]]:
-    area, middle, last = draw.choice((206, 312, 415, 503, 617)), draw.randrange(200, 555), draw.randrange(10**4)
+    area, middle, last = (
+        draw.choice((206, 312, 415, 503, 617)),
+        draw.randrange(200, 555),
+        draw.randrange(10**4),
+    )
     shape = draw.choice(("({}) {}-{:04d}", "{}-{}-{:04d}", "+1 {} {} {:04d}", "{}.{}.{:04d}"))
     return shape.format(area, middle, last), (f"{area}{middle}{last:04d}", f"{middle}{last:04d}")
 
 
 def _ssn(draw: random.Random) -> tuple[str, tuple[str, ...]]:
-    value = f"{draw.randrange(101, 660)}-{draw.randrange(1, 100):02d}-{draw.randrange(1, 10**4):04d}"
+    value = (
+        f"{draw.randrange(101, 660)}-{draw.randrange(1, 100):02d}-{draw.randrange(1, 10**4):04d}"
+    )
     return value, (value,)
 
 
 def _card(draw: random.Random) -> tuple[str, tuple[str, ...]]:
     digits = f"4{draw.randrange(10**14):014d}"
-    total = sum(sum(divmod(2 * int(d), 10)) if i % 2 == 0 else int(d) for i, d in enumerate(reversed(digits)))
+    total = sum(
+        sum(divmod(2 * int(d), 10)) if i % 2 == 0 else int(d)
+        for i, d in enumerate(reversed(digits))
+    )
     digits += str(-total % 10)
-    return draw.choice((digits, " ".join(re.findall("....", digits)), "-".join(re.findall("....", digits)))), (digits,)
+    return draw.choice(
+        (digits, " ".join(re.findall("....", digits)), "-".join(re.findall("....", digits)))
+    ), (digits,)
 
 
 def _iban(draw: random.Random) -> tuple[str, tuple[str, ...]]:
@@ -147,8 +372,17 @@ def _ip(draw: random.Random) -> tuple[str, tuple[str, ...]]:
 
 def _address(draw: random.Random) -> tuple[str, tuple[str, ...]]:
     street = draw.choice(_STREETS)
-    town, state = draw.choice((("Portland", "OR"), ("Columbus", "OH"), ("Denver", "CO"), ("Tucson", "AZ")))
-    return f"{draw.randrange(1000, 9999)} {street} {draw.choice(('Road', 'Street', 'Lane', 'Avenue'))}, {town}, {state} {draw.randrange(10000, 99999)}", (street,)
+    town, state = draw.choice(
+        (("Portland", "OR"), ("Columbus", "OH"), ("Denver", "CO"), ("Tucson", "AZ"))
+    )
+    return (
+        (
+            f"{draw.randrange(1000, 9999)} {street}"
+            f" {draw.choice(('Road', 'Street', 'Lane', 'Avenue'))}, {town}, {state}"
+            f" {draw.randrange(10000, 99999)}"
+        ),
+        (street,),
+    )
 
 
 def _id(draw: random.Random) -> tuple[str, tuple[str, ...]]:
@@ -162,5 +396,14 @@ def _secret(draw: random.Random) -> tuple[str, tuple[str, ...]]:
 
 
 _VALUES = {
-    "PERSON": _person, "EMAIL": _email, "PHONE": _phone, "SSN": _ssn, "CARD": _card, "IBAN": _iban, "IP": _ip, "ADDRESS": _address, "ID": _id, "SECRET": _secret,
-}  # fmt: skip
+    "PERSON": _person,
+    "EMAIL": _email,
+    "PHONE": _phone,
+    "SSN": _ssn,
+    "CARD": _card,
+    "IBAN": _iban,
+    "IP": _ip,
+    "ADDRESS": _address,
+    "ID": _id,
+    "SECRET": _secret,
+}

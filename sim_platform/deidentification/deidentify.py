@@ -1,7 +1,10 @@
-"""De-identification of whole conversations, failing closed: a conversation comes out with surrogates, or not at all.
+"""De-identification of whole conversations, failing closed: a conversation comes out with
+surrogates, or not at all.
 
-Belongs here: what is scanned, how spans become text, keyed hashes, quarantine with reason codes. Does not: finding identifiers (detectors, rules), choosing
-surrogates (surrogates), storing anything. No exception, log or result here carries text of a conversation that was refused.
+Belongs here: what is scanned, how spans become text, keyed hashes, quarantine with reason codes.
+Does not: finding identifiers (detectors, rules), choosing
+surrogates (surrogates), storing anything. No exception, log or result here carries text of a
+conversation that was refused.
 """
 
 import hmac
@@ -17,12 +20,20 @@ import polars as pl
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import canonical_json, sha256, user_turns
-from sim_platform.contracts.tables import DeidentifiedCorpus, frame
+from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
+from sim_platform.contracts.tables.schema import frame
 from sim_platform.deidentification import stoplist, surrogates
 from sim_platform.deidentification.known import Known, KnownValues
 from sim_platform.deidentification.spans import Detector, Span
 from sim_platform.deidentification.surrogates import NAME_TOKEN, Surrogates, fold
-from sim_platform.deidentification.walking import Conversation, Refused, labelled, read, walk, walk_message
+from sim_platform.deidentification.walking import (
+    Conversation,
+    Refused,
+    labelled,
+    read,
+    walk,
+    walk_message,
+)
 
 CODE_VERSION = "4"
 TEXTS_PER_CALL = 2_048
@@ -87,8 +98,10 @@ class Keys:
     """Secrets of at least 16 bytes, never stored beside the output.
 
     Args:
-        run: random, in memory only, gone at the end of the run: without it nobody can link surrogates to values or between runs.
-        vault: persistent, kept in the vault: finds the same conversation, account, content and prefix again.
+        run: random, in memory only, gone at the end of the run: without it nobody can link
+            surrogates to values or between runs.
+        vault: persistent, kept in the vault: finds the same conversation, account, content and
+            prefix again.
         accounts: further keys for account ids, one a rotation.
     """
 
@@ -98,7 +111,10 @@ class Keys:
 
     def __post_init__(self) -> None:
         if min(map(len, (self.run, self.vault, *self.accounts))) < 16:
-            raise BadInputError(f"keys for de-identification need at least 16 bytes (run has {len(self.run)}, vault has {len(self.vault)})")
+            raise BadInputError(
+                f"keys for de-identification need at least 16 bytes (run has {len(self.run)}, vault"
+                f" has {len(self.vault)})"
+            )
 
 
 @dataclass(frozen=True)
@@ -107,9 +123,11 @@ class DeidBatch:
 
     Args:
         corpus: contract DeidentifiedCorpus.
-        quarantined: conversation_key, reason (a code: lone_surrogates, too_long, unsupported_script, unreadable, unsupported_content, detector_error,
+        quarantined: conversation_key, reason (a code: lone_surrogates, too_long,
+            unsupported_script, unreadable, unsupported_content, detector_error,
             surrogates_exhausted, leak:KNOWN, or unexpected:<type of error>).
-        counts: n_conversations, n_quarantined, n_messages, n_messages_changed, n_chars, n_chars_masked, n_spans, and `spans` by type (corpus only).
+        counts: n_conversations, n_quarantined, n_messages, n_messages_changed, n_chars,
+            n_chars_masked, n_spans, and `spans` by type (corpus only).
     """
 
     corpus: pl.DataFrame
@@ -118,12 +136,16 @@ class DeidBatch:
 
 
 def keyed_hash(key: bytes, kind: str, value: str) -> str:
-    """HMAC-SHA256 of `kind` and `value`, 32 hex characters. Equal values of different kinds give different hashes."""
+    """HMAC-SHA256 of `kind` and `value`, 32 hex characters. Equal values of different kinds give
+    different hashes.
+    """
     return hmac.digest(key, f"{kind}|{value}".encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
 
 
 def account_key(keys: Keys, user_id: str) -> str:
-    """An account's key in every table: its hash under the vault's key, hashed again under each key that a rotation added."""
+    """An account's key in every table: its hash under the vault's key, hashed again under each key
+    that a rotation added.
+    """
     key = keyed_hash(keys.vault, "user", user_id)
     for link in keys.accounts:
         key = relinked(link, key)
@@ -141,37 +163,60 @@ def deid_version(detector: Detector) -> str:
 
 
 def content_of(content_hash: str, known: Sequence[Known]) -> str:
-    """What a corpus row was made from: the log's row, and what was known about its account. A change of either does the conversation again."""
+    """What a corpus row was made from: the log's row, and what was known about its account. A
+    change of either does the conversation again.
+    """
     return sha256([content_hash, *map(list, known)]) if known else content_hash
 
 
-def deidentify(rows: pl.DataFrame, detector: Detector, keys: Keys, known: Sequence[Sequence[Known]] = ()) -> DeidBatch:
+def deidentify(
+    rows: pl.DataFrame, detector: Detector, keys: Keys, known: Sequence[Sequence[Known]] = ()
+) -> DeidBatch:
     """De-identifies a batch of conversations; each is done whole or quarantined whole.
 
     Args:
-        rows: contract ConsentedLogExtract; some thousand rows at once are fine (memory: a few times their text).
-        detector: gets each distinct text of the batch once. When it raises, only conversations with the texts that it raises on are quarantined.
+        rows: contract ConsentedLogExtract; some thousand rows at once are fine (memory: a few times
+            their text).
+        detector: gets each distinct text of the batch once. When it raises, only conversations with
+            the texts that it raises on are quarantined.
         keys: same keys and rows give the same corpus, whatever else is in the batch.
-        known: what is known about each row's account, masked wherever it stands in the conversation; one entry a row, or none at all.
+        known: what is known about each row's account, masked wherever it stands in the
+            conversation; one entry a row, or none at all.
 
     Returns:
         See DeidBatch; both frames in the order of `rows`.
 
     Raises:
-        BadInputError: the detector itself cannot work (no model); nothing about a conversation raises.
+        BadInputError: the detector itself cannot work (no model); nothing about a conversation
+            raises.
     """
     version = deid_version(detector)
     readings = [_guarded(read, row) for row in rows.iter_rows(named=True)]
     conversations = [c for c in readings if isinstance(c, Conversation)]
-    found = _detected(detector, list(dict.fromkeys(t for c in conversations for t in (*c.scanned, *c.properties))))
+    found = _detected(
+        detector, list(dict.fromkeys(t for c in conversations for t in (*c.scanned, *c.properties)))
+    )
     counts: Counter[str] = Counter(n_conversations=len(rows))
     spans: Counter[str] = Counter()
     corpus: list[dict[str, object]] = []
     quarantined: list[dict[str, str]] = []
-    for conversation, raw, about in zip(readings, rows.iter_rows(named=True), known or [()] * len(rows), strict=True):
-        done = _guarded(lambda c, k: _Rewriting(c, found, keys, k).row(version), conversation, about) if isinstance(conversation, Conversation) else conversation
+    for conversation, raw, about in zip(
+        readings, rows.iter_rows(named=True), known or [()] * len(rows), strict=True
+    ):
+        done = (
+            _guarded(lambda c, k: _Rewriting(c, found, keys, k).row(version), conversation, about)
+            if isinstance(conversation, Conversation)
+            else conversation
+        )
         if isinstance(done, str):
-            quarantined.append({"conversation_key": keyed_hash(keys.vault, "conversation", raw["conversation_id"]), "reason": done})
+            quarantined.append(
+                {
+                    "conversation_key": keyed_hash(
+                        keys.vault, "conversation", raw["conversation_id"]
+                    ),
+                    "reason": done,
+                }
+            )
         else:
             row, row_counts, row_spans = done
             corpus.append(row)
@@ -180,8 +225,16 @@ def deidentify(rows: pl.DataFrame, detector: Detector, keys: Keys, known: Sequen
     totals = ("n_messages", "n_messages_changed", "n_chars", "n_chars_masked")
     return DeidBatch(
         corpus=frame(DeidentifiedCorpus, corpus),
-        quarantined=pl.DataFrame(quarantined, schema={"conversation_key": pl.String, "reason": pl.String}),
-        counts={"n_conversations": len(rows), "n_quarantined": len(quarantined), **{k: counts[k] for k in totals}, "n_spans": spans.total(), "spans": dict(spans)},
+        quarantined=pl.DataFrame(
+            quarantined, schema={"conversation_key": pl.String, "reason": pl.String}
+        ),
+        counts={
+            "n_conversations": len(rows),
+            "n_quarantined": len(quarantined),
+            **{k: counts[k] for k in totals},
+            "n_spans": spans.total(),
+            "spans": dict(spans),
+        },
     )
 
 
@@ -212,7 +265,11 @@ def _halving(detector: Detector, texts: Sequence[str]) -> dict[str, list[Span]]:
     """A call that fails is split until only the texts that fail by themselves are left out."""
     try:
         spans = detector.detect(texts)
-        if len(spans) == len(texts) and all(0 <= s.start < s.end <= len(t) for t, found in zip(texts, spans, strict=True) for s in found):
+        if len(spans) == len(texts) and all(
+            0 <= s.start < s.end <= len(t)
+            for t, found in zip(texts, spans, strict=True)
+            for s in found
+        ):
             return dict(zip(texts, spans, strict=True))
     except BadInputError:
         raise
@@ -225,7 +282,9 @@ def _halving(detector: Detector, texts: Sequence[str]) -> dict[str, list[Span]]:
 
 
 def masks_of(text: str, spans: Sequence[Span]) -> list[tuple[int, int, str]]:
-    """What is masked in a text that stands alone: what was found in it, spread over it; (start, end, type) without overlaps."""
+    """What is masked in a text that stands alone: what was found in it, spread over it; (start,
+    end, type) without overlaps.
+    """
     return without_overlaps([*spans, *Spread.of({text: spans})[0].spans(text)])
 
 
@@ -241,19 +300,32 @@ def replaced_alone(text: str, masks: Sequence[tuple[int, int, str]], key: bytes)
 
 
 def without_overlaps(spans: Iterable[Span]) -> list[tuple[int, int, str]]:
-    """The union of all spans as (start, end, type) without overlaps: by rank of type, then the longest first; what sticks out of a taken place stays masked."""
+    """The union of all spans as (start, end, type) without overlaps: by rank of type, then the
+    longest first; what sticks out of a taken place stays masked.
+    """
     kept: list[tuple[int, int, str]] = []
-    for span in sorted(spans, key=lambda s: (_PRIORITY.index(s.type) if s.type in _PRIORITY else len(_PRIORITY), s.start - s.end, s.start)):
+    for span in sorted(
+        spans,
+        key=lambda s: (
+            _PRIORITY.index(s.type) if s.type in _PRIORITY else len(_PRIORITY),
+            s.start - s.end,
+            s.start,
+        ),
+    ):
         pieces = [(span.start, span.end)]
         for start, end, _ in kept:
-            pieces = [p for a, b in pieces for p in ((a, min(b, start)), (max(a, end), b)) if p[0] < p[1]]
+            pieces = [
+                p for a, b in pieces for p in ((a, min(b, start)), (max(a, end), b)) if p[0] < p[1]
+            ]
         kept += [(a, b, span.type) for a, b in pieces]
     return sorted(kept)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What was found once in a conversation and is masked wherever it occurs in it: an echo in an answer has less context than the question had."""
+    """What was found once in a conversation and is masked wherever it occurs in it: an echo in an
+    answer has less context than the question had.
+    """
 
     types: Mapping[str, str]
     pattern: re.Pattern[str] | None
@@ -269,21 +341,41 @@ class Spread:
             for start, end, type in without_overlaps(spans):
                 value = text[start:end].strip()
                 if type == "PERSON":
-                    tokens = [t for t in NAME_TOKEN.findall(value) if t.casefold() not in stoplist.TITLES | stoplist.PARTICLES]
+                    tokens = [
+                        t
+                        for t in NAME_TOKEN.findall(value)
+                        if t.casefold() not in stoplist.TITLES | stoplist.PARTICLES
+                    ]
                     surnames |= {fold(tokens[-1])} if len(tokens) > 1 else set()
-                    names = [t for t in tokens if len(t) >= 4 and t.casefold() not in stoplist.NOT_A_NAME]
+                    names = [
+                        t for t in tokens if len(t) >= 4 and t.casefold() not in stoplist.NOT_A_NAME
+                    ]
                     types |= {t.casefold(): "PERSON" for t in names}
                     lower |= {t for t in names if t.islower()}
                 elif len(value) >= 5 and type not in ("AGE", "POSTCODE", "DATE"):
                     types.setdefault(value.casefold(), type)
-        pattern = re.compile("|".join(rf"(?<![^\W_]){re.escape(w)}(?![^\W_])" for w in sorted(types, key=len, reverse=True)), re.I) if types else None
+        pattern = (
+            re.compile(
+                "|".join(
+                    rf"(?<![^\W_]){re.escape(w)}(?![^\W_])"
+                    for w in sorted(types, key=len, reverse=True)
+                ),
+                re.I,
+            )
+            if types
+            else None
+        )
         return cls(types, pattern, frozenset(lower)), surnames
 
     def spans(self, text: str) -> list[Span]:
         """Where it occurs in `text`; a name counts capitalised, or as it was found."""
         matches = self.pattern.finditer(text) if self.pattern else ()
         typed = ((m, self.types.get(m[0].casefold())) for m in matches)
-        return [Span(*m.span(), t, 1.0, "conversation") for m, t in typed if t and (t != "PERSON" or m[0][0].isupper() or m[0] in self.in_lower_case)]
+        return [
+            Span(*m.span(), t, 1.0, "conversation")
+            for m, t in typed
+            if t and (t != "PERSON" or m[0][0].isupper() or m[0] in self.in_lower_case)
+        ]
 
 
 # Rewriting
@@ -291,7 +383,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Replaced:
-    """One text before and after: which characters of it were masked, and which of the new one are surrogates. In memory only."""
+    """One text before and after: which characters of it were masked, and which of the new one are
+    surrogates. In memory only.
+    """
 
     text: str
     masks: tuple[tuple[int, int], ...]
@@ -299,15 +393,25 @@ class Replaced:
     surrogates: tuple[tuple[int, int], ...]
 
 
-def traced(rows: pl.DataFrame, detector: Detector, keys: Keys, known: Sequence[Sequence[Known]] = ()) -> list[tuple[dict[str, Any], list[Replaced]]]:
-    """As `deidentify`, one conversation at a time and with every text of it: for audits. Conversations that would be quarantined are absent."""
+def traced(
+    rows: pl.DataFrame, detector: Detector, keys: Keys, known: Sequence[Sequence[Known]] = ()
+) -> list[tuple[dict[str, Any], list[Replaced]]]:
+    """As `deidentify`, one conversation at a time and with every text of it: for audits.
+    Conversations that would be quarantined are absent.
+    """
     done: list[tuple[dict[str, Any], list[Replaced]]] = []
     for raw, about in zip(rows.iter_rows(named=True), known or [()] * len(rows), strict=True):
         conversation = _guarded(read, raw)
         if isinstance(conversation, Conversation):
-            found = _detected(detector, list(dict.fromkeys((*conversation.scanned, *conversation.properties))))
+            found = _detected(
+                detector, list(dict.fromkeys((*conversation.scanned, *conversation.properties)))
+            )
             rewriting = _guarded(_Rewriting, conversation, found, keys, about)
-            made = _guarded(rewriting.row, deid_version(detector)) if isinstance(rewriting, _Rewriting) else rewriting
+            made = (
+                _guarded(rewriting.row, deid_version(detector))
+                if isinstance(rewriting, _Rewriting)
+                else rewriting
+            )
             if isinstance(rewriting, _Rewriting) and not isinstance(made, str):
                 done.append((made[0], rewriting.trace))
     return done
@@ -329,7 +433,13 @@ def _account_id(user_id: str) -> list[Known]:
 class _Rewriting:
     """One conversation on its way out: all its spans, what spreads from them, and its surrogates."""
 
-    def __init__(self, conversation: Conversation, found: dict[str, list[Span]], keys: Keys, known: Sequence[Known] = ()) -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        found: dict[str, list[Span]],
+        keys: Keys,
+        known: Sequence[Known] = (),
+    ) -> None:
         texts = (*conversation.scanned, *conversation.properties)
         if any(t not in found for t in texts):
             raise Refused("detector_error")
@@ -341,21 +451,35 @@ class _Rewriting:
         self.spans: Counter[str] = Counter()
         self.n_chars = self.n_chars_masked = 0
         self._spread, surnames = Spread.of(
-            {text: found[text] for text in conversation.scanned} | {text: _property_spans(text, found[text]) for text in conversation.properties}
+            {text: found[text] for text in conversation.scanned}
+            | {text: _property_spans(text, found[text]) for text in conversation.properties}
         )
-        key = hmac.digest(keys.run, f"conv|{conversation.row['conversation_id']}".encode("utf-8", "surrogatepass"), "sha256")
+        key = hmac.digest(
+            keys.run,
+            f"conv|{conversation.row['conversation_id']}".encode("utf-8", "surrogatepass"),
+            "sha256",
+        )
         names = (NAME_TOKEN.findall(k.value) for k in known if k.type == "PERSON")
         surnames |= {fold(tokens[-1]) for tokens in names if len(tokens) > 1}
-        self._surrogates = Surrogates(key, "\n".join([*texts, *(k.value for k in self._about)]), surnames)  # no surrogate is a known value either
+        self._surrogates = Surrogates(
+            key, "\n".join([*texts, *(k.value for k in self._about)]), surnames
+        )  # no surrogate is a known value either
 
     def row(self, version: str) -> tuple[dict[str, Any], Counter[str], Counter[str]]:
         """The corpus row, its counts, and its spans by type."""
         c, vault = self._conversation, self._keys.vault
         call_ids: dict[str, str] = {}
         messages = [walk_message(m, self._replaced, call_ids) for m in c.messages]
-        changed = sum(_without_ids(a) != _without_ids(b) for a, b in zip(messages, c.messages, strict=True))
+        changed = sum(
+            _without_ids(a) != _without_ids(b) for a, b in zip(messages, c.messages, strict=True)
+        )
         turns = user_turns(c.messages)  # type: ignore[arg-type]  # checked key by key in walk_message
-        conversing = [canonical_json([m for m in c.messages[: i + 1] if m["role"] not in ("system", "developer")]) for i in turns]
+        conversing = [
+            canonical_json(
+                [m for m in c.messages[: i + 1] if m["role"] not in ("system", "developer")]
+            )
+            for i in turns
+        ]
         started: date = c.row["started_at"].date()
         row: dict[str, Any] = {
             "conversation_key": keyed_hash(vault, "conversation", c.row["conversation_id"]),
@@ -365,25 +489,40 @@ class _Rewriting:
             "messages": canonical_json(messages),
             "metadata": canonical_json(walk(c.metadata, self._tagged, keys_too=False)),
             "labels": canonical_json(walk(c.labels, self._tagged, keys_too=False)),
-            "turn_keys": canonical_json([keyed_hash(vault, "prefix", prefix) for prefix in conversing]),
+            "turn_keys": canonical_json(
+                [keyed_hash(vault, "prefix", prefix) for prefix in conversing]
+            ),
             "n_user_turns": len(turns),
-            "content_key": keyed_hash(vault, "content", content_of(c.row["content_hash"], self._given)),
+            "content_key": keyed_hash(
+                vault, "content", content_of(c.row["content_hash"], self._given)
+            ),
             "deid_version": version,
         }
-        counts = Counter(n_messages=len(messages), n_messages_changed=changed, n_chars=self.n_chars, n_chars_masked=self.n_chars_masked)
+        counts = Counter(
+            n_messages=len(messages),
+            n_messages_changed=changed,
+            n_chars=self.n_chars,
+            n_chars_masked=self.n_chars_masked,
+        )
         return row | dict(counts), counts, self.spans
 
     def _own(self, text: str, label: str) -> list[Span]:
         """What was found in `text`, with its label in front."""
         shift = len(labelled(text, label)) - len(text)
-        return [Span(max(0, s.start - shift), s.end - shift, s.type, s.score, s.source) for s in self._found[labelled(text, label)] if s.end > shift]
+        return [
+            Span(max(0, s.start - shift), s.end - shift, s.type, s.score, s.source)
+            for s in self._found[labelled(text, label)]
+            if s.end > shift
+        ]
 
     def _replaced(self, text: str, label: str) -> str:
         out: list[str] = []
         masks: list[tuple[int, int]] = []
         surrogates: list[tuple[int, int]] = []
         done = length = 0
-        for start, end, type in without_overlaps([*self._own(text, label), *self._known.spans(text), *self._spread.spans(text)]):
+        for start, end, type in without_overlaps(
+            [*self._own(text, label), *self._known.spans(text), *self._spread.spans(text)]
+        ):
             value = text[start:end]
             if any(c.isalnum() for c in value):
                 given = self._surrogates.of(type, value)
@@ -403,20 +542,32 @@ class _Rewriting:
         return after
 
     def _tagged(self, text: str, label: str) -> str:
-        """A property with anything in it becomes its type: the same category in every conversation, so that strata stay coherent."""
+        """A property with anything in it becomes its type: the same category in every conversation,
+        so that strata stay coherent.
+        """
         spread = self._spread.spans(text)
-        in_lower_case = [s for s in spread if s.type == "PERSON" and text[s.start : s.end].islower()]
-        if is_category(text, label) or len(in_lower_case) < len(NAME_TOKEN.findall(text)):  # easy_questions is a category even where somebody is called easy
+        in_lower_case = [
+            s for s in spread if s.type == "PERSON" and text[s.start : s.end].islower()
+        ]
+        if is_category(text, label) or len(in_lower_case) < len(
+            NAME_TOKEN.findall(text)
+        ):  # easy_questions is a category even where somebody is called easy
             spread = [s for s in spread if s not in in_lower_case]
-        own = [s for s in self._own(text, label) if s.type != "PERSON" or not is_category(text, label)]
+        own = [
+            s for s in self._own(text, label) if s.type != "PERSON" or not is_category(text, label)
+        ]
         places = without_overlaps([*own, *self._known.spans(text), *spread])
         self.spans.update(type for _, _, type in places[:1])
         return f"[{places[0][2]}]" if places else text
 
 
 def is_category(text: str, label: str) -> bool:
-    """Whether a property is one lower-case word or a language tag under a key that speaks of nobody: in "topic: arithmetic" no name is looked for, whatever a model sees in it."""
-    return bool(_CATEGORY.fullmatch(text)) and not _OF_SOMEBODY & set(re.findall(r"[a-z]+", re.sub(r"name\b", " name", label.casefold())))
+    """Whether a property is one lower-case word or a language tag under a key that speaks of
+    nobody: in "topic: arithmetic" no name is looked for, whatever a model sees in it.
+    """
+    return bool(_CATEGORY.fullmatch(text)) and not _OF_SOMEBODY & set(
+        re.findall(r"[a-z]+", re.sub(r"name\b", " name", label.casefold()))
+    )
 
 
 def _property_spans(labelled_text: str, spans: Sequence[Span]) -> list[Span]:

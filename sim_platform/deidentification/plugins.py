@@ -1,6 +1,8 @@
-"""Detectors that a policy adds: Presidio's recognizers, and detectors of a user's own, held to the same rules as ours.
+"""Detectors that a policy adds: Presidio's recognizers, and detectors of a user's own, held to the
+same rules as ours.
 
-Belongs here: building them, time limits, refusing answers that cannot be true. Does not: Presidio itself (presidio_host), what is done with spans (detectors).
+Belongs here: building them, time limits, refusing answers that cannot be true. Does not: Presidio
+itself (presidio_host), what is done with spans (detectors).
 """
 
 import importlib
@@ -24,7 +26,11 @@ def build_plugin(plugin: Plugin, folder: Path) -> Detector:
     Raises:
         BadInputError: it cannot be built; names the plug-in.
     """
-    return build_presidio(plugin, folder) if isinstance(plugin, PresidioPlugin) else GuardedDetector(plugin, _made(plugin))
+    return (
+        build_presidio(plugin, folder)
+        if isinstance(plugin, PresidioPlugin)
+        else GuardedDetector(plugin, _made(plugin))
+    )
 
 
 def _made(plugin: PythonPlugin) -> Detector:
@@ -33,15 +39,23 @@ def _made(plugin: PythonPlugin) -> Detector:
         detector = getattr(importlib.import_module(module), name)(**plugin.arguments)
     except Exception as error:  # anything may be in there
         raise BadInputError(
-            f"policy: detector {plugin.factory} cannot be built ({type(error).__name__}). Is the package installed, and are its arguments right?"
+            f"policy: detector {plugin.factory} cannot be built ({type(error).__name__}). Is the"
+            " package installed, and are its arguments right?"
         ) from None
-    if not callable(getattr(detector, "detect", None)) or not isinstance(getattr(detector, "version", None), str):
-        raise BadInputError(f"policy: detector {plugin.factory} gave a {type(detector).__name__}; wanted an object with version (text) and detect(texts)")
+    if not callable(getattr(detector, "detect", None)) or not isinstance(
+        getattr(detector, "version", None), str
+    ):
+        raise BadInputError(
+            f"policy: detector {plugin.factory} gave a {type(detector).__name__}; wanted an object"
+            " with version (text) and detect(texts)"
+        )
     return detector  # type: ignore[no-any-return]  # checked just now
 
 
 class GuardedDetector:
-    """Somebody else's detector: calls of a bounded size and time, and an answer that fits or an error. Its errors never carry text."""
+    """Somebody else's detector: calls of a bounded size and time, and an answer that fits or an
+    error. Its errors never carry text.
+    """
 
     def __init__(self, plugin: PythonPlugin, detector: Detector) -> None:
         self._plugin, self._detector, self._silent = plugin, detector, 0
@@ -54,17 +68,27 @@ class GuardedDetector:
         """See Detector.
 
         Raises:
-            DetectionError: it failed, or gave anything but a list of spans inside each text. BadInputError: it did not answer in time, again and again.
+            DetectionError: it failed, or gave anything but a list of spans inside each text.
+                BadInputError: it did not answer in time, again and again.
         """
-        return [spans for start in range(0, len(texts), TEXTS_PER_CALL) for spans in self._call(texts[start : start + TEXTS_PER_CALL])]
+        return [
+            spans
+            for start in range(0, len(texts), TEXTS_PER_CALL)
+            for spans in self._call(texts[start : start + TEXTS_PER_CALL])
+        ]
 
     def _call(self, texts: Sequence[str]) -> list[list[Span]]:
         found = self._in_time(lambda: self._detector.detect(texts), len(texts))
         if not isinstance(found, list) or len(found) != len(texts):
             raise DetectionError(f"{self._plugin.factory} gave no list of {len(texts)} answers")
         for text, spans in zip(texts, found, strict=True):
-            if not isinstance(spans, list) or not all(isinstance(s, Span) and 0 <= s.start < s.end <= len(text) for s in spans):
-                raise DetectionError(f"{self._plugin.factory} gave something that is no list of spans inside its text")
+            if not isinstance(spans, list) or not all(
+                isinstance(s, Span) and 0 <= s.start < s.end <= len(text) for s in spans
+            ):
+                raise DetectionError(
+                    f"{self._plugin.factory} gave something that is no list of spans inside its"
+                    " text"
+                )
         return found
 
     def _in_time(self, work: Callable[[], Any], n: int) -> Any:
@@ -76,14 +100,18 @@ class GuardedDetector:
             except BaseException as error:  # what it says may quote a text
                 answer["error"] = type(error).__name__
 
-        thread = threading.Thread(target=run, daemon=True)  # a daemon: what hangs must not keep the process
+        thread = threading.Thread(
+            target=run, daemon=True
+        )  # a daemon: what hangs must not keep the process
         thread.start()
         thread.join(self._plugin.timeout_seconds)
         if thread.is_alive():
             self._silent += 1
             if self._silent >= SILENT_CALLS:
                 raise BadInputError(
-                    f"policy: detector {self._plugin.factory} did not answer within {self._plugin.timeout_seconds:g} s, {self._silent} times in a row. Is it running?"
+                    f"policy: detector {self._plugin.factory} did not answer within"
+                    f" {self._plugin.timeout_seconds:g} s, {self._silent} times in a row. Is it"
+                    " running?"
                 )
             raise DetectionError(f"{self._plugin.factory} did not answer about {n} texts in time")
         self._silent = 0

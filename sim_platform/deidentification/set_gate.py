@@ -1,9 +1,13 @@
-"""Where in a text each of many regular expressions can match, asked of Hyperscan (in its fork Vectorscan) in one pass, in time linear in the text.
+"""Where in a text each of many regular expressions can match, asked of Hyperscan (in its fork
+Vectorscan) in one pass, in time linear in the text.
 
-Belongs here: loosening Python's expressions to what an automaton knows, the pass. Does not: the expressions (rules).
+Belongs here: loosening Python's expressions to what an automaton knows, the pass. Does not: the
+expressions (rules).
 
-A loosened expression matches wherever the original does: look-arounds, anchors and back-references are the original's business. What a match can do without at its
-start and its end is left off, so that the automaton has little to count and little to tell. It reads a byte a character; all that is not ASCII is read as one and the same.
+A loosened expression matches wherever the original does: look-arounds, anchors and back-references
+are the original's business. What a match can do without at its
+start and its end is left off, so that the automaton has little to count and little to tell. It
+reads a byte a character; all that is not ASCII is read as one and the same.
 """
 
 import codecs
@@ -17,13 +21,23 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from threading import Lock
 from typing import Any
 
-_OTHER_CASES = {"ſ": "s", "\u212a": "k", "ı": "i", "İ": "i"}  # the characters beyond ASCII (one of them the Kelvin sign) that are another case of a letter in it
+_OTHER_CASES = {
+    "ſ": "s",
+    "\u212a": "k",
+    "ı": "i",
+    "İ": "i",
+    # the characters beyond ASCII (one of them the Kelvin sign) that are another case of a letter in it
+}
 _TOLD_APART = [*map(chr, range(128)), *_OTHER_CASES]
 _BEYOND = "\xff"  # stands for every other character
 _CATEGORIES = {
-    sre.CATEGORY_DIGIT: r"\d", sre.CATEGORY_NOT_DIGIT: r"\D", sre.CATEGORY_SPACE: r"\s", sre.CATEGORY_NOT_SPACE: r"\S", sre.CATEGORY_WORD: r"\w",
+    sre.CATEGORY_DIGIT: r"\d",
+    sre.CATEGORY_NOT_DIGIT: r"\D",
+    sre.CATEGORY_SPACE: r"\s",
+    sre.CATEGORY_NOT_SPACE: r"\S",
+    sre.CATEGORY_WORD: r"\w",
     sre.CATEGORY_NOT_WORD: r"\W",
-}  # fmt: skip
+}
 _COUNTED = 200  # repetitions that must occur; of more no more are asked for
 _BOUNDED = 8  # repetitions that may occur; more may occur without end
 _ANYWHERE = 1 << 40  # characters: longer than any text
@@ -43,7 +57,9 @@ codecs.register_error(_ONE_BYTE, _as_bytes)
 
 @dataclass(frozen=True)
 class _Part:
-    """A piece of an expression: a class of characters, a loop, or one of several branches; `least` and `most` characters long."""
+    """A piece of an expression: a class of characters, a loop, or one of several branches; `least`
+    and `most` characters long.
+    """
 
     expression: str
     least: int
@@ -56,8 +72,17 @@ _ANYTHING = (_Part(".*", 0, inf),)
 
 
 def loosened(pattern: re.Pattern[str]) -> tuple[str, int]:
-    """An expression over bytes that matches in every match of `pattern`, and how many characters at most lie between that match's start and the end of its first such place."""
-    parts = _trimmed(_parts(parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE), bool(pattern.flags & re.I), {}), -1)
+    """An expression over bytes that matches in every match of `pattern`, and how many characters at
+    most lie between that match's start and the end of its first such place.
+    """
+    parts = _trimmed(
+        _parts(
+            parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE),
+            bool(pattern.flags & re.I),
+            {},
+        ),
+        -1,
+    )
     return _text(_trimmed(parts, 0)), int(min(_most(parts), _ANYWHERE))
 
 
@@ -84,7 +109,12 @@ def _most(parts: _Parts) -> float:
 
 
 def _either(branches: Sequence[_Parts]) -> _Part:
-    return _Part(f"(?:{'|'.join(map(_text, branches))})", min(map(_least, branches)), max(map(_most, branches)), tuple(branches))
+    return _Part(
+        f"(?:{'|'.join(map(_text, branches))})",
+        min(map(_least, branches)),
+        max(map(_most, branches)),
+        tuple(branches),
+    )
 
 
 def _parts(items: Any, ignore_case: bool, groups: dict[int, _Parts]) -> _Parts:
@@ -97,10 +127,14 @@ def _parts(items: Any, ignore_case: bool, groups: dict[int, _Parts]) -> _Parts:
             out += _repeated(low, high, _parts(inner, ignore_case, groups))
         elif op is sre.SUBPATTERN:
             number, added, removed, inner = value
-            groups[number] = _parts(inner, (ignore_case or bool(added & re.I)) and not removed & re.I, groups)
+            groups[number] = _parts(
+                inner, (ignore_case or bool(added & re.I)) and not removed & re.I, groups
+            )
             out += groups[number]
         elif op is sre.GROUPREF:
-            out += _ANYTHING if ignore_case else groups.get(value, _ANYTHING)  # what the group may hold, if not what it held; in another case, who knows
+            out += (
+                _ANYTHING if ignore_case else groups.get(value, _ANYTHING)
+            )  # what the group may hold, if not what it held; in another case, who knows
         elif op is sre.BRANCH:
             out.append(_either([_parts(branch, ignore_case, groups) for branch in value[1]]))
         elif op not in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
@@ -111,7 +145,13 @@ def _parts(items: Any, ignore_case: bool, groups: dict[int, _Parts]) -> _Parts:
 def _repeated(low: int, high: int, parts: _Parts) -> _Parts:
     one, least, most = f"(?:{_text(parts)})", _least(parts), _most(parts)
     copies = min(low, _COUNTED)
-    start = parts if copies == 1 else (_Part(f"{one}{{{copies}}}", copies * least, copies * most),) if copies else ()
+    start = (
+        parts
+        if copies == 1
+        else (_Part(f"{one}{{{copies}}}", copies * least, copies * most),)
+        if copies
+        else ()
+    )
     if high == copies or not most:
         return start
     more = inf if high == sre.MAXREPEAT else high - copies
@@ -119,7 +159,9 @@ def _repeated(low: int, high: int, parts: _Parts) -> _Parts:
 
 
 def _one_of(op: Any, value: Any, ignore_case: bool) -> frozenset[str] | None:
-    """What the characters that an item of one character matches are read as, or more; None for other items."""
+    """What the characters that an item of one character matches are read as, or more; None for
+    other items.
+    """
     if op is sre.IN:
         negated, members = value[0][0] is sre.NEGATE, value[value[0][0] is sre.NEGATE :]
     elif op in (sre.LITERAL, sre.NOT_LITERAL):
@@ -132,10 +174,16 @@ def _one_of(op: Any, value: Any, ignore_case: bool) -> frozenset[str] | None:
     beyond = negated
     for kind, what in members:
         first, last = (what, what) if kind is sre.LITERAL else what if kind is sre.RANGE else (1, 0)
-        held |= {c for c in _TOLD_APART if (re.match(_CATEGORIES[what], c) if kind is sre.CATEGORY else first <= ord(c) <= last)}
+        held |= {
+            c
+            for c in _TOLD_APART
+            if (re.match(_CATEGORIES[what], c) if kind is sre.CATEGORY else first <= ord(c) <= last)
+        }
         beyond = beyond or kind is sre.CATEGORY or last > 127
     if negated:
-        held = set(_TOLD_APART) - held  # in any case: a letter whose other case is excluded stays, which lets through too much
+        held = (
+            set(_TOLD_APART) - held
+        )  # in any case: a letter whose other case is excluded stays, which lets through too much
     elif ignore_case:
         held |= {other for c in held for other in _cases(c)}
     return frozenset({_OTHER_CASES.get(c, c) for c in held} | ({_BEYOND} if beyond else set()))
@@ -159,11 +207,17 @@ class SetGate:
 
     def __init__(self, patterns: Sequence[re.Pattern[str]]) -> None:
         told = [loosened(pattern) for pattern in patterns]
-        self._loose, self._reach = [expression for expression, _ in told], [reach for _, reach in told]
-        self._one_at_a_time = Lock()  # the automaton works in memory of its own, and lets other threads run meanwhile
+        self._loose, self._reach = (
+            [expression for expression, _ in told],
+            [reach for _, reach in told],
+        )
+        self._one_at_a_time = (
+            Lock()
+        )  # the automaton works in memory of its own, and lets other threads run meanwhile
 
     def possible(self, text: str) -> list[tuple[int, int, int]]:
-        """Where the patterns may match in `text`: index, a place from which on matches start (it may lie before the text), and one before which they start.
+        """Where the patterns may match in `text`: index, a place from which on matches start (it
+        may lie before the text), and one before which they start.
 
         Raises:
             hyperscan.error: the text could not be read.
@@ -178,7 +232,9 @@ class SetGate:
 
     @cached_property
     def _automaton(self) -> tuple[Callable[..., None] | None, list[int]]:
-        """The pass over all expressions that an automaton can be built of, and the indices of the others, which may match anywhere."""
+        """The pass over all expressions that an automaton can be built of, and the indices of the
+        others, which may match anywhere.
+        """
         told = {i: expression for i, expression in enumerate(self._loose) if expression}
         try:
             scan = _scan(told)
@@ -189,7 +245,9 @@ class SetGate:
 
 
 def _note(i: int, _start: int, end: int, _flags: int, ends: dict[int, list[int]]) -> None:
-    """Keeps the first and the last end of each expression's matches, in whatever order they are told."""
+    """Keeps the first and the last end of each expression's matches, in whatever order they are
+    told.
+    """
     if (seen := ends.get(i)) is None:
         ends[i] = [end, end]
     elif end > seen[1]:
@@ -214,7 +272,11 @@ def _scan(expressions: dict[int, str]) -> Callable[..., None] | None:
         return None
     automaton = hyperscan.Database()
     try:
-        automaton.compile([e.encode() for e in expressions.values()], ids=list(expressions), flags=[hyperscan.HS_FLAG_DOTALL] * len(expressions))
+        automaton.compile(
+            [e.encode() for e in expressions.values()],
+            ids=list(expressions),
+            flags=[hyperscan.HS_FLAG_DOTALL] * len(expressions),
+        )
     except hyperscan.error as error:
         raise ValueError(str(error)) from None
     return automaton.scan

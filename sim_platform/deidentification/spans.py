@@ -12,7 +12,9 @@ from sim_platform.contracts.errors import SimPlatformError
 
 @dataclass(frozen=True)
 class Span:
-    """Characters [start, end) of a text are an identifier of `type`. `score` in [0, 1]; `source` names the rule set or model that found it."""
+    """Characters [start, end) of a text are an identifier of `type`. `score` in [0, 1]; `source`
+    names the rule set or model that found it.
+    """
 
     start: int
     end: int
@@ -30,7 +32,9 @@ class Detector(Protocol):
         ...
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Spans of each text, in the order of `texts`; they may overlap. Raises on anything it cannot scan: silence means clean."""
+        """Spans of each text, in the order of `texts`; they may overlap. Raises on anything it
+        cannot scan: silence means clean.
+        """
         ...
 
 

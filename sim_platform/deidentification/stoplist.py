@@ -1,11 +1,17 @@
 """Words that are never a person's name by themselves, versioned with the detector.
 
-Belongs here: titles and particles kept as they are inside a name, and words that models of names often take for one. Does not: allow-lists of public figures.
+Belongs here: titles and particles kept as they are inside a name, and words that models of names
+often take for one. Does not: allow-lists of public figures.
 """
 
-_TITLES = "mr mrs ms miss mx dr prof professor sir madam rev sgt capt judge president captain doctor nurse jr sr ii iii iv phd md esq dds rn"
+_TITLES = (
+    "mr mrs ms miss mx dr prof professor sir madam rev sgt capt judge president captain doctor"
+    " nurse jr sr ii iii iv phd md esq dds rn"
+)
 TITLES = frozenset(_TITLES.split())
-_PARTICLES = "de del della der den di da dos das du la le van von bin ibn al el ter ten af av of the y and"
+_PARTICLES = (
+    "de del della der den di da dos das du la le van von bin ibn al el ter ten af av of the y and"
+)
 PARTICLES = frozenset(_PARTICLES.split())
 _COMMON = """
 a about account act after all also am an another answer any are as assistant at back based because be been best big bill binary book bot boxed but by calculate call can
@@ -38,5 +44,8 @@ restcontroller return returns route see service since staticmethod supports supp
 validator value wraps
 """
 HANDLES = frozenset(_HANDLES.split())
-_ACCOUNTS = "public user users username default shared admin root ubuntu ec2-user me you your-name yourname runner app node git"
+_ACCOUNTS = (
+    "public user users username default shared admin root ubuntu ec2-user me you your-name yourname"
+    " runner app node git"
+)
 ACCOUNTS = frozenset(_ACCOUNTS.split())

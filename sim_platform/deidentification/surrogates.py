@@ -1,7 +1,10 @@
-"""Surrogates: what stands in the text instead of an identifier, coherent inside one conversation and unlinkable between two.
+"""Surrogates: what stands in the text instead of an identifier, coherent inside one conversation
+and unlinkable between two.
 
-Belongs here: keyed choice of surrogates, their formats and reserved ranges. Does not: finding identifiers (detectors, rules), walking messages (deidentify).
-A surrogate depends on the key, the type and the normalised value alone (and on what is already taken), so equal values get equal surrogates; without the key
+Belongs here: keyed choice of surrogates, their formats and reserved ranges. Does not: finding
+identifiers (detectors, rules), walking messages (deidentify).
+A surrogate depends on the key, the type and the normalised value alone (and on what is already
+taken), so equal values get equal surrogates; without the key
 nothing leads back. Structured surrogates come only from ranges that belong to nobody (leaks).
 """
 
@@ -18,9 +21,39 @@ from sim_platform.deidentification.stoplist import PARTICLES, TITLES
 
 POLICY_VERSION = "2"
 TRIES = 2_000  # candidates before a value is given up; the smallest range (MAC) has 256 members
-NAME_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{2,})?")  # O'Neill is one token; the s of a possessive is not part of it
-_AREA_CODES = ("201", "212", "303", "312", "404", "415", "503", "512", "602", "617", "702", "713", "804", "914")
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
+NAME_TOKEN = re.compile(
+    r"[^\W\d_]+(?:['’][^\W\d_]{2,})?"
+)  # O'Neill is one token; the s of a possessive is not part of it
+_AREA_CODES = (
+    "201",
+    "212",
+    "303",
+    "312",
+    "404",
+    "415",
+    "503",
+    "512",
+    "602",
+    "617",
+    "702",
+    "713",
+    "804",
+    "914",
+)
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 _STREETS = ("Street", "Avenue", "Road", "Lane")
 
 
@@ -30,7 +63,9 @@ class SurrogatesExhausted(SimPlatformError):
 
 def fold(text: str) -> str:
     """`text` without case and diacritics, so that two spellings of a name agree."""
-    return "".join(c for c in unicodedata.normalize("NFKD", text).casefold() if not unicodedata.combining(c))
+    return "".join(
+        c for c in unicodedata.normalize("NFKD", text).casefold() if not unicodedata.combining(c)
+    )
 
 
 class Surrogates:
@@ -38,21 +73,26 @@ class Surrogates:
 
     Args:
         key: secret of this conversation and run.
-        original: all text of the conversation: a surrogate that occurs in it would point at the wrong thing and is skipped.
-        surnames: folded name tokens that end a name of several words somewhere in the conversation; they get family names.
+        original: all text of the conversation: a surrogate that occurs in it would point at the
+            wrong thing and is skipped.
+        surnames: folded name tokens that end a name of several words somewhere in the conversation;
+            they get family names.
     """
 
     def __init__(self, key: bytes, original: str, surnames: Iterable[str] = ()) -> None:
         self._key = key
         self._original = fold(original)
-        self._words = set(NAME_TOKEN.findall(self._original)) | {w for t in NAME_TOKEN.findall(self._original) for w in re.split("['’]", t)}
+        self._words = set(NAME_TOKEN.findall(self._original)) | {
+            w for t in NAME_TOKEN.findall(self._original) for w in re.split("['’]", t)
+        }
         self._surnames = frozenset(surnames)
         self._given: dict[tuple[str, str], str] = {}
         self._exact: dict[str, str] = {}
         self._taken: set[str] = set()
 
     def of(self, type: str, value: str) -> str:
-        """The surrogate of `value`; never equal to it, equal for equal values (up to case, spacing and punctuation where these do not matter).
+        """The surrogate of `value`; never equal to it, equal for equal values (up to case, spacing
+        and punctuation where these do not matter).
 
         Raises:
             SurrogatesExhausted: names the type.
@@ -65,26 +105,47 @@ class Surrogates:
             self._exact[exact] = self._choose(type, normalise(value), value, make)
         return self._exact[exact]
 
-    def _choose(self, type: str, normalised: str, value: str, make: Callable[[bytes, str], str]) -> str:
+    def _choose(
+        self, type: str, normalised: str, value: str, make: Callable[[bytes, str], str]
+    ) -> str:
         if (type, normalised) not in self._given:
             self._given[type, normalised] = self._new(type, normalised, value, make)
         given = self._given[type, normalised]
         return _formatted(given, value) if type in ("PHONE", "SSN", "CARD") else given
 
-    def _new(self, type: str, normalised: str, value: str, make: Callable[[bytes, str], str]) -> str:
+    def _new(
+        self, type: str, normalised: str, value: str, make: Callable[[bytes, str], str]
+    ) -> str:
         for counter in range(TRIES):
-            seed = hmac.digest(self._key, f"{type}|{normalised}|{counter}".encode("utf-8", "surrogatepass"), "sha256")
+            seed = hmac.digest(
+                self._key,
+                f"{type}|{normalised}|{counter}".encode("utf-8", "surrogatepass"),
+                "sha256",
+            )
             candidate = make(seed, value)
             folded = fold(candidate)
-            clear = folded not in self._words if type == "name" else folded != fold(value) and (len(folded) < 4 or folded not in self._original)
-            if clear and folded not in self._taken and candidate != value and not leaks.reserved_range_leaks([candidate]):
+            clear = (
+                folded not in self._words
+                if type == "name"
+                else folded != fold(value) and (len(folded) < 4 or folded not in self._original)
+            )
+            if (
+                clear
+                and folded not in self._taken
+                and candidate != value
+                and not leaks.reserved_range_leaks([candidate])
+            ):
                 if len(folded) > 2:
                     self._taken.add(folded)
                 return candidate
-        raise SurrogatesExhausted(f"no {type} surrogate is left in this conversation after {TRIES} tries")
+        raise SurrogatesExhausted(
+            f"no {type} surrogate is left in this conversation after {TRIES} tries"
+        )
 
     def _name(self, value: str) -> str:
-        """Token by token: titles and particles stay unless nothing else is there; case and possessive stay."""
+        """Token by token: titles and particles stay unless nothing else is there; case and
+        possessive stay.
+        """
         tokens = [t for t in NAME_TOKEN.findall(value) if t.casefold() not in TITLES | PARTICLES]
         kept = TITLES | PARTICLES if tokens else frozenset()
 
@@ -94,10 +155,14 @@ class Surrogates:
                 return token
             folded = fold(token)
             if len(folded) == 1:
-                is_possessive = folded == "s" and match.start() > 0 and value[match.start() - 1] in "'’"
+                is_possessive = (
+                    folded == "s" and match.start() > 0 and value[match.start() - 1] in "'’"
+                )
                 return token if is_possessive else _cased(self._initial(folded), token)
             pool = LAST if folded in self._surnames else FIRST
-            return _cased(self._choose("name", folded, token, lambda seed, _: _from_pool(seed, pool)), token)
+            return _cased(
+                self._choose("name", folded, token, lambda seed, _: _from_pool(seed, pool)), token
+            )
 
         return NAME_TOKEN.sub(replaced, value)
 
@@ -118,7 +183,9 @@ def _cased(name: str, like: str) -> str:
 
 
 def _from_pool(seed: bytes, pool: tuple[str, ...]) -> str:
-    """A name of the pool, and now and then a joined one, so that a long list of names does not exhaust the pool."""
+    """A name of the pool, and now and then a joined one, so that a long list of names does not
+    exhaust the pool.
+    """
     name = pool[_number(seed, len(pool))]
     return name + pool[_number(seed[8:], len(pool))].lower() if seed[16] < 4 else name
 
@@ -128,11 +195,15 @@ def _stream(seed: bytes, n: int) -> bytes:
 
 
 def _same_shape(seed: bytes, value: str) -> str:
-    """Digits become digits and letters letters of the same case; everything else stays. A first digit stays non-zero."""
+    """Digits become digits and letters letters of the same case; everything else stays. A first
+    digit stays non-zero.
+    """
     out = []
     for i, (c, r) in enumerate(zip(value, _stream(seed, len(value)), strict=True)):
         if c.isdecimal():
-            out.append(str(1 + r % 9 if c != "0" and not any(p.isdecimal() for p in value[:i]) else r % 10))
+            out.append(
+                str(1 + r % 9 if c != "0" and not any(p.isdecimal() for p in value[:i]) else r % 10)
+            )
         elif c.isalpha():
             out.append(chr(ord("A" if c.isupper() else "a") + r % 26))
         else:
@@ -147,9 +218,17 @@ def _fill(value: str, digits: str) -> str:
 
 
 def _formatted(given: str, value: str) -> str:
-    """`given` in the format of `value`, for two spellings of one number; as given where the lengths do not allow it."""
+    """`given` in the format of `value`, for two spellings of one number; as given where the lengths
+    do not allow it.
+    """
     digits, n = leaks.digits_of(given), len(leaks.digits_of(value))
-    digits = digits[1:] if len(digits) == 11 and n == 10 else "1" + digits if len(digits) == 10 and n == 11 else digits
+    digits = (
+        digits[1:]
+        if len(digits) == 11 and n == 10
+        else "1" + digits
+        if len(digits) == 10 and n == 11
+        else digits
+    )
     return _fill(value, digits) if n == len(digits) and "+" not in value else given
 
 
@@ -170,7 +249,11 @@ def _phone(seed: bytes, value: str) -> str:
         return _fill(value, "1" + local)
     if n == 10 and "+" not in value:
         return _fill(value, local)
-    return _fill(value, subscriber) if n == 7 and "+" not in value else f"+1-{local[:3]}-{local[3:6]}-{local[6:]}"
+    return (
+        _fill(value, subscriber)
+        if n == 7 and "+" not in value
+        else f"+1-{local[:3]}-{local[3:6]}-{local[6:]}"
+    )
 
 
 def _ip(seed: bytes, value: str) -> str:
@@ -186,27 +269,46 @@ def _mac(seed: bytes, value: str) -> str:
 
 def _ssn(seed: bytes, value: str) -> str:
     digits = f"{('000', '666')[seed[0] % 2]}{seed[1] % 99 + 1:02d}{_number(seed[2:], 9999) + 1:04d}"
-    return _fill(value, digits) if len(leaks.digits_of(value)) == 9 else _fill(value, _same_shape(seed, leaks.digits_of(value)))
+    return (
+        _fill(value, digits)
+        if len(leaks.digits_of(value)) == 9
+        else _fill(value, _same_shape(seed, leaks.digits_of(value)))
+    )
 
 
 def _card(seed: bytes, value: str) -> str:
-    """A published test card of the same length, or (every other try: a conversation may hold many cards) digits that fail the checksum."""
+    """A published test card of the same length, or (every other try: a conversation may hold many
+    cards) digits that fail the checksum.
+    """
     n = len(leaks.digits_of(value))
     cards = [c for c in leaks.TEST_CARDS if len(c) == n]
-    return _fill(value, cards[_number(seed, len(cards))]) if cards and seed[16] % 2 else _same_shape(seed, value)
+    return (
+        _fill(value, cards[_number(seed, len(cards))])
+        if cards and seed[16] % 2
+        else _same_shape(seed, value)
+    )
 
 
 def _iban(seed: bytes, value: str) -> str:
     """Check digits 00, which ISO 13616 never gives out."""
-    return value[:2] + "00" + _same_shape(seed, value)[4:] if value[2:4].isdigit() else _same_shape(seed, value)
+    return (
+        value[:2] + "00" + _same_shape(seed, value)[4:]
+        if value[2:4].isdigit()
+        else _same_shape(seed, value)
+    )
 
 
 def _address(seed: bytes, _: str) -> str:
-    return f"{_number(seed, 998) + 1} {LAST[_number(seed[8:], len(LAST))]} {_STREETS[seed[16] % len(_STREETS)]}"
+    return (
+        f"{_number(seed, 998) + 1} {LAST[_number(seed[8:], len(LAST))]}"
+        f" {_STREETS[seed[16] % len(_STREETS)]}"
+    )
 
 
 def _birth_date(seed: bytes, value: str) -> str:
-    """Day and month up to 12, so that any order of them is a date; the year in 1950 to 1999; the format stays."""
+    """Day and month up to 12, so that any order of them is a date; the year in 1950 to 1999; the
+    format stays.
+    """
 
     def digits(match: re.Match[str]) -> str:
         r, n = seed[match.start() % 16], len(match[0])
@@ -220,7 +322,11 @@ def _birth_date(seed: bytes, value: str) -> str:
         name = _MONTHS[seed[20] % 12]
         return _cased(name if len(match[0].rstrip(".")) > 4 else name[:3], match[0])
 
-    return re.sub(r"\d+", digits, re.sub(r"(?i)\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*", month, value))
+    return re.sub(
+        r"\d+",
+        digits,
+        re.sub(r"(?i)\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*", month, value),
+    )
 
 
 def _age(seed: bytes, _: str) -> str:

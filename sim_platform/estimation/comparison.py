@@ -1,11 +1,16 @@
-"""Rates of one release per behaviour and arm, and the candidate against the other arms on the same prefixes.
+"""Rates of one release per behaviour and arm, and the candidate against the other arms on the same
+prefixes.
 
-Belongs here: from counted labels and the design to the rows of `rate_comparison`. Does not: the formulas (intervals, paired), verdicts (gates), the counting (design says
+Belongs here: from counted labels and the design to the rows of `rate_comparison`. Does not: the
+formulas (intervals, paired), verdicts (gates), the counting (design says
 how, the warehouse does it).
 
-How a rate is made. The unit is a prefix; its value is the share of its labelled repeats that show the behaviour. Within a stratum the design weight of all eligible
-prefixes is spread over the labelled ones (labels missing at random within a stratum); a stratum without any label drops out and the others carry its share. The
-clusters are users. The pseudo-event of the interval weighs as much as the heaviest prefix, repeats or not: with no event in sight nothing says that repeats differ.
+How a rate is made. The unit is a prefix; its value is the share of its labelled repeats that show
+the behaviour. Within a stratum the design weight of all eligible
+prefixes is spread over the labelled ones (labels missing at random within a stratum); a stratum
+without any label drops out and the others carry its share. The
+clusters are users. The pseudo-event of the interval weighs as much as the heaviest prefix, repeats
+or not: with no event in sight nothing says that repeats differ.
 """
 
 import math
@@ -16,7 +21,8 @@ import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.outcomes import ARMS
-from sim_platform.contracts.tables import RateComparison, frame
+from sim_platform.contracts.tables.estimation import RateComparison
+from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation import intervals, multiplicity, paired, ratio
 from sim_platform.estimation.design import Design, LabelCounts
 from sim_platform.estimation.intervals import Array
@@ -41,44 +47,65 @@ def compare(
     measures: str,
     block_above: Mapping[str, float] | None = None,
     conf: float = 0.95,
-) -> pl.DataFrame:  # fmt: skip
+) -> pl.DataFrame:
     """One row per behaviour and arm that occur in `labels`, sorted.
 
-    `n`, `n_missing` and `events` count outcomes. `n_effective` is total / variance of the weighted sum; without events, what the weights alone leave (Kish).
-    `floor` is the detection floor at Kish's size over the design effect. Ratios and differences stand on the candidate's row and are over prefixes that both arms have
-    labels for; where neither arm showed the behaviour on them the ratio is null with limits (0, inf); where only one did, the ratio is made with half an event
-    added on both sides. `gate_*` are limits for decisions: they hold whatever the missing outcomes would have shown. `p_control` and `p_recorded` are McNemar mid-P on effective counts, `_holm` and `_bh` adjusted over the behaviours. Without labels every estimate is null.
+    `n`, `n_missing` and `events` count outcomes. `n_effective` is total / variance of the weighted
+    sum; without events, what the weights alone leave (Kish).
+    `floor` is the detection floor at Kish's size over the design effect. Ratios and differences
+    stand on the candidate's row and are over prefixes that both arms have
+    labels for; where neither arm showed the behaviour on them the ratio is null with limits (0,
+    inf); where only one did, the ratio is made with half an event
+    added on both sides. `gate_*` are limits for decisions: they hold whatever the missing outcomes
+    would have shown. `p_control` and `p_recorded` are McNemar mid-P on effective counts, `_holm`
+    and `_bh` adjusted over the behaviours. Without labels every estimate is null.
 
     Args:
-        labels: one item a behaviour, taken one at a time, so that memory does not grow with the number of behaviours.
+        labels: one item a behaviour, taken one at a time, so that memory does not grow with the
+            number of behaviours.
         design: the release's sample.
         release: candidate release. replaces: version in production.
-        undesired: behaviour id to the direction in which a change is undesired; names every behaviour in `labels`.
+        undesired: behaviour id to the direction in which a change is undesired; names every
+            behaviour in `labels`.
         measures: model or system.
-        block_above: behaviour id to the harm ratio that `p_block_*` tests; 1 where a behaviour is not named.
+        block_above: behaviour id to the harm ratio that `p_block_*` tests; 1 where a behaviour is
+            not named.
         conf: two-sided confidence in (0, 1).
 
     Returns:
         Rows of `rate_comparison`; no NaN, high limits may be infinite.
 
     Raises:
-        SimPlatformError: repeated scores, scores of prefixes that the sample does not hold, behaviours that are not registered.
+        SimPlatformError: repeated scores, scores of prefixes that the sample does not hold,
+            behaviours that are not registered.
     """
     rows: list[Row] = []
     for item in labels:
         if item.behavior not in undesired:
-            raise SimPlatformError(f"{release}: scores of behaviours that are not registered: {item.behavior}; add them to behaviors/ or grade again")
+            raise SimPlatformError(
+                f"{release}: scores of behaviours that are not registered: {item.behavior}; add"
+                " them to behaviors/ or grade again"
+            )
         counts = _checked(item, release)
-        # A code is a prefix's place in the design. A row without one stands for prefixes that are clusters of their own.
+        # A code is a prefix's place in the design. A row without one stands for prefixes that are
+        # clusters of their own.
         cluster = design.prefixes["cluster"].gather(counts["code"]).cast(pl.Int64)
         counts = counts.with_columns(cluster=pl.coalesce(cluster, -1 - pl.int_range(pl.len())))
         for arm in (arm for arm in ARMS if counts[f"{arm}_rows"].sum()):
-            row: Row = {"model_version": release, "replaces": replaces, "behavior": item.behavior, "undesired": undesired[item.behavior], "arm": arm}
+            row: Row = {
+                "model_version": release,
+                "replaces": replaces,
+                "behavior": item.behavior,
+                "undesired": undesired[item.behavior],
+                "arm": arm,
+            }
             row |= {"measures": measures, "estimator_version": VERSION} | _rate(counts, arm, conf)
             if arm == "candidate":
                 harm = (undesired[item.behavior], (block_above or {}).get(item.behavior, 1.0))
                 for other, names in OTHER_ARMS.items():
-                    row |= _against(counts, other, names, conf) | _for_decisions(counts, other, *harm)
+                    row |= _against(counts, other, names, conf) | _for_decisions(
+                        counts, other, *harm
+                    )
             rows.append(row)
     for p in ("p_control", "p_recorded"):
         _adjust(rows, p)
@@ -87,13 +114,18 @@ def compare(
     return frame(RateComparison, [{name: row.get(name) for name in columns} for row in rows])
 
 
-def against_production(rates: pl.DataFrame, production: pl.DataFrame, conf: float = 0.95) -> pl.DataFrame:
-    """`rates` with the candidate's ratio to production: two independent samples, on effective counts.
+def against_production(
+    rates: pl.DataFrame, production: pl.DataFrame, conf: float = 0.95
+) -> pl.DataFrame:
+    """`rates` with the candidate's ratio to production: two independent samples, on effective
+    counts.
 
-    The paired ratios isolate the model; this one mixes in window and simulator, and their gap is what the simulation does not reproduce.
+    The paired ratios isolate the model; this one mixes in window and simulator, and their gap is
+    what the simulation does not reproduce.
 
     Args:
-        rates: rows of `rate_comparison`. production: behavior, x (events), v (sum of squared events per user), n (messages), of the version in service's log.
+        rates: rows of `rate_comparison`. production: behavior, x (events), v (sum of squared events
+            per user), n (messages), of the version in service's log.
     """
     known = {row["behavior"]: row for row in production.to_dicts() if row["n"]}
     rows = []
@@ -101,10 +133,28 @@ def against_production(rates: pl.DataFrame, production: pl.DataFrame, conf: floa
         log = known.get(row["behavior"])
         if row["arm"] == "candidate" and row["rate"] is not None and log:
             effect = max(1.0, log["v"] / log["x"]) if log["x"] else 1.0
-            found = ratio.poisson(row["rate"] * row["n_effective"], row["n_effective"], log["x"] / effect, log["n"] / effect, conf, "midp")
+            found = ratio.poisson(
+                row["rate"] * row["n_effective"],
+                row["n_effective"],
+                log["x"] / effect,
+                log["n"] / effect,
+                conf,
+                "midp",
+            )
             seen = row["rate"] > 0 or log["x"] > 0
-            row |= {"ratio_to_production": found.estimate if seen else None, "ratio_to_production_low": found.low, "ratio_to_production_high": found.high}
-            row["p_production"] = float(ratio.poisson_test(row["rate"] * row["n_effective"], row["n_effective"], log["x"] / effect, log["n"] / effect))
+            row |= {
+                "ratio_to_production": found.estimate if seen else None,
+                "ratio_to_production_low": found.low,
+                "ratio_to_production_high": found.high,
+            }
+            row["p_production"] = float(
+                ratio.poisson_test(
+                    row["rate"] * row["n_effective"],
+                    row["n_effective"],
+                    log["x"] / effect,
+                    log["n"] / effect,
+                )
+            )
         rows.append(row)
     _adjust(rows, "p_production")
     return frame(RateComparison, rows)
@@ -114,29 +164,48 @@ def _adjust(rows: list[Row], p: str) -> None:
     """Adds the p-value adjusted over the behaviours that have one."""
     tested = [row for row in rows if row.get(p) is not None]
     values = [float(str(row[p])) for row in tested]
-    for row, holm, bh in zip(tested, multiplicity.holm(values), multiplicity.bh(values), strict=True):
+    for row, holm, bh in zip(
+        tested, multiplicity.holm(values), multiplicity.bh(values), strict=True
+    ):
         row |= {f"{p}_holm": float(holm), f"{p}_bh": float(bh)}
 
 
 def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
     times = pl.col("prefixes")
-    mine = counts.filter(pl.col(f"{arm}_rows") > 0).with_columns(share=pl.col(f"{arm}_events") / pl.when(pl.col(f"{arm}_n") > 0).then(pl.col(f"{arm}_n")))
+    mine = counts.filter(pl.col(f"{arm}_rows") > 0).with_columns(
+        share=pl.col(f"{arm}_events") / pl.when(pl.col(f"{arm}_n") > 0).then(pl.col(f"{arm}_n"))
+    )
     eligible = mine.filter(f"{arm}_applies")
-    row: Row = {name: int((eligible[f"{arm}_{part}"] * eligible["prefixes"]).sum()) for name, part in (("n", "n"), ("n_missing", "missing"), ("events", "events"))}
+    row: Row = {
+        name: int((eligible[f"{arm}_{part}"] * eligible["prefixes"]).sum())
+        for name, part in (("n", "n"), ("n_missing", "missing"), ("events", "events"))
+    }
     whole = mine.select((pl.col("weight") * times).sum()).item()
-    row["eligible_share"] = min(1.0, float(eligible.select((pl.col("weight") * times).sum()).item()) / whole)
+    row["eligible_share"] = min(
+        1.0, float(eligible.select((pl.col("weight") * times).sum()).item()) / whole
+    )
     observed = _weighed(eligible, pl.col("share").is_not_null())
     if observed.is_empty():
         return row
     weights = observed["w"].to_numpy()
-    # Prefixes without events only matter through the largest weight: the sums run over the few that have one.
+    # Prefixes without events only matter through the largest weight: the sums run over the few that
+    # have one.
     seen = observed.filter(pl.col("share") > 0)
     if seen.is_empty():
         seen = observed.head(1)
-    sums = intervals.moments(seen["share"].to_numpy(), seen["w"].to_numpy(), seen["cluster"].to_numpy(), float(weights.max()))
-    gate, display = intervals.gamma_limits(sums, "fay-feuer", conf), intervals.gamma_limits(sums, "fay-kim", conf)
+    sums = intervals.moments(
+        seen["share"].to_numpy(),
+        seen["w"].to_numpy(),
+        seen["cluster"].to_numpy(),
+        float(weights.max()),
+    )
+    gate, display = (
+        intervals.gamma_limits(sums, "fay-feuer", conf),
+        intervals.gamma_limits(sums, "fay-kim", conf),
+    )
     kish = 1 / float((observed["prefixes"].to_numpy() * weights**2).sum())
-    # Limits of a Poisson sum may pass 1, and so may the sum of all weights, by rounding; a rate cannot, so cutting there keeps the coverage.
+    # Limits of a Poisson sum may pass 1, and so may the sum of all weights, by rounding; a rate
+    # cannot, so cutting there keeps the coverage.
     row |= {
         "rate": min(gate.estimate, 1.0),
         "low": min(gate.low, 1.0),
@@ -147,21 +216,31 @@ def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
     row["n_effective"] = float(sums.total / sums.variance) if sums.total > 0 else kish
     row["floor"] = intervals.detection_floor(kish / float(sums.design_effect))
     if arm == "candidate":
-        row |= {"gate_low": _rate_for_decisions(counts, occurred=False).low, "gate_high": min(1.0, _rate_for_decisions(counts, occurred=True).high)}
+        row |= {
+            "gate_low": _rate_for_decisions(counts, occurred=False).low,
+            "gate_high": min(1.0, _rate_for_decisions(counts, occurred=True).high),
+        }
     return row
 
 
 def _pairs(counts: pl.DataFrame, arm: str) -> pl.DataFrame:
-    """Rows for which both arms have labels: the share of each, `w`, and whether any event is in sight."""
+    """Rows for which both arms have labels: the share of each, `w`, and whether any event is in
+    sight.
+    """
     both = counts.filter(pl.col("candidate_applies")).with_columns(
-        share=pl.col("candidate_events") / pl.col("candidate_n"), other_share=pl.col(f"{arm}_events") / pl.col(f"{arm}_n")
+        share=pl.col("candidate_events") / pl.col("candidate_n"),
+        other_share=pl.col(f"{arm}_events") / pl.col(f"{arm}_n"),
     )
-    shared = _weighed(both, pl.col(f"{arm}_applies") & (pl.col("candidate_n") > 0) & (pl.col(f"{arm}_n") > 0))
+    shared = _weighed(
+        both, pl.col(f"{arm}_applies") & (pl.col("candidate_n") > 0) & (pl.col(f"{arm}_n") > 0)
+    )
     return shared.with_columns(seen=(pl.col("share") > 0) | (pl.col("other_share") > 0))
 
 
 def _cells(pairs: pl.DataFrame) -> tuple[Array, Array, Array]:
-    """a, b and c per row. With repeats a prefix has every pair of repeats, averaged, so that their numbering does not matter."""
+    """a, b and c per row. With repeats a prefix has every pair of repeats, averaged, so that their
+    numbering does not matter.
+    """
     first, second = pairs["share"].to_numpy(), pairs["other_share"].to_numpy()
     return first * second, first * (1 - second), (1 - first) * second
 
@@ -172,9 +251,13 @@ def _against(counts: pl.DataFrame, arm: str, names: tuple[str, str, str], conf: 
     if pairs.is_empty():
         return {}
     _, b, c = _cells(pairs)
-    difference = paired.weighted_difference(b, c, pairs["w"].to_numpy(), conf, pairs["cluster"].to_numpy(), pairs["prefixes"].to_numpy())
+    difference = paired.weighted_difference(
+        b, c, pairs["w"].to_numpy(), conf, pairs["cluster"].to_numpy(), pairs["prefixes"].to_numpy()
+    )
     events = pairs.filter("seen")  # the others only matter to the difference
-    cells = paired.effective_cells(*_cells(events), events["w"].to_numpy(), events["cluster"].to_numpy())
+    cells = paired.effective_cells(
+        *_cells(events), events["w"].to_numpy(), events["cluster"].to_numpy()
+    )
     found = paired.ratio(cells.a, cells.b, cells.c, conf)
     point, ratio_limits, difference_name = names
     return {
@@ -189,16 +272,26 @@ def _against(counts: pl.DataFrame, arm: str, names: tuple[str, str, str], conf: 
 
 
 def _rate_for_decisions(counts: pl.DataFrame, *, occurred: bool) -> intervals.Interval:
-    observed = _weighed(_missing_as(counts, "candidate", occurred).filter("candidate_applies"), pl.col("candidate_n") > 0)
+    observed = _weighed(
+        _missing_as(counts, "candidate", occurred).filter("candidate_applies"),
+        pl.col("candidate_n") > 0,
+    )
     seen = observed.filter(pl.col("candidate_events") > 0)
     seen = seen if len(seen) else observed.head(1)
     shares = (seen["candidate_events"] / seen["candidate_n"]).to_numpy()
-    sums = intervals.moments(shares, seen["w"].to_numpy(), seen["cluster"].to_numpy(), float(observed["w"].to_numpy().max()))
+    sums = intervals.moments(
+        shares,
+        seen["w"].to_numpy(),
+        seen["cluster"].to_numpy(),
+        float(observed["w"].to_numpy().max()),
+    )
     return intervals.gamma_limits(sums, "fay-feuer", GATE_CONF)
 
 
 def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, block_above: float) -> Row:
-    """Limits of the ratio that hold whatever the missing outcomes would have shown, and the one-sided p of harm beyond `block_above`."""
+    """Limits of the ratio that hold whatever the missing outcomes would have shown, and the
+    one-sided p of harm beyond `block_above`.
+    """
     best = _pairs(_missing_as(_missing_as(counts, "candidate", False), arm, True), arm)
     worst = _pairs(_missing_as(_missing_as(counts, "candidate", True), arm, False), arm)
     if best.is_empty():
@@ -209,7 +302,11 @@ def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, block_above: 
         tests.append(_one_sided_p(lambda conf: float(low(conf).low) > block_above))
     if undesired in ("decrease", "either"):
         tests.append(_one_sided_p(lambda conf: float(high(conf).high) < 1 / block_above))
-    return {f"gate_{arm}_low": low(GATE_CONF).low, f"gate_{arm}_high": high(GATE_CONF).high, f"p_block_{arm}": min(1.0, len(tests) * min(tests))}
+    return {
+        f"gate_{arm}_low": low(GATE_CONF).low,
+        f"gate_{arm}_high": high(GATE_CONF).high,
+        f"p_block_{arm}": min(1.0, len(tests) * min(tests)),
+    }
 
 
 def _gate_ratio(pairs: pl.DataFrame) -> Callable[[float], intervals.Interval]:
@@ -217,12 +314,19 @@ def _gate_ratio(pairs: pl.DataFrame) -> Callable[[float], intervals.Interval]:
     events = pairs.filter("seen")
     if events.is_empty():
         return partial(paired.ratio, 0, 0, 0)
-    cells, weights, clusters, w_max = _cells(events), events["w"].to_numpy(), events["cluster"].to_numpy(), float(pairs["w"].to_numpy().max())
+    cells, weights, clusters, w_max = (
+        _cells(events),
+        events["w"].to_numpy(),
+        events["cluster"].to_numpy(),
+        float(pairs["w"].to_numpy().max()),
+    )
     return lambda conf: paired.gate_ratio(*cells, weights, conf, clusters, w_max)
 
 
 def _one_sided_p(beyond: Callable[[float], bool]) -> float:
-    """The smallest level at which the limit is still beyond the threshold: the limits, inverted. Between 1e-9 and 1/2, else 1."""
+    """The smallest level at which the limit is still beyond the threshold: the limits, inverted.
+    Between 1e-9 and 1/2, else 1.
+    """
     if not beyond(1e-6):
         return 1.0
     low, high = math.log(1e-9), math.log(0.5)
@@ -235,11 +339,15 @@ def _one_sided_p(beyond: Callable[[float], bool]) -> float:
 def _missing_as(counts: pl.DataFrame, arm: str, occurred: bool) -> pl.DataFrame:
     """`counts` with the missing labels of one arm filled in: all showed the behaviour, or none did."""
     missing = pl.col(f"{arm}_missing")
-    return counts.with_columns((pl.col(f"{arm}_n") + missing).alias(f"{arm}_n"), (pl.col(f"{arm}_events") + (missing if occurred else 0)).alias(f"{arm}_events"))
+    return counts.with_columns(
+        (pl.col(f"{arm}_n") + missing).alias(f"{arm}_n"),
+        (pl.col(f"{arm}_events") + (missing if occurred else 0)).alias(f"{arm}_events"),
+    )
 
 
 def _weighed(eligible: pl.DataFrame, observed: pl.Expr) -> pl.DataFrame:
-    """The observed rows with `w`, the weight of one prefix: their stratum's whole eligible weight spread over them in proportion to their design weights; over all
+    """The observed rows with `w`, the weight of one prefix: their stratum's whole eligible weight
+    spread over them in proportion to their design weights; over all
     prefixes `w` adds up to 1."""
     mass = pl.col("weight") * pl.col("prefixes")
     seen = eligible.with_columns(whole=mass.sum().over("stratum")).filter(observed)
@@ -251,10 +359,15 @@ def _checked(item: LabelCounts, release: str) -> pl.DataFrame:
     strangers = item.counts.filter(pl.col("weight").is_null())
     if len(strangers):
         n = int(strangers.select(pl.sum_horizontal(f"{arm}_rows" for arm in ARMS).sum()).item())
-        raise SimPlatformError(f"{release}: {n} scores of {item.behavior} are of prefixes that the sample does not hold; grade again")
+        raise SimPlatformError(
+            f"{release}: {n} scores of {item.behavior} are of prefixes that the sample does not"
+            " hold; grade again"
+        )
     repeated = item.counts.filter(pl.any_horizontal(f"{arm}_repeated" for arm in ARMS))
     if len(repeated):
         raise SimPlatformError(
-            f"{release}: {int(repeated['prefixes'].sum())} prefixes have scores of {item.behavior} that share their key (behaviour, arm, prefix, repeat), or repeats that are not numbered from 0; grade again"
+            f"{release}: {int(repeated['prefixes'].sum())} prefixes have scores of {item.behavior}"
+            " that share their key (behaviour, arm, prefix, repeat), or repeats that are not"
+            " numbered from 0; grade again"
         )
     return item.counts

@@ -1,6 +1,8 @@
-"""The design of a sample: which prefix stands for how many messages, in which stratum, from which user.
+"""The design of a sample: which prefix stands for how many messages, in which stratum, from which
+user.
 
-Belongs here: the object that the comparison takes, its checks, and the counting of labels against it. Does not: drawing (sampling), estimators.
+Belongs here: the object that the comparison takes, its checks, and the counting of labels against
+it. Does not: drawing (sampling), estimators.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +16,8 @@ from sim_platform.contracts.outcomes import ARMS
 
 @dataclass(frozen=True)
 class Design:
-    """A sample's prefixes, one a row: `code` (its place), `prefix_id`, `stratum` (a number), `weight` (design weight), `cluster` (a number for the user), `alone`
+    """A sample's prefixes, one a row: `code` (its place), `prefix_id`, `stratum` (a number),
+    `weight` (design weight), `cluster` (a number for the user), `alone`
     (its user has no other prefix in the sample)."""
 
     prefixes: pl.DataFrame
@@ -28,25 +31,44 @@ def design_of(sample: pl.DataFrame, release: str) -> Design:
         release: named in errors.
 
     Raises:
-        SimPlatformError: missing columns, repeated prefixes, weights that are not finite and positive, with counts and ids.
+        SimPlatformError: missing columns, repeated prefixes, weights that are not finite and
+            positive, with counts and ids.
     """
-    if missing := [c for c in ("prefix_id", "stratum", "weight", "user_key") if c not in sample.columns]:
-        raise SimPlatformError(f"{release}: columns of the sample are missing for the comparison: {', '.join(missing)}")
+    if missing := [
+        c for c in ("prefix_id", "stratum", "weight", "user_key") if c not in sample.columns
+    ]:
+        raise SimPlatformError(
+            f"{release}: columns of the sample are missing for the comparison: {', '.join(missing)}"
+        )
     if len(repeated := sample.filter(pl.col("prefix_id").is_duplicated())):
-        raise SimPlatformError(f"{release}: the sample has {some(repeated['prefix_id'])} more than once ({len(repeated)} rows); draw it again")
-    unusable = sample.filter(~pl.col("weight").is_finite().fill_null(False) | (pl.col("weight") <= 0) | pl.col("stratum").is_null())
+        raise SimPlatformError(
+            f"{release}: the sample has {some(repeated['prefix_id'])} more than once"
+            f" ({len(repeated)} rows); draw it again"
+        )
+    unusable = sample.filter(
+        ~pl.col("weight").is_finite().fill_null(False)
+        | (pl.col("weight") <= 0)
+        | pl.col("stratum").is_null()
+    )
     if len(unusable):
-        raise SimPlatformError(f"{release}: {len(unusable)} sampled prefixes have no stratum or no finite positive weight: {some(unusable['prefix_id'])}")
+        raise SimPlatformError(
+            f"{release}: {len(unusable)} sampled prefixes have no stratum or no finite positive"
+            f" weight: {some(unusable['prefix_id'])}"
+        )
     cluster = pl.coalesce("user_key", "prefix_id").rank("dense").cast(pl.UInt32)
     return Design(
         sample.sort("prefix_id")
-        .select("prefix_id", pl.col("stratum").rank("dense").cast(pl.UInt32), "weight", cluster=cluster)
+        .select(
+            "prefix_id", pl.col("stratum").rank("dense").cast(pl.UInt32), "weight", cluster=cluster
+        )
         .with_columns(alone=pl.col("cluster").is_unique())
         .with_row_index("code")
     )
 
 
-_BITS: dict[str, int] = {arm: 20 * place for place, arm in enumerate(ARMS)}  # one sum counts all arms, 20 bits each: up to a million repeats
+_BITS: dict[str, int] = {
+    arm: 20 * place for place, arm in enumerate(ARMS)
+}  # one sum counts all arms, 20 bits each: up to a million repeats
 
 
 def _counted(condition: str, of: str = "place") -> str:
@@ -59,12 +81,17 @@ def _columns(arm: str) -> str:
 
     rows, eligible, labels = mine("n_rows"), mine("n_eligible"), mine("n_labels")
     return (
-        f"{rows} as {arm}_rows, {eligible} > 0 as {arm}_applies, {labels} as {arm}_n, {eligible} - {labels} as {arm}_missing, {mine('n_events')} as {arm}_events, "
-        f"{mine('sum_of_k')} <> {rows} * ({rows} - 1) // 2 as {arm}_repeated"
+        f"{rows} as {arm}_rows, {eligible} > 0 as {arm}_applies, {labels} as {arm}_n, {eligible} -"
+        f" {labels} as {arm}_missing, {mine('n_events')} as {arm}_events, {mine('sum_of_k')} <>"
+        f" {rows} * ({rows} - 1) // 2 as {arm}_repeated"
     )
 
 
-_PLACE = "case arm " + " ".join(f"when '{arm}' then {1 << bits}" for arm, bits in _BITS.items()) + " end as place"
+_PLACE = (
+    "case arm "
+    + " ".join(f"when '{arm}' then {1 << bits}" for arm, bits in _BITS.items())
+    + " end as place"
+)
 _FOLDED = f"""
     folded as (
         select case when alone and n_events = 0 and n_labels = n_eligible then null else code end as code, stratum, weight, n_rows, n_eligible, n_labels, n_events, sum_of_k,
@@ -99,16 +126,21 @@ _OTHER_THAN_NO = f"""
         from design d left join others using (prefix_id)
     ), {_FOLDED}"""  # noqa: S608 - arms of the contract
 
-Query = Callable[[str, Mapping[str, object], Mapping[str, pl.DataFrame]], pl.DataFrame]  # query(sql, params, frames seen as views) on a DuckDB with `classifier_scores`
+Query = Callable[
+    [str, Mapping[str, object], Mapping[str, pl.DataFrame]], pl.DataFrame
+]  # query(sql, params, frames seen as views) on a DuckDB with `classifier_scores`
 
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """One behaviour's labels, counted per prefix and arm: `code`, `stratum`, `weight`, `prefixes`, and per arm `_rows`, `_applies` (eligible), `_n` (labels), `_missing`,
+    """One behaviour's labels, counted per prefix and arm: `code`, `stratum`, `weight`, `prefixes`,
+    and per arm `_rows`, `_applies` (eligible), `_n` (labels), `_missing`,
     `_events`, `_repeated`.
 
-    Prefixes that show no event, miss no label and whose user has no other prefix differ only in stratum, weight and counts, so equal ones share a row (`code` null,
-    `prefixes` of them): 1.3 million prefixes become a few thousand rows. `_repeated`: repeats of an arm are numbered 0, 1, 2 ..., so a repeated key shows in their sum.
+    Prefixes that show no event, miss no label and whose user has no other prefix differ only in
+    stratum, weight and counts, so equal ones share a row (`code` null,
+    `prefixes` of them): 1.3 million prefixes become a few thousand rows. `_repeated`: repeats of an
+    arm are numbered 0, 1, 2 ..., so a repeated key shows in their sum.
     """
 
     behavior: str
@@ -118,8 +150,10 @@ class LabelCounts:
 def label_counts(query: Query, release: str, design: Design) -> Iterator[LabelCounts]:
     """The labels of every behaviour that has scores, one at a time, counted where they are stored.
 
-    Joining millions of scores with the design costs most. An arm is whole when each of its repeats has every prefix of the design once: their number and the sum of their
-    hashes say so. Where all arms of a behaviour are whole, what is not a plain "no" is joined, and the rest follows from the design.
+    Joining millions of scores with the design costs most. An arm is whole when each of its repeats
+    has every prefix of the design once: their number and the sum of their
+    hashes say so. Where all arms of a behaviour are whole, what is not a plain "no" is joined, and
+    the rest follows from the design.
     """
     frames = {"design": design.prefixes}
     arms = query(_ARMS_OF_BEHAVIORS, {"release": release}, frames)
@@ -127,7 +161,10 @@ def label_counts(query: Query, release: str, design: Design) -> Iterator[LabelCo
         params = {"release": release, "behavior": behavior}
         if mine["is_whole"].all():
             repeats = dict(mine.select("arm", "repeats").iter_rows())
-            packed = {"n_rows": sum(n << _BITS[arm] for arm, n in repeats.items()), "sum_of_k": sum(n * (n - 1) // 2 << _BITS[arm] for arm, n in repeats.items())}
+            packed = {
+                "n_rows": sum(n << _BITS[arm] for arm, n in repeats.items()),
+                "sum_of_k": sum(n * (n - 1) // 2 << _BITS[arm] for arm, n in repeats.items()),
+            }
             yield LabelCounts(str(behavior), query(_OTHER_THAN_NO, params | packed, frames))
         else:
             yield LabelCounts(str(behavior), query(_EVERY_SCORE, params, frames))

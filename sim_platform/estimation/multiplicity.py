@@ -1,6 +1,7 @@
 """Adjusted p-values for a family of behaviours.
 
-Belongs here: Holm (a BLOCK decision) and Benjamini-Hochberg (exploration). Does not: which behaviours form the family (registry).
+Belongs here: Holm (a BLOCK decision) and Benjamini-Hochberg (exploration). Does not: which
+behaviours form the family (registry).
 """
 
 import numpy as np
@@ -9,7 +10,8 @@ from sim_platform.estimation.intervals import Array, ArrayLike
 
 
 def holm(p: ArrayLike) -> Array:
-    """Holm's adjusted p, shape (tests,): rejecting where it is <= alpha keeps the family-wise error at alpha. Source: Holm 1979.
+    """Holm's adjusted p, shape (tests,): rejecting where it is <= alpha keeps the family-wise error
+    at alpha. Source: Holm 1979.
 
     Raises:
         ValueError: not a list of probabilities.
@@ -20,7 +22,8 @@ def holm(p: ArrayLike) -> Array:
 
 
 def bh(p: ArrayLike) -> Array:
-    """Benjamini-Hochberg adjusted p, shape (tests,): rejecting where it is <= q keeps the false discovery rate at q. Source: Benjamini & Hochberg 1995.
+    """Benjamini-Hochberg adjusted p, shape (tests,): rejecting where it is <= q keeps the false
+    discovery rate at q. Source: Benjamini & Hochberg 1995.
 
     Raises:
         ValueError: not a list of probabilities.

@@ -1,9 +1,12 @@
 """One conversation of a log, checked field by field and brought to the platform's types.
 
-Belongs here: what a conversation must look like, and the reason code when it does not. Does not: files and formats (readers), rules about who may be used (rules, consent).
+Belongs here: what a conversation must look like, and the reason code when it does not. Does not:
+files and formats (readers), rules about who may be used (rules, consent).
 
-Of a message the keys role, content, name, tool_calls, tool_call_id and refusal are kept; any other key (ids, annotations, audio ...) is left out without a word, as is
-any other key of the row. Nothing is repaired: a row that does not fit is refused with one reason code.
+Of a message the keys role, content, name, tool_calls, tool_call_id and refusal are kept; any other
+key (ids, annotations, audio ...) is left out without a word, as is
+any other key of the row. Nothing is repaired: a row that does not fit is refused with one reason
+code.
 """
 
 import hashlib
@@ -12,7 +15,14 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, get_args
 
-from sim_platform.contracts.messages import JsonScalar, Message, Role, TextPart, ToolCall, canonical_json
+from sim_platform.contracts.messages import (
+    JsonScalar,
+    Message,
+    Role,
+    TextPart,
+    ToolCall,
+    canonical_json,
+)
 from sim_platform.extraction.rows import (
     BAD_ENCODING,
     BAD_FIELD_TYPE,
@@ -33,7 +43,8 @@ ROLES = frozenset(get_args(Role))
 def conversation(value: object, line: int) -> LogRow:
     """The row that a parsed object of the `conversations` format stands for.
 
-    Required: conversation_id, user_id, model_version (text or whole numbers), started_at, messages. Optional: metadata and labels, flat objects.
+    Required: conversation_id, user_id, model_version (text or whole numbers), started_at, messages.
+    Optional: metadata and labels, flat objects.
 
     Raises:
         UnreadableError: with the reason code of the first thing found wrong.
@@ -63,14 +74,28 @@ def log_row(
     metadata: dict[str, JsonScalar],
     labels: dict[str, JsonScalar],
 ) -> LogRow:
-    """A row with its content hash. Raises UnreadableError(bad_encoding) where any of its text cannot be written as UTF-8."""
-    content = canonical_json([user_id, model_version, started_at.isoformat(), messages, metadata, labels])
+    """A row with its content hash. Raises UnreadableError(bad_encoding) where any of its text
+    cannot be written as UTF-8.
+    """
+    content = canonical_json(
+        [user_id, model_version, started_at.isoformat(), messages, metadata, labels]
+    )
     try:
         conversation_id.encode()
         content_hash = hashlib.sha256(content.encode()).hexdigest()
     except UnicodeEncodeError:
         raise UnreadableError(BAD_ENCODING) from None
-    return LogRow(line, conversation_id, user_id, model_version, started_at, messages, metadata, labels, content_hash)
+    return LogRow(
+        line,
+        conversation_id,
+        user_id,
+        model_version,
+        started_at,
+        messages,
+        metadata,
+        labels,
+        content_hash,
+    )
 
 
 def identifier(value: object) -> str:
@@ -83,12 +108,18 @@ def identifier(value: object) -> str:
 
 
 def utc(value: object, time_format: str | None = None) -> datetime:
-    """A time in UTC: ISO 8601 text (or text in `time_format`, strptime syntax), or a date or time that the file format already typed. Without an offset it is UTC."""
+    """A time in UTC: ISO 8601 text (or text in `time_format`, strptime syntax), or a date or time
+    that the file format already typed. Without an offset it is UTC.
+    """
     if value is None or value == "":
         raise UnreadableError(MISSING_FIELD)
     try:
         if isinstance(value, str):
-            parsed = datetime.strptime(value, time_format) if time_format else datetime.fromisoformat(value)
+            parsed = (
+                datetime.strptime(value, time_format)
+                if time_format
+                else datetime.fromisoformat(value)
+            )
         elif isinstance(value, datetime):
             parsed = value
         elif isinstance(value, date):
@@ -108,7 +139,11 @@ def scalars(value: object) -> dict[str, JsonScalar]:
         raise UnreadableError(BAD_FIELD_TYPE)
     kept = {key: item for key, item in value.items() if item is not None}
     for key, item in kept.items():
-        if not isinstance(key, str) or not isinstance(item, str | int | float) or (isinstance(item, float) and not math.isfinite(item)):
+        if (
+            not isinstance(key, str)
+            or not isinstance(item, str | int | float)
+            or (isinstance(item, float) and not math.isfinite(item))
+        ):
             raise UnreadableError(BAD_FIELD_TYPE)
     return kept
 
@@ -145,7 +180,9 @@ def _message(value: object) -> Message:
         message["tool_call_id"] = call
     if (refusal := _optional_text(value.get("refusal"))) is not None:
         message["refusal"] = refusal
-    if message["content"] is None and not (role == "assistant" and ("tool_calls" in message or "refusal" in message)):
+    if message["content"] is None and not (
+        role == "assistant" and ("tool_calls" in message or "refusal" in message)
+    ):
         raise UnreadableError(MISSING_FIELD)
     return message  # type: ignore[return-value]  # built key by key to the shape of Message
 
@@ -179,9 +216,17 @@ def _tool_calls(value: object) -> list[ToolCall]:
 
 def _tool_call(call: object) -> ToolCall:
     function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(call, Mapping) or not isinstance(function, Mapping) or call.get("type") != "function":
+    if (
+        not isinstance(call, Mapping)
+        or not isinstance(function, Mapping)
+        or call.get("type") != "function"
+    ):
         raise UnreadableError(BAD_TOOL_CALL)
     texts = (call.get("id"), function.get("name"), function.get("arguments"))
     if not all(isinstance(text, str) for text in texts) or not (texts[0] and texts[1]):
         raise UnreadableError(BAD_TOOL_CALL)
-    return {"id": call["id"], "type": "function", "function": {"name": function["name"], "arguments": function["arguments"]}}
+    return {
+        "id": call["id"],
+        "type": "function",
+        "function": {"name": function["name"], "arguments": function["arguments"]},
+    }

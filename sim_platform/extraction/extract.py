@@ -1,6 +1,7 @@
 """A batch of log rows, sorted into what is extracted and what is not, with the reason.
 
-Belongs here: rules and consent applied to a batch, and the two frames. Does not: reading files (readers), duplicates across batches and storing (warehouse, orchestration).
+Belongs here: rules and consent applied to a batch, and the two frames. Does not: reading files
+(readers), duplicates across batches and storing (warehouse, orchestration).
 """
 
 from collections.abc import Callable, Container
@@ -10,7 +11,8 @@ import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import canonical_json
-from sim_platform.contracts.tables import ConsentedLogExtract, RowDispositions, dtypes
+from sim_platform.contracts.tables.extraction import ConsentedLogExtract, RowDispositions
+from sim_platform.contracts.tables.schema import dtypes
 from sim_platform.extraction.consent import UTC_TIME, decide
 from sim_platform.extraction.rows import LogRow, ReadBatch
 from sim_platform.extraction.rules import drop_reason, nobody
@@ -28,9 +30,11 @@ def extract_batch(
     now: datetime,
     forgotten: Callable[[str], bool] = nobody,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Every row of the batch in exactly one of two frames: ConsentedLogExtract, and RowDispositions for what was dropped (rules, then consent) or quarantined (unreadable).
+    """Every row of the batch in exactly one of two frames: ConsentedLogExtract, and RowDispositions
+    for what was dropped (rules, then consent) or quarantined (unreadable).
 
-    The frames have the contracts' columns and types but are not validated: a conversation that stands twice in the log is still in here twice.
+    The frames have the contracts' columns and types but are not validated: a conversation that
+    stands twice in the log is still in here twice.
 
     Args:
         batch: rows of one file.
@@ -45,9 +49,18 @@ def extract_batch(
     Raises:
         SimPlatformError: a ledger is configured but None was given.
     """
-    reasons = {row.source_line: drop_reason(row, versions=versions, exclude=sources.exclude, forgotten=forgotten) for row in batch.rows}
+    reasons = {
+        row.source_line: drop_reason(
+            row, versions=versions, exclude=sources.exclude, forgotten=forgotten
+        )
+        for row in batch.rows
+    }
     candidates = [row for row in batch.rows if reasons[row.source_line] is None]
-    reasons |= zip((row.source_line for row in candidates), _consent_reasons(candidates, sources, ledger, now), strict=True)
+    reasons |= zip(
+        (row.source_line for row in candidates),
+        _consent_reasons(candidates, sources, ledger, now),
+        strict=True,
+    )
     extracted = [
         {
             "conversation_id": row.conversation_id,
@@ -66,18 +79,30 @@ def extract_batch(
         if reasons[row.source_line] is None
     ]
     left_out = [
-        *((source_file, row.source_line, "dropped", reason) for row in batch.rows if (reason := reasons[row.source_line]) is not None),
+        *(
+            (source_file, row.source_line, "dropped", reason)
+            for row in batch.rows
+            if (reason := reasons[row.source_line]) is not None
+        ),
         *((source_file, row.source_line, "quarantined", row.reason) for row in batch.unreadable),
     ]
-    return pl.DataFrame(extracted, schema=dtypes(ConsentedLogExtract), orient="row"), pl.DataFrame(left_out, schema=dtypes(RowDispositions), orient="row")
+    return pl.DataFrame(extracted, schema=dtypes(ConsentedLogExtract), orient="row"), pl.DataFrame(
+        left_out, schema=dtypes(RowDispositions), orient="row"
+    )
 
 
-def _consent_reasons(rows: list[LogRow], sources: Sources, ledger: pl.DataFrame | None, now: datetime) -> list[str | None]:
+def _consent_reasons(
+    rows: list[LogRow], sources: Sources, ledger: pl.DataFrame | None, now: datetime
+) -> list[str | None]:
     if sources.consent.scope is None:
         return [None] * len(rows)
     if ledger is None:
-        raise SimPlatformError(f'consent: the ledger "{sources.consent.ledger}" is configured but was not read; without it nothing may be extracted.')
+        raise SimPlatformError(
+            f'consent: the ledger "{sources.consent.ledger}" is configured but was not read;'
+            " without it nothing may be extracted."
+        )
     asked = pl.DataFrame(
-        {"user_id": [row.user_id for row in rows], "started_at": [row.started_at for row in rows]}, schema={"user_id": pl.String, "started_at": UTC_TIME}
+        {"user_id": [row.user_id for row in rows], "started_at": [row.started_at for row in rows]},
+        schema={"user_id": pl.String, "started_at": UTC_TIME},
     )
     return decide(asked, ledger, sources.consent.scope, now).to_list()

@@ -1,9 +1,11 @@
 """Log files as batches of rows, streaming: a file is never loaded whole.
 
-Belongs here: finding files, decompressing, splitting into rows, the two formats `conversations` and `table`. Does not: what a conversation must look like (conversation),
+Belongs here: finding files, decompressing, splitting into rows, the two formats `conversations` and
+`table`. Does not: what a conversation must look like (conversation),
 what is kept (rules, consent).
 
-A row that cannot be read becomes an UnreadableRow with a reason code and never stops the run; only a mistake in the configuration (no file, a column that is not there) raises.
+A row that cannot be read becomes an UnreadableRow with a reason code and never stops the run; only
+a mistake in the configuration (no file, a column that is not there) raises.
 """
 
 import csv
@@ -42,36 +44,55 @@ from sim_platform.registry.sources import ConversationsSource, Source, TableSour
 MAX_LINE_BYTES = 64 * 2**20
 BATCH_BYTES = 32 * 2**20  # a batch also ends here, so that long conversations do not add up
 CHUNK_BYTES = 2**20
-ZSTD_CHUNK_BYTES = 4096  # of compressed input: zstd has no limit on the output of one step, and at most about 128 MiB come out of this
-FORMATS = {"conversations": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"), "table": (".csv", ".csv.gz", ".csv.zst", ".parquet")}
-TOO_LONG_MARK = "\ud800"  # stands for a CSV line that was too long; cannot come from a file, whose bad bytes are decoded to \udc80-\udcff
+# of compressed input: zstd has no limit on the output of one step, and at most about 128 MiB come
+# out of this
+ZSTD_CHUNK_BYTES = 4096
+FORMATS = {
+    "conversations": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"),
+    "table": (".csv", ".csv.gz", ".csv.zst", ".parquet"),
+}
+# stands for a CSV line that was too long; cannot come from a file, whose bad bytes are decoded to
+# \udc80-\udcff
+TOO_LONG_MARK = "\ud800"
 
 Item = tuple[LogRow | UnreadableRow, int]  # a row and its size in bytes of the file (0 = not known)
 Columns = Mapping[str, object]
 
 
 def source_files(source: Source, home: Path) -> list[Path]:
-    """Files that the source's glob finds, sorted. Relative patterns start at the home folder (`..` allowed), absolute ones stand for themselves.
+    """Files that the source's glob finds, sorted. Relative patterns start at the home folder (`..`
+    allowed), absolute ones stand for themselves.
 
     Raises:
-        BadInputError: nothing found, or a file whose ending no reader knows; names pattern and home.
+        BadInputError: nothing found, or a file whose ending no reader knows; names pattern and
+            home.
     """
-    files = sorted(home / name for name in glob.glob(source.path, root_dir=home, recursive=True) if (home / name).is_file())
+    files = sorted(
+        home / name
+        for name in glob.glob(source.path, root_dir=home, recursive=True)
+        if (home / name).is_file()
+    )
     if not files:
-        raise BadInputError(f'sources.yaml: path: no file matches "{source.path}" (relative paths start at {home}). Put the log there or correct the path.')
+        raise BadInputError(
+            f'sources.yaml: path: no file matches "{source.path}" (relative paths start at {home}).'
+            " Put the log there or correct the path."
+        )
     for file in files:
         _check_format(source, file)
     return files
 
 
 def file_fingerprint(path: Path) -> str:
-    """Hex SHA-256 of the file's content, streamed: the same for the same bytes, whatever the name and the time."""
+    """Hex SHA-256 of the file's content, streamed: the same for the same bytes, whatever the name
+    and the time.
+    """
     with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(source: Source, path: Path, *, batch_rows: int = 2000) -> Iterator[ReadBatch]:
-    """Rows of one file in its order, in batches of at most `batch_rows` rows (fewer where rows are long). Blank lines are not rows.
+    """Rows of one file in its order, in batches of at most `batch_rows` rows (fewer where rows are
+    long). Blank lines are not rows.
 
     Args:
         source: how to read the file.
@@ -79,7 +100,8 @@ def read(source: Source, path: Path, *, batch_rows: int = 2000) -> Iterator[Read
         batch_rows: largest number of rows in a batch, at least 1.
 
     Raises:
-        BadInputError: the file cannot be opened or has an unknown ending, or a configured column is not in it; names file and columns.
+        BadInputError: the file cannot be opened or has an unknown ending, or a configured column is
+            not in it; names file and columns.
     """
     _check_format(source, path)
     parquet = path.name.lower().endswith(".parquet")
@@ -87,14 +109,21 @@ def read(source: Source, path: Path, *, batch_rows: int = 2000) -> Iterator[Read
         items = _parquet(path, batch_rows, _parquet_conversation) if parquet else _jsonl(path)
     else:
         needed = _needed_columns(source)
-        items = _parquet(path, batch_rows, partial(_prompt_and_response, source), needed) if parquet else _csv(path, source, needed)
+        items = (
+            _parquet(path, batch_rows, partial(_prompt_and_response, source), needed)
+            if parquet
+            else _csv(path, source, needed)
+        )
     return _batches(items, batch_rows)
 
 
 def _check_format(source: Source, path: Path) -> None:
     endings = FORMATS[source.reader]
     if not path.name.lower().endswith(endings):
-        raise BadInputError(f"{path}: reader {source.reader} knows the endings {', '.join(endings)}. Rename or convert the file, or narrow the path in sources.yaml.")
+        raise BadInputError(
+            f"{path}: reader {source.reader} knows the endings {', '.join(endings)}. Rename or"
+            " convert the file, or narrow the path in sources.yaml."
+        )
 
 
 def _batches(items: Iterator[Item], batch_rows: int) -> Iterator[ReadBatch]:
@@ -126,11 +155,16 @@ def _open(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:
-        raise BadInputError(f"{path}: cannot be opened ({type(error).__name__}). Check that the file is there and that this user may read it.") from None
+        raise BadInputError(
+            f"{path}: cannot be opened ({type(error).__name__}). Check that the file is there and"
+            " that this user may read it."
+        ) from None
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    """Decompressed bytes of a file, piece by piece; UnreadableError(corrupt_archive) after the last good piece of a damaged archive."""
+    """Decompressed bytes of a file, piece by piece; UnreadableError(corrupt_archive) after the last
+    good piece of a damaged archive.
+    """
     name = path.name.lower()
     with _open(path) as file:
         if name.endswith(".gz"):
@@ -144,13 +178,17 @@ def _chunks(path: Path) -> Iterator[bytes]:
 def _gunzipped(file: BufferedReader) -> Iterator[bytes]:
     try:
         with gzip.open(file) as archive:
-            yield from iter(partial(archive.read1, CHUNK_BYTES), b"")  # read1, not read: it hands out what came before the damage
+            yield from iter(
+                partial(archive.read1, CHUNK_BYTES), b""
+            )  # read1, not read: it hands out what came before the damage
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise UnreadableError(CORRUPT_ARCHIVE) from None
 
 
 def _unzstded(file: BufferedReader) -> Iterator[bytes]:
-    """Frames one after the other. zstandard's own stream reader takes a file that ends early for a whole one; here it does not pass."""
+    """Frames one after the other. zstandard's own stream reader takes a file that ends early for a
+    whole one; here it does not pass.
+    """
     decompressor, frame = zstandard.ZstdDecompressor(), None
     try:
         while chunk := file.read(ZSTD_CHUNK_BYTES):
@@ -165,7 +203,9 @@ def _unzstded(file: BufferedReader) -> Iterator[bytes]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
-    """Lines without their newline; None for a line of more than MAX_LINE_BYTES, which is passed over without being kept."""
+    """Lines without their newline; None for a line of more than MAX_LINE_BYTES, which is passed
+    over without being kept.
+    """
     pending, too_long = bytearray(), False
     for chunk in chunks:
         *ends, rest = chunk.split(b"\n")
@@ -214,11 +254,20 @@ def _parsed(text: str) -> object:
 
 def _parquet_conversation(columns: Columns, number: int) -> LogRow:
     """messages, metadata and labels are nested columns or JSON text."""
-    as_json = {name: _parsed(value) for name in ("messages", "metadata", "labels") if isinstance(value := columns.get(name), str)}
+    as_json = {
+        name: _parsed(value)
+        for name in ("messages", "metadata", "labels")
+        if isinstance(value := columns.get(name), str)
+    }
     return conversation({**columns, **as_json}, number)
 
 
-def _parquet(path: Path, batch_rows: int, parse: Callable[[Columns, int], LogRow], needed: Mapping[str, str] | None = None) -> Iterator[Item]:
+def _parquet(
+    path: Path,
+    batch_rows: int,
+    parse: Callable[[Columns, int], LogRow],
+    needed: Mapping[str, str] | None = None,
+) -> Iterator[Item]:
     number = 0
     try:
         table = pl.scan_parquet(path, glob=False)
@@ -230,7 +279,9 @@ def _parquet(path: Path, batch_rows: int, parse: Callable[[Columns, int], LogRow
                 number += 1
                 yield _attempt(number, partial(parse, columns, number)), 0
     except FileNotFoundError:
-        raise BadInputError(f"{path}: cannot be opened (FileNotFoundError). Check that the file is there.") from None
+        raise BadInputError(
+            f"{path}: cannot be opened (FileNotFoundError). Check that the file is there."
+        ) from None
     except pl.exceptions.PolarsError:
         yield UnreadableRow(number + 1, CORRUPT_ARCHIVE), 0
 
@@ -240,21 +291,39 @@ def _parquet(path: Path, batch_rows: int, parse: Callable[[Columns, int], LogRow
 
 def _needed_columns(source: TableSource) -> dict[str, str]:
     """Key in sources.yaml -> column in the file."""
-    ids = {"id": source.id} if isinstance(source.id, str) else {f"id[{i}]": column for i, column in enumerate(source.id)}
-    fixed = {"prompt": source.prompt, "response": source.response, "model": source.model, "timestamp": source.timestamp}
+    ids = (
+        {"id": source.id}
+        if isinstance(source.id, str)
+        else {f"id[{i}]": column for i, column in enumerate(source.id)}
+    )
+    fixed = {
+        "prompt": source.prompt,
+        "response": source.response,
+        "model": source.model,
+        "timestamp": source.timestamp,
+    }
     user = {} if source.user is None else {"user": source.user}
-    named = {f"{kind}.{key}": column for kind, columns in (("metadata", source.metadata), ("labels", source.labels)) for key, column in columns.items()}
+    named = {
+        f"{kind}.{key}": column
+        for kind, columns in (("metadata", source.metadata), ("labels", source.labels))
+        for key, column in columns.items()
+    }
     return {**ids, **fixed, **user, **named}
 
 
 def _check_columns(path: Path, available: list[str], needed: Mapping[str, str]) -> None:
     missing = [f'{key}: "{column}"' for key, column in needed.items() if column not in available]
     if missing:
-        raise BadInputError(f"{path}: sources.yaml names columns that the file does not have ({', '.join(missing)}). Its columns are: {', '.join(available)}.")
+        raise BadInputError(
+            f"{path}: sources.yaml names columns that the file does not have"
+            f" ({', '.join(missing)}). Its columns are: {', '.join(available)}."
+        )
 
 
 def _csv(path: Path, source: TableSource, needed: Mapping[str, str]) -> Iterator[Item]:
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # the module's default of 128 KiB is shorter than a long answer
+    csv.field_size_limit(
+        max(csv.field_size_limit(), MAX_LINE_BYTES)
+    )  # the module's default of 128 KiB is shorter than a long answer
     rows = csv.reader(_text_lines(path))
     number = 0
     try:
@@ -267,21 +336,32 @@ def _csv(path: Path, source: TableSource, needed: Mapping[str, str]) -> Iterator
                 fields = next(rows)
             except StopIteration:
                 return
-            except csv.Error:  # a field longer than the limit, most likely after a quote that is never closed
+            except (
+                csv.Error
+            ):  # a field longer than the limit, most likely after a quote that is never closed
                 number += 1
                 yield UnreadableRow(number, LINE_TOO_LONG), 0
                 continue
             if fields:
                 number += 1
-                yield _attempt(number, partial(_csv_row, source, header, fields, number)), sum(map(len, fields))
+                yield (
+                    _attempt(number, partial(_csv_row, source, header, fields, number)),
+                    sum(map(len, fields)),
+                )
     except UnreadableError as error:
         yield UnreadableRow(number + 1, error.reason), 0
 
 
 def _text_lines(path: Path) -> Iterator[str]:
-    """Lines with their newline, for the csv module. Bytes that are not UTF-8 become lone surrogates, which the row's encoding check then refuses."""
+    """Lines with their newline, for the csv module. Bytes that are not UTF-8 become lone
+    surrogates, which the row's encoding check then refuses.
+    """
     for number, line in enumerate(_lines(_chunks(path))):
-        yield (TOO_LONG_MARK if line is None else line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")) + "\n"
+        yield (
+            TOO_LONG_MARK
+            if line is None
+            else line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")
+        ) + "\n"
 
 
 def _csv_row(source: TableSource, header: list[str], fields: list[str], number: int) -> LogRow:
@@ -293,9 +373,11 @@ def _csv_row(source: TableSource, header: list[str], fields: list[str], number: 
 
 
 def _prompt_and_response(source: TableSource, columns: Columns, number: int) -> LogRow:
-    """A row of a table as a conversation of one prompt and one response, with the id `<id>/<version>`: one file may hold several versions' answers to a prompt.
+    """A row of a table as a conversation of one prompt and one response, with the id
+    `<id>/<version>`: one file may hold several versions' answers to a prompt.
 
-    CSV values stay text; an empty metadata or label field is left out. An empty response is a response.
+    CSV values stay text; an empty metadata or label field is left out. An empty response is a
+    response.
     """
     value = identifier(columns[source.model])
     version = source.model_versions.get(value, value)
@@ -326,4 +408,6 @@ def _text(value: object, *, may_be_empty: bool = False) -> str:
 
 
 def _chosen(names: Mapping[str, str], columns: Columns) -> dict[str, JsonScalar]:
-    return scalars({name: columns[column] for name, column in names.items() if columns[column] != ""})
+    return scalars(
+        {name: columns[column] for name, column in names.items() if columns[column] != ""}
+    )

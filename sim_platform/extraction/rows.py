@@ -1,6 +1,7 @@
 """What a log reader hands on: rows that could be read, and rows that could not with a reason code.
 
-Belongs here: the row types and the reason codes of extraction. Does not: formats of files (readers), what a conversation must look like (conversation).
+Belongs here: the row types and the reason codes of extraction. Does not: formats of files
+(readers), what a conversation must look like (conversation).
 """
 
 from dataclasses import dataclass
@@ -11,14 +12,21 @@ from sim_platform.contracts.messages import JsonScalar, Message
 
 BAD_ENCODING: Final = "bad_encoding"  # not UTF-8, or text with half of a surrogate pair
 BAD_FIELD_COUNT: Final = "bad_field_count"  # a CSV row with more or fewer fields than the header
-BAD_FIELD_TYPE: Final = "bad_field_type"  # a field of another type than the format says; NaN and Infinity count as this
+BAD_FIELD_TYPE: Final = (
+    "bad_field_type"  # a field of another type than the format says; NaN and Infinity count as this
+)
 BAD_JSON: Final = "bad_json"  # not JSON
 BAD_TIME: Final = "bad_time"  # started_at is not an ISO 8601 time (or not in the configured format)
-BAD_TOOL_CALL: Final = "bad_tool_call"  # a tool call of another shape, or a tool message without tool_call_id
-CORRUPT_ARCHIVE: Final = "corrupt_archive"  # a .gz, .zst or Parquet file that ends early or is damaged; stands for the unknown rest of the file
+BAD_TOOL_CALL: Final = (
+    "bad_tool_call"  # a tool call of another shape, or a tool message without tool_call_id
+)
+# a .gz, .zst or Parquet file that ends early or is damaged; stands for the unknown rest of the file
+CORRUPT_ARCHIVE: Final = "corrupt_archive"
 EMPTY_MESSAGES: Final = "empty_messages"  # a conversation without messages
 LINE_TOO_LONG: Final = "line_too_long"  # a line, or a CSV field, of more than MAX_LINE_BYTES
-MISSING_FIELD: Final = "missing_field"  # a required field is absent, null or (ids and versions) empty
+MISSING_FIELD: Final = (
+    "missing_field"  # a required field is absent, null or (ids and versions) empty
+)
 NON_TEXT_PART: Final = "non_text_part"  # a content part that is not text (image, audio, file ...)
 NOT_AN_OBJECT: Final = "not_an_object"  # JSON, but not an object
 TOO_DEEP: Final = "too_deep"  # JSON nested deeper than the parser goes
@@ -26,7 +34,9 @@ UNKNOWN_ROLE: Final = "unknown_role"  # a role other than system, developer, use
 
 
 class UnreadableError(Exception):
-    """Raised inside a reader for one row; its only text is the reason code, so it can never carry a user's words."""
+    """Raised inside a reader for one row; its only text is the reason code, so it can never carry a
+    user's words.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -37,8 +47,10 @@ class UnreadableError(Exception):
 class LogRow:
     """One conversation as it stands in the log.
 
-    `source_line` counts from 1: the line in JSONL, the row (without the header) in CSV and Parquet. `started_at` is UTC.
-    `metadata` and `labels` hold no nulls: an absent key and a null mean the same. `content_hash` covers all but the id and the place in the file.
+    `source_line` counts from 1: the line in JSONL, the row (without the header) in CSV and Parquet.
+    `started_at` is UTC.
+    `metadata` and `labels` hold no nulls: an absent key and a null mean the same. `content_hash`
+    covers all but the id and the place in the file.
     """
 
     source_line: int
@@ -62,7 +74,9 @@ class UnreadableRow:
 
 @dataclass(frozen=True)
 class ReadBatch:
-    """Neighbouring rows of one file: each row of the file is in exactly one of the two lists of exactly one batch."""
+    """Neighbouring rows of one file: each row of the file is in exactly one of the two lists of
+    exactly one batch.
+    """
 
     rows: list[LogRow]
     unreadable: list[UnreadableRow]

@@ -1,6 +1,7 @@
 """Weights that make a sample look like the newest traffic.
 
-Belongs here: post-stratification to a joint mix, raking to margins, what the weighting costs. Does not: deciding which mix (drift), rates (forecast).
+Belongs here: post-stratification to a joint mix, raking to margins, what the weighting costs. Does
+not: deciding which mix (drift), rates (forecast).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,36 +15,63 @@ CAP = 5.0  # a stratum's weight may grow at most this many times; a convention
 
 
 def mix_factors(sample_mix: npt.ArrayLike, newest_mix: npt.ArrayLike, cap: float = CAP) -> Array:
-    """Factor per stratum on its design weights, mean 1 over the sample: newest share / sample share, at most `cap`.
+    """Factor per stratum on its design weights, mean 1 over the sample: newest share / sample
+    share, at most `cap`.
 
     Raises:
-        ValueError: unequal lengths, shares that are negative, a stratum of the newest mix that the sample has nothing of, with its place.
+        ValueError: unequal lengths, shares that are negative, a stratum of the newest mix that the
+            sample has nothing of, with its place.
     """
     sampled, newest = (np.asarray(m, dtype=np.float64) for m in (sample_mix, newest_mix))
     if sampled.shape != newest.shape or sampled.ndim != 1:
-        raise ValueError(f"sample_mix and newest_mix must be lists of one length: {sampled.shape}, {newest.shape}")
-    if not (np.isfinite(sampled).all() and np.isfinite(newest).all() and (sampled >= 0).all() and (newest >= 0).all() and sampled.sum() > 0 and newest.sum() > 0):
+        raise ValueError(
+            f"sample_mix and newest_mix must be lists of one length: {sampled.shape},"
+            f" {newest.shape}"
+        )
+    if not (
+        np.isfinite(sampled).all()
+        and np.isfinite(newest).all()
+        and (sampled >= 0).all()
+        and (newest >= 0).all()
+        and sampled.sum() > 0
+        and newest.sum() > 0
+    ):
         raise ValueError("shares must be finite, not negative, and not all zero")
     if len(empty := np.flatnonzero((sampled == 0) & (newest > 0))):
-        raise ValueError(f"stratum {int(empty[0])} has newest traffic and no sampled unit; merge it with another")
+        raise ValueError(
+            f"stratum {int(empty[0])} has newest traffic and no sampled unit; merge it with another"
+        )
     return _factors(sampled / sampled.sum(), newest / newest.sum(), cap)
 
 
-def rake(sample_mix: npt.ArrayLike, levels: npt.ArrayLike, margins: Sequence[npt.ArrayLike], cap: float = CAP, rounds: int = 200) -> Array:
-    """Factor per stratum as in `mix_factors`, where of the newest mix only the share of each level of each variable is known.
+def rake(
+    sample_mix: npt.ArrayLike,
+    levels: npt.ArrayLike,
+    margins: Sequence[npt.ArrayLike],
+    cap: float = CAP,
+    rounds: int = 200,
+) -> Array:
+    """Factor per stratum as in `mix_factors`, where of the newest mix only the share of each level
+    of each variable is known.
 
     Args:
-        sample_mix: shares, shape (strata,). levels: level of each stratum in each variable, 0, 1, 2 ..., shape (variables, strata). margins: wanted shares of a variable's
+        sample_mix: shares, shape (strata,). levels: level of each stratum in each variable, 0, 1, 2
+            ..., shape (variables, strata). margins: wanted shares of a variable's
             levels, one list per variable.
 
-    Source: iterative proportional fitting, Deming & Stephan 1940, Annals of Mathematical Statistics 11:427.
+    Source: iterative proportional fitting, Deming & Stephan 1940, Annals of Mathematical Statistics
+    11:427.
 
     Raises:
-        ValueError: levels and margins that do not fit, or a wanted level that the sample has nothing of.
+        ValueError: levels and margins that do not fit, or a wanted level that the sample has
+            nothing of.
     """
     start, places = np.asarray(sample_mix, dtype=np.float64), np.asarray(levels, dtype=np.int64)
     if places.shape != (len(margins), start.size):
-        raise ValueError(f"give one margin per variable and one level per stratum: {len(margins)} margins, levels {places.shape}, {start.size} strata")
+        raise ValueError(
+            f"give one margin per variable and one level per stratum: {len(margins)} margins,"
+            f" levels {places.shape}, {start.size} strata"
+        )
     start = start / start.sum()
     wanted = [np.asarray(m, dtype=np.float64) / np.sum(m) for m in margins]
     for i, (place, margin) in enumerate(zip(places, wanted, strict=True)):
@@ -51,28 +79,38 @@ def rake(sample_mix: npt.ArrayLike, levels: npt.ArrayLike, margins: Sequence[npt
         if have.size != margin.size:
             raise ValueError(f"margin {i} has {margin.size} levels, the sample {have.size}")
         if np.any((have == 0) & (margin > 0)):
-            raise ValueError(f"margin {i}: level {int(np.flatnonzero((have == 0) & (margin > 0))[0])} has newest traffic and no sampled unit")
+            raise ValueError(
+                f"margin {i}: level {int(np.flatnonzero((have == 0) & (margin > 0))[0])} has newest"
+                " traffic and no sampled unit"
+            )
     fitted = start
     for _ in range(rounds):
         before = fitted
         for place, margin in zip(places, wanted, strict=True):
             have = np.bincount(place, fitted, margin.size)
-            fitted = fitted * np.divide(margin, have, out=np.zeros_like(margin), where=have > 0)[place]
+            fitted = (
+                fitted * np.divide(margin, have, out=np.zeros_like(margin), where=have > 0)[place]
+            )
         if np.abs(fitted - before).max() < 1e-12:
             break
     return _factors(start, fitted, cap)
 
 
-def effective_counts(strata: Mapping[str, tuple[Array, Array, Array]], factors: Array) -> dict[str, Counts]:
+def effective_counts(
+    strata: Mapping[str, tuple[Array, Array, Array]], factors: Array
+) -> dict[str, Counts]:
     """Effective counts per behaviour after post-stratification.
 
     Args:
-        strata: behaviour to (y, v, exposure) per stratum: sums of w x and of w^2 x over labelled prefixes, and of w, with design weights w.
+        strata: behaviour to (y, v, exposure) per stratum: sums of w x and of w^2 x over labelled
+            prefixes, and of w, with design weights w.
         factors: per stratum, on the design weights.
 
     Returns:
-        x = y^2 / v events in e = y / v messages; without an event, x = 0 and e the Kish size that one event of the mean weight would have.
-        A behaviour that applies only in strata which the newest traffic lacks (all their factors 0) keeps the sample's own mix.
+        x = y^2 / v events in e = y / v messages; without an event, x = 0 and e the Kish size that
+        one event of the mean weight would have.
+        A behaviour that applies only in strata which the newest traffic lacks (all their factors 0)
+        keeps the sample's own mix.
     """
     found = {}
     for behavior, (y, v, exposure) in strata.items():
@@ -84,7 +122,9 @@ def effective_counts(strata: Mapping[str, tuple[Array, Array, Array]], factors: 
         if total > 0:
             found[behavior] = Counts(np.array(total**2 / variance), np.array(total / variance))
         else:
-            found[behavior] = Counts(np.array(0.0), np.array(whole**2 / float((f**2 * exposure).sum())))
+            found[behavior] = Counts(
+                np.array(0.0), np.array(whole**2 / float((f**2 * exposure).sum()))
+            )
     return found
 
 
@@ -96,5 +136,7 @@ def kept_size(sample_mix: npt.ArrayLike, factors: npt.ArrayLike) -> float:
 
 
 def _factors(sampled: Array, wanted: Array, cap: float) -> Array:
-    factors = np.minimum(np.divide(wanted, sampled, out=np.zeros_like(wanted), where=sampled > 0), cap)
+    factors = np.minimum(
+        np.divide(wanted, sampled, out=np.zeros_like(wanted), where=sampled > 0), cap
+    )
     return np.asarray(factors / (factors * sampled).sum())

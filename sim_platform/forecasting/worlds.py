@@ -1,17 +1,28 @@
 """Synthetic worlds with known truth: the whole forecast is tried where the answer is known.
 
-Belongs here: drawing worlds, forecasting in them with every method, the error against the truth. Does not: the methods (forecast). Nothing here is real traffic, and
+Belongs here: drawing worlds, forecasting in them with every method, the error against the truth.
+Does not: the methods (forecast). Nothing here is real traffic, and
 figures from here are not comparable with anybody's production figures.
 
-A world: behaviours with log-uniform rates, strata with effects and a mix that shifts, a candidate under which half of the behaviours change and half barely do, a simulator
-with a bias shared by all models and one of the candidate's own, drift until deployment, and Poisson counts everywhere.
+A world: behaviours with log-uniform rates, strata with effects and a mix that shifts, a candidate
+under which half of the behaviours change and half barely do, a simulator
+with a bias shared by all models and one of the candidate's own, drift until deployment, and Poisson
+counts everywhere.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from sim_platform.forecasting.forecast import Array, Counts, Forecast, calibrated, discrepancy, persistence, simulated
+from sim_platform.forecasting.forecast import (
+    Array,
+    Counts,
+    Forecast,
+    calibrated,
+    discrepancy,
+    persistence,
+    simulated,
+)
 from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, multiplicative_error
 
 METHODS = ("persistence", "M0", "M2", "M3", "M7")
@@ -42,7 +53,9 @@ WORLDS = {"base": BASE, "pessimistic": PESSIMISTIC, "optimistic": OPTIMISTIC}
 
 @dataclass(frozen=True)
 class Drawn:
-    """One release in each of `worlds` worlds. Counts per stratum have shape (worlds, behaviours, strata); mixes (worlds, 1, strata)."""
+    """One release in each of `worlds` worlds. Counts per stratum have shape (worlds, behaviours,
+    strata); mixes (worlds, 1, strata).
+    """
 
     sampled_mix: Array
     newest_mix: Array
@@ -55,17 +68,30 @@ class Drawn:
 
 
 def draw(world: World, messages: int, worlds: int, random: np.random.Generator) -> Drawn:
-    """One release per world; production before and after is counted on `messages`, as many as are replayed in each arm."""
+    """One release per world; production before and after is counted on `messages`, as many as are
+    replayed in each arm.
+    """
     shape = (worlds, world.behaviors, world.strata)
     base = np.exp(random.uniform(np.log(world.lowest), np.log(world.highest), shape[:2]))[..., None]
     mix = random.normal(0, 1, (worlds, 1, world.strata))
     shift = random.normal(0, world.mix_sd, mix.shape)
-    old, newest, final = (_shares(mix), _shares(mix + world.mix_known * shift), _shares(mix + shift))
+    old, newest, final = (
+        _shares(mix),
+        _shares(mix + world.mix_known * shift),
+        _shares(mix + shift),
+    )
     effect = np.exp(random.normal(0, world.stratum_sd, shape))
     before = base * effect / (old * effect).sum(axis=-1, keepdims=True)
-    changes = np.where(np.arange(world.behaviors) < round(world.changed * world.behaviors), world.change_sd, world.barely_sd)
+    changes = np.where(
+        np.arange(world.behaviors) < round(world.changed * world.behaviors),
+        world.change_sd,
+        world.barely_sd,
+    )
     change = (random.normal(0, 1, shape[:2]) * changes)[..., None]
-    shared, own, drift = (random.normal(0, sd, shape[:2])[..., None] for sd in (world.shared_sd, world.own_sd, world.drift_sd))
+    shared, own, drift = (
+        random.normal(0, sd, shape[:2])[..., None]
+        for sd in (world.shared_sd, world.own_sd, world.drift_sd)
+    )
     after = before * np.exp(change)
     exposure = messages * old
     deployed = (final * after * np.exp(drift)).sum(axis=-1)
@@ -82,10 +108,16 @@ def draw(world: World, messages: int, worlds: int, random: np.random.Generator) 
 
 
 def effective(counts: Array, exposure: Array, mix: Array) -> Counts:
-    """Effective counts of stratum counts weighted to `mix`: x = y^2 / v, e = y / v; without an event what the weights alone leave."""
-    weights = np.minimum(mix / exposure, 5 * mix.sum(axis=-1, keepdims=True) / exposure.sum(axis=-1, keepdims=True))
+    """Effective counts of stratum counts weighted to `mix`: x = y^2 / v, e = y / v; without an
+    event what the weights alone leave.
+    """
+    weights = np.minimum(
+        mix / exposure, 5 * mix.sum(axis=-1, keepdims=True) / exposure.sum(axis=-1, keepdims=True)
+    )
     y, v = (weights * counts).sum(axis=-1), (weights**2 * counts).sum(axis=-1)
-    kish = np.broadcast_to((weights * exposure).sum(axis=-1) / (weights**2 * exposure).sum(axis=-1), y.shape)
+    kish = np.broadcast_to(
+        (weights * exposure).sum(axis=-1) / (weights**2 * exposure).sum(axis=-1), y.shape
+    )
     seen = y > 0
     safe = np.where(seen, v, 1.0)
     return Counts(np.where(seen, y**2 / safe, 0.0), np.where(seen, y / safe, kish))
@@ -94,9 +126,16 @@ def effective(counts: Array, exposure: Array, mix: Array) -> Counts:
 def forecasts(drawn: Drawn) -> dict[str, Forecast]:
     """Every method's forecast in every world."""
     exposure = drawn.messages * drawn.sampled_mix
-    plain = Counts(drawn.candidate.sum(axis=-1), np.full(drawn.deployed_rate.shape, float(drawn.messages)))
-    candidate, control, production = (effective(x, exposure, drawn.newest_mix) for x in (drawn.candidate, drawn.control, drawn.production))
-    unsmoothed = Forecast(plain.x / plain.e, 1 / np.maximum(plain.x, 0.5), np.full(plain.x.shape, 0.5))
+    plain = Counts(
+        drawn.candidate.sum(axis=-1), np.full(drawn.deployed_rate.shape, float(drawn.messages))
+    )
+    candidate, control, production = (
+        effective(x, exposure, drawn.newest_mix)
+        for x in (drawn.candidate, drawn.control, drawn.production)
+    )
+    unsmoothed = Forecast(
+        plain.x / plain.e, 1 / np.maximum(plain.x, 0.5), np.full(plain.x.shape, 0.5)
+    )
     return {
         "persistence": persistence(Counts(drawn.production.sum(axis=-1), plain.e)),
         "M0": unsmoothed,
@@ -106,8 +145,16 @@ def forecasts(drawn: Drawn) -> dict[str, Forecast]:
     }
 
 
-def validate(world: World, messages: int, worlds: int, seed: int = 1, past_releases: int = 3, floor: float = PUBLISHED_FLOOR) -> dict[str, object]:
-    """Median and tails of the multiplicative error of every method over worlds, direction accuracy, and coverage of the 90 % interval of M7.
+def validate(
+    world: World,
+    messages: int,
+    worlds: int,
+    seed: int = 1,
+    past_releases: int = 3,
+    floor: float = PUBLISHED_FLOOR,
+) -> dict[str, object]:
+    """Median and tails of the multiplicative error of every method over worlds, direction accuracy,
+    and coverage of the 90 % interval of M7.
 
     Tau is learned, world by world, from `past_releases` releases of the same kind of world.
     """
@@ -116,24 +163,46 @@ def validate(world: World, messages: int, worlds: int, seed: int = 1, past_relea
     now = draw(world, messages, worlds, random)
     found = forecasts(now)
     counted = now.deployed_events / messages > floor
-    report: dict[str, object] = {"messages": messages, "worlds": worlds, "scored": int(counted.sum()), "below_floor": int((~counted).sum())}
+    report: dict[str, object] = {
+        "messages": messages,
+        "worlds": worlds,
+        "scored": int(counted.sum()),
+        "below_floor": int((~counted).sum()),
+    }
     prior = found["persistence"].rate
     truth = now.deployed_events / messages
-    moved = counted & (np.abs(np.log(np.maximum(truth, floor) / np.maximum(prior, floor))) >= np.log(1.5))
+    moved = counted & (
+        np.abs(np.log(np.maximum(truth, floor) / np.maximum(prior, floor))) >= np.log(1.5)
+    )
     for name in METHODS:
         errors = multiplicative_error(found[name].rate[counted], truth[counted], floor)
-        median = [np.median(multiplicative_error(found[name].rate[w][counted[w]], truth[w][counted[w]], floor)) for w in range(worlds) if counted[w].any()]
-        right = np.sign(np.log(np.maximum(found[name].rate, floor) / np.maximum(prior, floor))) == np.sign(np.log(np.maximum(truth, floor) / np.maximum(prior, floor)))
+        median = [
+            np.median(
+                multiplicative_error(found[name].rate[w][counted[w]], truth[w][counted[w]], floor)
+            )
+            for w in range(worlds)
+            if counted[w].any()
+        ]
+        right = np.sign(
+            np.log(np.maximum(found[name].rate, floor) / np.maximum(prior, floor))
+        ) == np.sign(np.log(np.maximum(truth, floor) / np.maximum(prior, floor)))
         report[name] = {
-            "median": float(np.median(errors)), "per_release": float(np.mean(median)), "p90": float(np.quantile(errors, 0.9)),
-            "beyond_10": float((errors > 10).mean()), "direction": float(right[moved].mean()) if name != "persistence" and moved.any() else None,
-        }  # fmt: skip
+            "median": float(np.median(errors)),
+            "per_release": float(np.mean(median)),
+            "p90": float(np.quantile(errors, 0.9)),
+            "beyond_10": float((errors > 10).mean()),
+            "direction": float(right[moved].mean())
+            if name != "persistence" and moved.any()
+            else None,
+        }
     best_possible = multiplicative_error(now.deployed_rate[counted], truth[counted], floor)
     report["truth_known"] = float(np.median(best_possible))
     taus = _taus(history, floor, worlds)
     low, high = found["M7"].interval(messages, taus[:, None])
     report["coverage_90"] = float(((low <= truth) & (truth <= high))[counted].mean())
-    report["never_worse_than_persistence"] = bool(report["M7"]["median"] <= report["persistence"]["median"])  # type: ignore[index]  # dictionaries made above
+    report["never_worse_than_persistence"] = bool(
+        report["M7"]["median"] <= report["persistence"]["median"]
+    )  # type: ignore[index]  # dictionaries made above
     return report
 
 
@@ -143,7 +212,12 @@ def _taus(history: list[Drawn], floor: float, worlds: int) -> Array:
         seen = forecasts(past)["M7"]
         truth = past.deployed_events / past.messages
         for w, b in np.argwhere(truth > floor):
-            pieces[w].append((float(np.log(truth[w, b] / seen.rate[w, b])), float(seen.log_variance[w, b] + 1 / past.deployed_events[w, b])))
+            pieces[w].append(
+                (
+                    float(np.log(truth[w, b] / seen.rate[w, b])),
+                    float(seen.log_variance[w, b] + 1 / past.deployed_events[w, b]),
+                )
+            )
     return np.array([discrepancy([r for r, _ in piece], [s for _, s in piece]) for piece in pieces])
 
 

@@ -11,7 +11,9 @@ from sim_platform.contracts.outcomes import Status
 
 
 class Verdict(NamedTuple):
-    """Whether the behaviour occurred. Without a label, `missing_reason` is a reason code and never text of the conversation. `score` in [0, 1] where the grader gives one."""
+    """Whether the behaviour occurred. Without a label, `missing_reason` is a reason code and never
+    text of the conversation. `score` in [0, 1] where the grader gives one.
+    """
 
     label: bool | None
     missing_reason: str | None = None
@@ -22,16 +24,22 @@ class Verdict(NamedTuple):
 class GradedItem:
     """One response with what it answers. Its repr holds no user text."""
 
-    prefix: list[Message] = field(repr=False)  # messages up to and including the user turn that is answered
+    prefix: list[Message] = field(
+        repr=False
+    )  # messages up to and including the user turn that is answered
     text: str | None = field(default=None, repr=False)
-    reasoning: str | None = field(default=None, repr=False, kw_only=True)  # beside the text, for judges alone
+    reasoning: str | None = field(
+        default=None, repr=False, kw_only=True
+    )  # beside the text, for judges alone
     tool_calls: list[ToolCall] = field(default_factory=list, repr=False)
     refusal: str | None = field(default=None, repr=False)
     metadata: dict[str, JsonScalar] = field(default_factory=dict, repr=False)
     labels: dict[str, JsonScalar] = field(default_factory=dict, repr=False)
     status: Status = "completed"
     key: str = ""  # prefix_id, where it has one
-    answered: dict[str, Verdict] = field(default_factory=dict, repr=False)  # what graders that are asked (judge, moderation) said, by question
+    answered: dict[str, Verdict] = field(
+        default_factory=dict, repr=False
+    )  # what graders that are asked (judge, moderation) said, by question
 
 
 class Grader(Protocol):

@@ -1,6 +1,8 @@
-"""Labels that people gave: reading a file of them, refusing what does not fit, several annotators to one label, their agreement.
+"""Labels that people gave: reading a file of them, refusing what does not fit, several annotators
+to one label, their agreement.
 
-Belongs here: label files as they come (CSV, JSON Lines, JSON, also .gz) and what a label may say. Does not: the shapes of annotation tools (annotation_tools), comparing
+Belongs here: label files as they come (CSV, JSON Lines, JSON, also .gz) and what a label may say.
+Does not: the shapes of annotation tools (annotation_tools), comparing
 labels with a grader (calibration), who should label what (label_sampling).
 """
 
@@ -28,7 +30,9 @@ SHOWN = 5  # places that an error names
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns of a label file; a dot reads a nested object (`propositions.apology`). Values that are lists of chat messages are read as such."""
+    """Names of the columns of a label file; a dot reads a nested object (`propositions.apology`).
+    Values that are lists of chat messages are read as such.
+    """
 
     label: str = "label"
     id: str = "item_id"
@@ -54,23 +58,33 @@ class HumanLabel:
     arm: str = ""
     grader_hash: str = ""
     behavior: str = ""
-    item: GradedItem | None = field(default=None, repr=False)  # where the file itself holds the response
+    item: GradedItem | None = field(
+        default=None, repr=False
+    )  # where the file itself holds the response
 
 
 def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
-    """Every row of the file. A label is yes (1, true, yes), no (0, false, no), ABSTAIN, or empty: unknown, which is never a no.
+    """Every row of the file. A label is yes (1, true, yes), no (0, false, no), ABSTAIN, or empty:
+    unknown, which is never a no.
 
     A row without an item id is an item of its own, named by its place.
 
     Raises:
-        BadInputError: no such file, not UTF-8, not CSV or JSON, no label column, a label that means nothing, an annotator who says two things of one item; names the lines.
+        BadInputError: no such file, not UTF-8, not CSV or JSON, no label column, a label that means
+            nothing, an annotator who says two things of one item; names the lines.
     """
     names = columns or Columns()
     rows = [(place, row) for place, entry in _rows(path) for row in rows_of(entry, names.label)]
     if not rows:
-        raise BadInputError(f"{path.name}: no rows; a label file has one item a row, with the columns {names.label} and {names.id} or {names.response}")
+        raise BadInputError(
+            f"{path.name}: no rows; a label file has one item a row, with the columns {names.label}"
+            f" and {names.id} or {names.response}"
+        )
     if not any(_get(row, names.label) is not None for _, row in rows):
-        raise BadInputError(f'{path.name}: no column "{names.label}" (columns: {", ".join(sorted(rows[0][1]))}); name it with --label')
+        raise BadInputError(
+            f'{path.name}: no column "{names.label}" (columns: {", ".join(sorted(rows[0][1]))});'
+            " name it with --label"
+        )
     labels, unreadable = [], []
     for place, row in rows:
         said = str(value).strip().lower() if (value := _get(row, names.label)) is not None else ""
@@ -89,19 +103,31 @@ def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
                 stratum=str(_get(row, names.stratum) or ""),
                 arm=str(_get(row, names.arm) or ""),
                 grader_hash=str(row.get("grader_hash") or ""),
-                item=None
-                if text is None
-                else GradedItem(prefix=_prompt(_get(row, names.prompt)), text=text, tool_calls=_calls(row.get("tool_calls")), metadata=_flat(row)),
+                item=(
+                    None
+                    if text is None
+                    else GradedItem(
+                        prefix=_prompt(_get(row, names.prompt)),
+                        text=text,
+                        tool_calls=_calls(row.get("tool_calls")),
+                        metadata=_flat(row),
+                    )
+                ),
             )
         )
     if unreadable:
-        raise BadInputError(f"{path.name}: {len(unreadable)} labels mean neither yes (1, true, yes), no (0, false, no), ABSTAIN nor unknown (empty): {_some(unreadable)}")
+        raise BadInputError(
+            f"{path.name}: {len(unreadable)} labels mean neither yes (1, true, yes), no (0, false,"
+            f" no), ABSTAIN nor unknown (empty): {_some(unreadable)}"
+        )
     _refuse_contradictions(labels, path.name)
     return labels
 
 
 def one_per_item(labels: Iterable[HumanLabel]) -> list[HumanLabel]:
-    """One label an item: what most annotators say; a tie abstains. The order is that of each item's first row."""
+    """One label an item: what most annotators say; a tie abstains. The order is that of each item's
+    first row.
+    """
     by_item: dict[str, list[HumanLabel]] = defaultdict(list)
     for label in labels:
         by_item[label.item_id].append(label)
@@ -110,7 +136,9 @@ def one_per_item(labels: Iterable[HumanLabel]) -> list[HumanLabel]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far people agree. Both are None where it is not defined (nobody labelled twice, or all labels are the same)."""
+    """How far people agree. Both are None where it is not defined (nobody labelled twice, or all
+    labels are the same).
+    """
 
     n_items: int
     n_agree: int
@@ -119,9 +147,11 @@ class Agreement:
 
 
 def agreement(labels: Iterable[HumanLabel]) -> Agreement:
-    """Over items with labels of two annotators or more. Cohen's kappa takes each item's first two labels in the order of the annotators' names; Krippendorff's alpha takes all.
+    """Over items with labels of two annotators or more. Cohen's kappa takes each item's first two
+    labels in the order of the annotators' names; Krippendorff's alpha takes all.
 
-    Source: Cohen 1960 (scikit-learn's cohen_kappa_score); Krippendorff 2011 (the krippendorff package), nominal.
+    Source: Cohen 1960 (scikit-learn's cohen_kappa_score); Krippendorff 2011 (the krippendorff
+    package), nominal.
     """
     import krippendorff  # noqa: PLC0415 - only where agreement is asked for
     import numpy as np  # noqa: PLC0415 - only where agreement is asked for
@@ -136,12 +166,22 @@ def agreement(labels: Iterable[HumanLabel]) -> Agreement:
         return Agreement(0, 0, None, None)
     varied = len({value for values in twice for value in values}) > 1
     width = max(map(len, twice))
-    table = np.array([[float(v) for v in values] + [np.nan] * (width - len(values)) for values in twice]).T
+    table = np.array(
+        [[float(v) for v in values] + [np.nan] * (width - len(values)) for values in twice]
+    ).T
     return Agreement(
         n_items=len(twice),
         n_agree=sum(len(set(values)) == 1 for values in twice),
-        cohen_kappa=float(cohen_kappa_score([v[0] for v in twice], [v[1] for v in twice])) if varied else None,
-        krippendorff_alpha=float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal")) if varied else None,
+        cohen_kappa=(
+            float(cohen_kappa_score([v[0] for v in twice], [v[1] for v in twice]))
+            if varied
+            else None
+        ),
+        krippendorff_alpha=(
+            float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal"))
+            if varied
+            else None
+        ),
     )
 
 
@@ -154,7 +194,9 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
         raise BadInputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise BadInputError(f"{path.name}: line {line} is not UTF-8; save the file in that encoding") from None
+        raise BadInputError(
+            f"{path.name}: line {line} is not UTF-8; save the file in that encoding"
+        ) from None
     except (OSError, EOFError) as error:
         raise BadInputError(f"{path.name}: cannot be read: {type(error).__name__}") from None
     if path.name.removesuffix(".gz").endswith(".csv"):
@@ -163,18 +205,29 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             for row in reader:
                 if None in row or None in row.values():
-                    raise BadInputError(f"{path.name}: line {reader.line_num} has another number of fields than the header")
+                    raise BadInputError(
+                        f"{path.name}: line {reader.line_num} has another number of fields than the"
+                        " header"
+                    )
                 yield f"line {reader.line_num}", row
         except csv.Error as error:
-            raise BadInputError(f"{path.name}: line {reader.line_num} is not CSV: {error}") from None
+            raise BadInputError(
+                f"{path.name}: line {reader.line_num} is not CSV: {error}"
+            ) from None
         return
     if path.name.removesuffix(".gz").endswith(".json"):
         try:
             entries = json.loads(text)
         except ValueError:
-            raise BadInputError(f"{path.name}: not JSON; a .json file is a list of entries, as annotation tools export it") from None
+            raise BadInputError(
+                f"{path.name}: not JSON; a .json file is a list of entries, as annotation tools"
+                " export it"
+            ) from None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise BadInputError(f"{path.name}: not a list of JSON objects; a .json file is a list of entries, as annotation tools export it")
+            raise BadInputError(
+                f"{path.name}: not a list of JSON objects; a .json file is a list of entries, as"
+                " annotation tools export it"
+            )
         yield from ((f"entry {number}", entry) for number, entry in enumerate(entries, 1))
         return
     for number, written in enumerate(text.split("\n"), 1):
@@ -183,7 +236,10 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
         try:
             row = json.loads(written)
         except ValueError:
-            raise BadInputError(f"{path.name}: line {number} is not JSON; the file must be .csv, .json (a list), or JSON Lines") from None
+            raise BadInputError(
+                f"{path.name}: line {number} is not JSON; the file must be .csv, .json (a list), or"
+                " JSON Lines"
+            ) from None
         if not isinstance(row, dict):
             raise BadInputError(f"{path.name}: line {number} is not a JSON object")
         yield f"line {number}", row
@@ -203,7 +259,11 @@ def _messages(value: Any) -> list[Message] | None:
             value = json.loads(value)
         except ValueError:
             return None
-    if isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(m, dict) and "role" in m for m in value)
+    ):
         return [cast(Message, {**m, "content": m.get("content")}) for m in value]
     return None
 
@@ -238,18 +298,28 @@ def _refuse_contradictions(labels: Sequence[HumanLabel], file: str) -> None:
             broken.append(f"{first.place} and {label.place}")
     if broken:
         raise BadInputError(
-            f"{file}: {len(broken)} labels contradict an earlier one of the same item and annotator ({_some(broken)}); correct them, or name the annotators in a column"
+            f"{file}: {len(broken)} labels contradict an earlier one of the same item and annotator"
+            f" ({_some(broken)}); correct them, or name the annotators in a column"
         )
 
 
 def _majority(group: Sequence[HumanLabel]) -> HumanLabel:
-    votes = Counter({label.annotator: label.label for label in group}.values())  # a row repeated by one annotator counts once
+    votes = Counter(
+        {label.annotator: label.label for label in group}.values()
+    )  # a row repeated by one annotator counts once
     yes, no = votes[True], votes[False]
     first = group[0]
     label = None if yes == no else yes > no
-    values = {**vars(first), "label": label, "abstained": label is None and (yes > 0 or any(g.abstained for g in group)), "annotator": ""}
+    values = {
+        **vars(first),
+        "label": label,
+        "abstained": label is None and (yes > 0 or any(g.abstained for g in group)),
+        "annotator": "",
+    }
     return HumanLabel(**values)
 
 
 def _some(values: Sequence[object]) -> str:
-    return ", ".join(str(v) for v in values[:SHOWN]) + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")
+    return ", ".join(str(v) for v in values[:SHOWN]) + (
+        f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    )

@@ -22,7 +22,12 @@ class ModerationCall:
 
 def moderation_hash(model: ModelVersion) -> str:
     """Hex SHA-256 of what decides an answer."""
-    return sha256({"version": "1", "model": model.model_dump(mode="json", include={"provider", "base_url", "model"})})
+    return sha256(
+        {
+            "version": "1",
+            "model": model.model_dump(mode="json", include={"provider", "base_url", "model"}),
+        }
+    )
 
 
 def moderation_body(model: ModelVersion, item: GradedItem) -> dict[str, Any]:
@@ -36,7 +41,9 @@ def read_moderation(text: str | None, names: tuple[str, ...]) -> dict[str, Answe
         result = json.loads(text or "")["results"][0]
         flags, scores = result["categories"], result.get("category_scores") or {}
         return {
-            name: Answer(bool(flags[name]), _score(scores.get(name))) if isinstance(flags.get(name), bool) else Answer(None, missing_reason="moderation:no_such_category")
+            name: Answer(bool(flags[name]), _score(scores.get(name)))
+            if isinstance(flags.get(name), bool)
+            else Answer(None, missing_reason="moderation:no_such_category")
             for name in names
         }
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):

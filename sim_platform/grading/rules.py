@@ -1,8 +1,10 @@
 """One grader per registered grader configuration.
 
-Belongs here: what each grader kind means. Does not: running graders over outcomes (scores), the named functions of kind `python` (functions), what a judge is asked (judge).
+Belongs here: what each grader kind means. Does not: running graders over outcomes (scores), the
+named functions of kind `python` (functions), what a judge is asked (judge).
 
-Patterns are run as they are configured, by a backtracking engine without a time limit: a pattern such as `(a+)+$` can take for ever on a long response.
+Patterns are run as they are configured, by a backtracking engine without a time limit: a pattern
+such as `(a+)+$` can take for ever on a long response.
 """
 
 import inspect
@@ -33,12 +35,17 @@ from sim_platform.registry.behaviors import (
 def graders_of(behavior: Behavior, home: Path = Path()) -> list[Grader]:
     """The behaviour's graders, ready to call; files of trained graders are read from `home`.
 
-    Graders that are asked (judge, moderation) read what was answered from the item: `judge:<behaviour>` and `moderation:<model>:<category>` in `answered`.
+    Graders that are asked (judge, moderation) read what was answered from the item:
+    `judge:<behaviour>` and `moderation:<model>:<category>` in `answered`.
 
     Raises:
-        BadInputError: a pattern that does not compile, an unknown function, or arguments that the function does not take; names file and key.
+        BadInputError: a pattern that does not compile, an unknown function, or arguments that the
+            function does not take; names file and key.
     """
-    return [_grader(config, f"behaviors/{behavior.id}.yaml: graders[{i}]", home, behavior.id) for i, config in enumerate(behavior.graders)]
+    return [
+        _grader(config, f"behaviors/{behavior.id}.yaml: graders[{i}]", home, behavior.id)
+        for i, config in enumerate(behavior.graders)
+    ]
 
 
 def _grader(config: GraderConfig, place: str, home: Path, behavior: str) -> Grader:
@@ -58,9 +65,17 @@ def _grader(config: GraderConfig, place: str, home: Path, behavior: str) -> Grad
         case ModerationGrader():
             return _moderation(config)
         case JudgeGrader():
-            return lambda item: item.answered.get(f"judge:{behavior}", Verdict(None, "judge:not_asked"))
+            return lambda item: item.answered.get(
+                f"judge:{behavior}", Verdict(None, "judge:not_asked")
+            )
         case EnsembleGrader():
-            return _ensemble([_grader(part, f"{place}.screen[{i}]", home, behavior) for i, part in enumerate(config.screen)], behavior)
+            return _ensemble(
+                [
+                    _grader(part, f"{place}.screen[{i}]", home, behavior)
+                    for i, part in enumerate(config.screen)
+                ],
+                behavior,
+            )
         case _:
             assert_never(config)
 
@@ -87,8 +102,14 @@ def _contains(config: ContainsGrader) -> Grader:
 
 
 def _answer_equals(config: AnswerEqualsGrader, place: str) -> Grader:
-    """Compares without surrounding space. A response from which nothing can be extracted gave no answer, so it does not equal the reference (False, or True when negated)."""
-    extract = None if config.extract is None else _compiled(config.extract, config.ignore_case, f"{place}.extract")
+    """Compares without surrounding space. A response from which nothing can be extracted gave no
+    answer, so it does not equal the reference (False, or True when negated).
+    """
+    extract = (
+        None
+        if config.extract is None
+        else _compiled(config.extract, config.ignore_case, f"{place}.extract")
+    )
 
     def plain(value: JsonScalar) -> str:
         text = (value if isinstance(value, str) else canonical_json(value)).strip()
@@ -123,13 +144,18 @@ def _recorded_label(config: RecordedLabelGrader) -> Grader:
 def _python(config: PythonGrader, place: str) -> Grader:
     function = FUNCTIONS.get(config.function)
     if function is None:
-        raise BadInputError(f'{place}.function: there is no grading function "{config.function}" (functions: {", ".join(sorted(FUNCTIONS))})')
+        raise BadInputError(
+            f'{place}.function: there is no grading function "{config.function}" (functions:'
+            f" {', '.join(sorted(FUNCTIONS))})"
+        )
     signature = inspect.signature(function)
     try:
         signature.bind(None, **config.arguments)
     except TypeError as error:
         known = ", ".join(list(signature.parameters)[1:]) or "none"
-        raise BadInputError(f"{place}.arguments: {config.function} {error} (arguments: {known})") from None
+        raise BadInputError(
+            f"{place}.arguments: {config.function} {error} (arguments: {known})"
+        ) from None
 
     def grader(item: GradedItem) -> Verdict:
         label = function(item, **config.arguments)
@@ -153,10 +179,16 @@ def _classifier(config: ClassifierGrader, home: Path) -> Grader:
 
 def _moderation(config: ModerationGrader) -> Grader:
     def grader(item: GradedItem) -> Verdict:
-        said = item.answered.get(f"moderation:{config.model}:{config.category}", Verdict(None, "moderation:not_asked"))
+        said = item.answered.get(
+            f"moderation:{config.model}:{config.category}", Verdict(None, "moderation:not_asked")
+        )
         if config.threshold is None or said.label is None:
             return said
-        return Verdict(None, "moderation:no_score") if said.score is None else Verdict(said.score >= config.threshold, None, said.score)
+        return (
+            Verdict(None, "moderation:no_score")
+            if said.score is None
+            else Verdict(said.score >= config.threshold, None, said.score)
+        )
 
     return grader
 
@@ -165,7 +197,15 @@ def screen_of(behavior: Behavior, home: Path) -> list[Grader] | None:
     """The graders that screen for the behaviour's judge; None where the judge sees everything."""
     for i, config in enumerate(behavior.graders):
         if isinstance(config, EnsembleGrader):
-            return [_grader(part, f"behaviors/{behavior.id}.yaml: graders[{i}].screen[{n}]", home, behavior.id) for n, part in enumerate(config.screen)]
+            return [
+                _grader(
+                    part,
+                    f"behaviors/{behavior.id}.yaml: graders[{i}].screen[{n}]",
+                    home,
+                    behavior.id,
+                )
+                for n, part in enumerate(config.screen)
+            ]
     return None
 
 
@@ -176,7 +216,11 @@ def passes_screen(item: GradedItem, screen: list[Grader]) -> bool:
 
 def _ensemble(screen: list[Grader], behavior: str) -> Grader:
     def grader(item: GradedItem) -> Verdict:
-        return item.answered.get(f"judge:{behavior}", Verdict(None, "judge:not_asked")) if passes_screen(item, screen) else Verdict(False)
+        return (
+            item.answered.get(f"judge:{behavior}", Verdict(None, "judge:not_asked"))
+            if passes_screen(item, screen)
+            else Verdict(False)
+        )
 
     return grader
 
@@ -185,4 +229,6 @@ def _compiled(pattern: str, ignore_case: bool, place: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
     except re.error as error:
-        raise BadInputError(f"{place}: not a regular expression: {error} (value: {pattern!r})") from None
+        raise BadInputError(
+            f"{place}: not a regular expression: {error} (value: {pattern!r})"
+        ) from None

@@ -1,6 +1,7 @@
 """Every behaviour of every outcome, in all arms alike.
 
-Belongs here: eligibility, missing labels, the combination of several graders, the hash of what graded. Does not: what a grader kind means (rules), asking a judge.
+Belongs here: eligibility, missing labels, the combination of several graders, the hash of what
+graded. Does not: what a grader kind means (rules), asking a judge.
 """
 
 import hashlib
@@ -16,14 +17,20 @@ import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import sha256
-from sim_platform.contracts.tables import ClassifierScores, dtypes, empty, validated
+from sim_platform.contracts.tables.grading import ClassifierScores
+from sim_platform.contracts.tables.schema import dtypes, empty, validated
 from sim_platform.grading import classifier
 from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
 from sim_platform.grading.judge import call_hash, calls_of
 from sim_platform.grading.moderation import moderation_hash
 from sim_platform.grading.rules import graders_of
-from sim_platform.registry.behaviors import Behavior, ClassifierGrader, ModerationGrader, PythonGrader
+from sim_platform.registry.behaviors import (
+    Behavior,
+    ClassifierGrader,
+    ModerationGrader,
+    PythonGrader,
+)
 from sim_platform.registry.home import Home
 from sim_platform.registry.schema import holds
 
@@ -36,10 +43,17 @@ ROWS_PER_WORKER = 2_000
 
 
 def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
-    """Hex SHA-256 of everything that decides the behaviour's labels: graders, `applies_to`, VERSION, the source of the Python functions it names, the content of trained
-    graders, and of a judge its prompt, model and settings and what else the same call asks (`home` says which)."""
+    """Hex SHA-256 of everything that decides the behaviour's labels: graders, `applies_to`,
+    VERSION, the source of the Python functions it names, the content of trained
+    graders, and of a judge its prompt, model and settings and what else the same call asks (`home`
+    says which).
+    """
     parts = behavior.parts
-    functions = {g.function: FUNCTIONS[g.function] for g in parts if isinstance(g, PythonGrader) and g.function in FUNCTIONS}
+    functions = {
+        g.function: FUNCTIONS[g.function]
+        for g in parts
+        if isinstance(g, PythonGrader) and g.function in FUNCTIONS
+    }
     covered: dict[str, object] = {
         "version": VERSION,
         "graders": [g.model_dump(mode="json") for g in behavior.graders],
@@ -48,11 +62,23 @@ def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
     }
     if home is not None:
         if files := [g.file for g in parts if isinstance(g, ClassifierGrader)]:
-            covered["files"] = {"version": classifier.VERSION, **{name: hashlib.sha256((home.path / name).read_bytes()).hexdigest() for name in files}}
+            covered["files"] = {
+                "version": classifier.VERSION,
+                **{
+                    name: hashlib.sha256((home.path / name).read_bytes()).hexdigest()
+                    for name in files
+                },
+            }
         if behavior.judges:
-            covered["asked"] = [call_hash(call, home.by_version[call.config.model]) for call in calls_of(home.graded) if behavior in call.behaviors]
+            covered["asked"] = [
+                call_hash(call, home.by_version[call.config.model])
+                for call in calls_of(home.graded)
+                if behavior in call.behaviors
+            ]
         if moderated := {g.model for g in parts if isinstance(g, ModerationGrader)}:
-            covered["moderation"] = {name: moderation_hash(home.by_version[name]) for name in moderated}
+            covered["moderation"] = {
+                name: moderation_hash(home.by_version[name]) for name in moderated
+            }
     return sha256(covered)
 
 
@@ -68,12 +94,15 @@ def scores(
 ) -> pl.DataFrame:
     """One row per behaviour and outcome, of contract ClassifierScores.
 
-    An outcome that is not eligible has neither label nor reason. An eligible one has a label, or says why it has none: `no_response:<status>` (failed,
-    refused), `no_reference`, `no_label`, `undecided`, or `grader_error:<exception type>`. Of several graders, one that says yes decides; otherwise one that is
+    An outcome that is not eligible has neither label nor reason. An eligible one has a label, or
+    says why it has none: `no_response:<status>` (failed,
+    refused), `no_reference`, `no_label`, `undecided`, or `grader_error:<exception type>`. Of
+    several graders, one that says yes decides; otherwise one that is
     missing makes the label missing.
 
     Args:
-        outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, possibly reasoning, and as JSON text tool_calls, labels, prefix (messages) and metadata.
+        outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, possibly
+            reasoning, and as JSON text tool_calls, labels, prefix (messages) and metadata.
         behaviors: the registered behaviours.
         release: the candidate release.
         home: where trained graders and the versions that are asked stand.
@@ -88,25 +117,50 @@ def scores(
     path = home.path if home else Path()
     for behavior in behaviors:
         graders_of(behavior, path)  # what cannot be built is said before anything is graded
-    fixed = (behaviors, {b.id: grader_hash(b, home) for b in behaviors}, release, path, frozenset(exploratory))
+    fixed = (
+        behaviors,
+        {b.id: grader_hash(b, home) for b in behaviors},
+        release,
+        path,
+        frozenset(exploratory),
+    )
     if workers is None or ask is not None:
         parts = [_slice_scores(chunk, *fixed, ask) for chunk in outcomes.iter_slices(ROWS_AT_ONCE)]
     else:
-        parts = list(workers.map(_slice_scores, outcomes.iter_slices(ROWS_PER_WORKER), *(repeat(value) for value in fixed)))
+        parts = list(
+            workers.map(
+                _slice_scores,
+                outcomes.iter_slices(ROWS_PER_WORKER),
+                *(repeat(value) for value in fixed),
+            )
+        )
     return validated(ClassifierScores, pl.concat([empty(ClassifierScores), *parts]))
 
 
 def _slice_scores(
-    chunk: pl.DataFrame, behaviors: Sequence[Behavior], versions: Mapping[str, str], release: str, home: Path, exploratory: Collection[str], ask: Ask | None = None
-) -> pl.DataFrame:  # fmt: skip
+    chunk: pl.DataFrame,
+    behaviors: Sequence[Behavior],
+    versions: Mapping[str, str],
+    release: str,
+    home: Path,
+    exploratory: Collection[str],
+    ask: Ask | None = None,
+) -> pl.DataFrame:
     items = items_of(chunk)
     if ask is not None:
         items = ask(items, behaviors)
     parts = [empty(ClassifierScores)]
     for behavior in behaviors:
         graders = graders_of(behavior, home)
-        applies = [holds(behavior.applies_to, item.metadata) for item in items] if behavior.applies_to else [True] * len(items)
-        verdicts = [verdict(item, graders) if eligible else Verdict(None) for item, eligible in zip(items, applies, strict=True)]
+        applies = (
+            [holds(behavior.applies_to, item.metadata) for item in items]
+            if behavior.applies_to
+            else [True] * len(items)
+        )
+        verdicts = [
+            verdict(item, graders) if eligible else Verdict(None)
+            for item, eligible in zip(items, applies, strict=True)
+        ]
         parts.append(
             chunk.select(
                 pl.lit(release).alias("model_version"),
@@ -135,7 +189,9 @@ def verdict(item: GradedItem, graders: Sequence[Grader]) -> Verdict:
         try:
             said = grader(item)
         except Exception as error:
-            said = Verdict(None, f"grader_error:{type(error).__name__}")  # the message may quote the response
+            said = Verdict(
+                None, f"grader_error:{type(error).__name__}"
+            )  # the message may quote the response
         if said.label:
             return said
         if said.label is None:
@@ -151,13 +207,26 @@ def items_of(outcomes: pl.DataFrame) -> list[GradedItem]:
 
 
 def _item(row: dict[str, Any]) -> GradedItem:
-    """The columns are the platform's own, written under their contracts: that they are JSON is checked, their shape is not checked a second time."""
+    """The columns are the platform's own, written under their contracts: that they are JSON is
+    checked, their shape is not checked a second time.
+    """
 
     def parsed(column: str) -> Any:
         try:
             return json.loads(row[column])
         except (TypeError, ValueError):
-            raise SimPlatformError(f"outcome {row['arm']}/{row['prefix_id']}/{row['k']}: column {column} is not JSON") from None
+            raise SimPlatformError(
+                f"outcome {row['arm']}/{row['prefix_id']}/{row['k']}: column {column} is not JSON"
+            ) from None
 
-    json_columns = {column: parsed(column) for column in ("prefix", "tool_calls", "metadata", "labels")}
-    return GradedItem(text=row["text"], reasoning=row.get("reasoning"), refusal=row["refusal"], status=row["status"], key=row["prefix_id"], **json_columns)
+    json_columns = {
+        column: parsed(column) for column in ("prefix", "tool_calls", "metadata", "labels")
+    }
+    return GradedItem(
+        text=row["text"],
+        reasoning=row.get("reasoning"),
+        refusal=row["refusal"],
+        status=row["status"],
+        key=row["prefix_id"],
+        **json_columns,
+    )

@@ -7,8 +7,19 @@ from pathlib import Path
 
 import dagster as dg
 
-from sim_platform.orchestration.assets.deidentification import deidentification_does_not_look_like_behaviour, deidentification_effect, deidentified_corpus
-from sim_platform.orchestration.assets.estimation import rate_comparison, release_gate, release_report, release_summary, the_report_is_self_contained
+from sim_platform.flows.report import SQL_MODELS
+from sim_platform.orchestration.assets.deidentification import (
+    deidentification_does_not_look_like_behaviour,
+    deidentification_effect,
+    deidentified_corpus,
+)
+from sim_platform.orchestration.assets.estimation import (
+    rate_comparison,
+    release_gate,
+    release_report,
+    release_summary,
+    the_report_is_self_contained,
+)
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.forecasting import (
     forecast_scorecard,
@@ -16,13 +27,16 @@ from sim_platform.orchestration.assets.forecasting import (
     the_forecast_ledger_is_whole,
     the_sample_looks_like_the_newest_traffic,
 )
-from sim_platform.orchestration.assets.grading import calibration, classifier_scores, production_scores
+from sim_platform.orchestration.assets.grading import (
+    calibration,
+    classifier_scores,
+    production_scores,
+)
 from sim_platform.orchestration.assets.preregistration import preregistration
 from sim_platform.orchestration.assets.replay import candidate_completions
 from sim_platform.orchestration.assets.sampling import stratified_sample
 from sim_platform.orchestration.checks import build_checks
 from sim_platform.orchestration.jobs import batch_answers
-from sim_platform.orchestration.report_flow import SQL_MODELS
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.orchestration.sensors import batches_that_have_ended, model_versions_from_registry
 from sim_platform.orchestration.sql_assets import build_sql_assets, build_sql_checks
@@ -31,12 +45,25 @@ from sim_platform.warehouse.sql_models import load_sql_models
 
 LOG_ASSETS = [consented_log_extract, deidentified_corpus]
 RELEASE_ASSETS = [
-    stratified_sample, deidentification_effect, production_scores, preregistration, candidate_completions, classifier_scores, calibration, rate_comparison, release_gate, rate_forecast, forecast_scorecard, release_report,
-]  # fmt: skip
+    stratified_sample,
+    deidentification_effect,
+    production_scores,
+    preregistration,
+    candidate_completions,
+    classifier_scores,
+    calibration,
+    rate_comparison,
+    release_gate,
+    rate_forecast,
+    forecast_scorecard,
+    release_report,
+]
 
 
 def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS) -> dg.Definitions:
-    """Definitions over a home folder (default: SIM_PLATFORM_HOME, else `data`). Runs are linear; concurrency is across releases."""
+    """Definitions over a home folder (default: SIM_PLATFORM_HOME, else `data`). Runs are linear;
+    concurrency is across releases.
+    """
     models = load_sql_models(sql_models)
     return dg.Definitions(
         assets=[*LOG_ASSETS, *RELEASE_ASSETS, *build_sql_assets(models), release_summary],

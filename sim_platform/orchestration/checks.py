@@ -1,42 +1,40 @@
 """Asset checks: the gates again, asked of the stored tables, for people.
 
-Belongs here: which gate is shown on which asset. Does not: the rules themselves (warehouse.gates, contracts).
+Belongs here: which gate is shown on which asset. Does not: the rules themselves (warehouse.gates,
+contracts).
 """
 
 import dagster as dg
 
-from sim_platform.contracts.tables import (
-    Calibration,
-    CandidateCompletions,
-    ClassifierScores,
-    ConsentedLogExtract,
-    ContractError,
+from sim_platform.contracts.tables.deidentification import (
     DeidentificationEffect,
     DeidentifiedCorpus,
-    ForecastScorecard,
-    Preregistration,
-    ProductionScores,
-    RateComparison,
-    RateForecast,
-    ReleaseGate,
-    StratifiedSample,
-    Table,
-    key_of,
-    table_name,
-    validated,
 )
+from sim_platform.contracts.tables.estimation import Preregistration, RateComparison, ReleaseGate
+from sim_platform.contracts.tables.extraction import ConsentedLogExtract
+from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
+from sim_platform.contracts.tables.grading import Calibration, ClassifierScores, ProductionScores
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.contracts.tables.schema import ContractError, Table, key_of, table_name, validated
 from sim_platform.deidentification.deidentify import keyed_hash
-from sim_platform.orchestration.known_accounts import known_of, known_values_are_absent
+from sim_platform.flows.deidentification.known_accounts import known_of, known_values_are_absent
+from sim_platform.flows.vault import vault_key
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
-from sim_platform.orchestration.vault import vault_key
 from sim_platform.warehouse import gates
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Gate, GateResult
 
 RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
-    StratifiedSample: (gates.WEIGHTS_ADD_UP_TO_THE_POPULATION, gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN),
-    CandidateCompletions: (gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM, gates.ONE_MODEL_ANSWERED_EACH_ARM),
+    StratifiedSample: (
+        gates.WEIGHTS_ADD_UP_TO_THE_POPULATION,
+        gates.EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN,
+    ),
+    CandidateCompletions: (
+        gates.EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM,
+        gates.ONE_MODEL_ANSWERED_EACH_ARM,
+    ),
     ClassifierScores: (gates.EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR,),
     DeidentificationEffect: (),
     ProductionScores: (),
@@ -45,10 +43,16 @@ RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     RateComparison: (gates.EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,),
     RateForecast: (),
     ForecastScorecard: (),
-    ReleaseGate: (gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT, gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE),
+    ReleaseGate: (
+        gates.EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT,
+        gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE,
+    ),
 }
 LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
-    ConsentedLogExtract: (gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR, gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON),
+    ConsentedLogExtract: (
+        gates.EVERY_LOG_ROW_IS_ACCOUNTED_FOR,
+        gates.QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON,
+    ),
     DeidentifiedCorpus: (
         gates.EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
         gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT,
@@ -61,14 +65,26 @@ LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
         gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     ),
 }
-WARNINGS = (gates.ONE_MODEL_ANSWERED_EACH_ARM, gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING, gates.A_SECOND_DETECTOR_FINDS_LITTLE)
+WARNINGS = (
+    gates.ONE_MODEL_ANSWERED_EACH_ARM,
+    gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING,
+    gates.A_SECOND_DETECTOR_FINDS_LITTLE,
+)
 ROWS_VALIDATED = 100_000  # rows read together when a stored table is held against its contract
 
 
 def build_checks() -> list[dg.AssetChecksDefinition]:
     """Every asset's gates, and that its stored rows fit the contract with each key once."""
-    checks = [gate_check(table_name(table), gate, partitioned=False) for table, many in LOG_GATES.items() for gate in many]
-    checks += [gate_check(table_name(table), gate, partitioned=True) for table, many in RELEASE_GATES.items() for gate in many]
+    checks = [
+        gate_check(table_name(table), gate, partitioned=False)
+        for table, many in LOG_GATES.items()
+        for gate in many
+    ]
+    checks += [
+        gate_check(table_name(table), gate, partitioned=True)
+        for table, many in RELEASE_GATES.items()
+        for gate in many
+    ]
     checks += [_contract_check(table, partitioned=False) for table in LOG_GATES]
     checks += [_contract_check(table, partitioned=True) for table in RELEASE_GATES]
     return [*checks, no_known_value_of_an_account_is_left]
@@ -77,34 +93,62 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
 def gate_check(asset: str, gate: Gate, *, partitioned: bool) -> dg.AssetChecksDefinition:
     """The gate, asked of the stored tables."""
 
-    @dg.asset_check(asset=asset, name=gate.name, description=gate.description, partitions_def=MODEL_VERSIONS if partitioned else None)
+    @dg.asset_check(
+        asset=asset,
+        name=gate.name,
+        description=gate.description,
+        partitions_def=MODEL_VERSIONS if partitioned else None,
+    )
     @guarded
-    def check(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
-        return _result(gate.check(deployment.warehouse().query, context.partition_key if partitioned else None), warns=gate in WARNINGS)
+    def check(
+        context: dg.AssetCheckExecutionContext, deployment: Deployment
+    ) -> dg.AssetCheckResult:
+        return _result(
+            gate.check(
+                deployment.warehouse().query, context.partition_key if partitioned else None
+            ),
+            warns=gate in WARNINGS,
+        )
 
     return check
 
 
 @dg.asset_check(
     asset="deidentified_corpus",
-    description="The join on what is stored: no conversation holds a value that is known about its account (accounts file, metadata, account id).",
+    description=(
+        "The join on what is stored: no conversation holds a value that is known about its account"
+        " (accounts file, metadata, account id)."
+    ),
 )
 @guarded
-def no_known_value_of_an_account_is_left(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+def no_known_value_of_an_account_is_left(
+    context: dg.AssetCheckExecutionContext, deployment: Deployment
+) -> dg.AssetCheckResult:
     vault = deployment.vault()
     secret = vault_key(vault)
-    return _result(known_values_are_absent(vault, deployment.warehouse(), known_of(deployment.home(), vault), lambda c: keyed_hash(secret, "conversation", c)))
+    return _result(
+        known_values_are_absent(
+            vault,
+            deployment.warehouse(),
+            known_of(deployment.home(), vault),
+            lambda c: keyed_hash(secret, "conversation", c),
+        )
+    )
 
 
 def _contract_check(table: type[Table], *, partitioned: bool) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=table_name(table),
         name="rows_fit_the_contract_and_keys_are_unique",
-        description=f"Every stored row fits the contract; ({', '.join(key_of(table))}) identifies it.",
+        description=(
+            f"Every stored row fits the contract; ({', '.join(key_of(table))}) identifies it."
+        ),
         partitions_def=MODEL_VERSIONS if partitioned else None,
     )
     @guarded
-    def check(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    def check(
+        context: dg.AssetCheckExecutionContext, deployment: Deployment
+    ) -> dg.AssetCheckResult:
         file = deployment.vault() if table is ConsentedLogExtract else deployment.warehouse()
         return _result(contract_holds(file, table, context.partition_key if partitioned else None))
 
@@ -112,9 +156,13 @@ def _contract_check(table: type[Table], *, partitioned: bool) -> dg.AssetChecksD
 
 
 def contract_holds(file: DuckDBFile, table: type[Table], model_version: str | None) -> GateResult:
-    """Stored rows against the contract, in batches so that memory does not grow with the table, and repeated keys counted in SQL."""
+    """Stored rows against the contract, in batches so that memory does not grow with the table, and
+    repeated keys counted in SQL.
+    """
     name = table_name(table)
-    condition, params = ("where model_version = $v", {"v": model_version}) if model_version else ("", {})
+    condition, params = (
+        ("where model_version = $v", {"v": model_version}) if model_version else ("", {})
+    )
     n = 0
     with file.reading() as tx:
         for batch in tx.batches(f"select * from {name} {condition}", params, ROWS_VALIDATED):  # noqa: S608 - the name comes from a contract
@@ -124,10 +172,20 @@ def contract_holds(file: DuckDBFile, table: type[Table], model_version: str | No
             except ContractError as error:
                 return GateResult(False, {"n_bad": len(batch), "n_rows": n, "broken": str(error)})
         keys = ", ".join(key_of(table))
-        repeated = int(tx.query(f"select count(*) as n from (select 1 from {name} {condition} group by {keys} having count(*) > 1)", params)["n"][0])  # noqa: S608 - names come from contracts
+        repeated = int(
+            tx.query(
+                f"select count(*) as n from (select 1 from {name} {condition} group by {keys}"  # noqa: S608 - names come from contracts
+                " having count(*) > 1)",
+                params,
+            )["n"][0]
+        )
     return GateResult(repeated == 0, {"n_bad": repeated, "n_rows": n})
 
 
 def _result(result: GateResult, *, warns: bool = False) -> dg.AssetCheckResult:
     severity = dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
-    return dg.AssetCheckResult(passed=result.passed, severity=severity, metadata={name: value for name, value in result.facts.items() if value is not None})
+    return dg.AssetCheckResult(
+        passed=result.passed,
+        severity=severity,
+        metadata={name: value for name, value in result.facts.items() if value is not None},
+    )

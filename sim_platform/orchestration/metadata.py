@@ -10,17 +10,25 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import Table, dtypes, table_name
+from sim_platform.contracts.tables.schema import Table, dtypes, table_name
 
 
 def column_docs(table: type[Table]) -> dict[str, Any]:
     """Definition metadata: the table's name and its contract's columns."""
     columns = table.to_schema().columns
     docs = [
-        dg.TableColumn(name, str(dtype), description=columns[name].description, constraints=dg.TableColumnConstraints(nullable=columns[name].nullable))
+        dg.TableColumn(
+            name,
+            str(dtype),
+            description=columns[name].description,
+            constraints=dg.TableColumnConstraints(nullable=columns[name].nullable),
+        )
         for name, dtype in dtypes(table).items()
     ]
-    return {"dagster/table_name": table_name(table), "dagster/column_schema": dg.TableSchema(columns=docs)}
+    return {
+        "dagster/table_name": table_name(table),
+        "dagster/column_schema": dg.TableSchema(columns=docs),
+    }
 
 
 def counts(frame: pl.DataFrame, by: str) -> dict[str, int]:
@@ -35,7 +43,10 @@ def markdown(rows: Sequence[Mapping[str, object]]) -> dg.MarkdownMetadataValue:
         return dg.MetadataValue.md("(no rows)")
     names = list(rows[0])
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join("" if row[n] is None else str(row[n]) for n in names) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join("" if row[n] is None else str(row[n]) for n in names) + " |"
+        for row in rows
+    ]
     return dg.MetadataValue.md("\n".join(lines))
 
 

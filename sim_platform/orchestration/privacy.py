@@ -1,4 +1,5 @@
-"""What an error may say in Dagster's event log, which is kept for good and shown to everyone who opens the UI.
+"""What an error may say in Dagster's event log, which is kept for good and shown to everyone who
+opens the UI.
 
 Belongs here: the edge at which exceptions become text. Does not: deciding what fails.
 """
@@ -19,7 +20,9 @@ R = TypeVar("R")
 
 
 def guarded(body: Callable[P, R]) -> Callable[P, R]:
-    """An asset body whose errors show our own texts, and of any other exception only its type and place: its text may quote a user."""
+    """An asset body whose errors show our own texts, and of any other exception only its type and
+    place: its text may quote a user.
+    """
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -32,7 +35,10 @@ def guarded(body: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             ours = [frame for frame in frames if "sim_platform" in frame.filename] or frames
-            places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in reversed(ours[-3:]))
+            places = " < ".join(
+                f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+                for frame in reversed(ours[-3:])
+            )
             text = f"{type(error).__name__} at {places} (its text is withheld: it may quote a user)"
         raise dg.Failure(description=text, allow_retries=False)
 

@@ -1,4 +1,5 @@
-"""How far a long stage is: lines in Dagster's log and observations for the UI, and a listener for the command line.
+"""How far a long stage is: lines in Dagster's log and observations for the UI, and a listener for
+the command line.
 
 Belongs here: counts, rate and time left. Does not: drawing (cli).
 """
@@ -38,7 +39,11 @@ class Progress:
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             rate = self.done / (now - self.started)
-            left = f" of {self.total}, {(self.total - self.done) / rate:.0f} s left" if self.total and rate > 0 else ""
+            left = (
+                f" of {self.total}, {(self.total - self.done) / rate:.0f} s left"
+                if self.total and rate > 0
+                else ""
+            )
             self.context.log.info(f"{self.stage}: {self.done}{left} ({rate:.1f}/s)")
 
     def finish(self) -> None:
@@ -49,7 +54,9 @@ class Progress:
 
 @dataclass
 class ReplayFigures:
-    """What the engine says while a replay sends, as observations of candidate_completions: one in 30 seconds, and the last when it ends. A rerun that sends nothing leaves none."""
+    """What the engine says while a replay sends, as observations of candidate_completions: one in
+    30 seconds, and the last when it ends. A rerun that sends nothing leaves none.
+    """
 
     context: dg.AssetExecutionContext
     stage: Progress
@@ -62,7 +69,9 @@ class ReplayFigures:
             self.observe()
 
     def observe(self) -> None:
-        """Counts and codes only: observations are kept for good and shown to everyone. Costs are US dollars of this run; rate, in flight and limit are those of the arm that is asked now."""
+        """Counts and codes only: observations are kept for good and shown to everyone. Costs are US
+        dollars of this run; rate, in flight and limit are those of the arm that is asked now.
+        """
         if not self.arms:
             return
         self.last = time.monotonic()
@@ -82,4 +91,8 @@ class ReplayFigures:
         }
         if rate > 0 and self.stage.total:
             figures["seconds_left"] = round((self.stage.total - self.stage.done) / rate)
-        self.context.log_event(dg.AssetObservation(self.context.asset_key, partition=self.context.partition_key, metadata=figures))
+        self.context.log_event(
+            dg.AssetObservation(
+                self.context.asset_key, partition=self.context.partition_key, metadata=figures
+            )
+        )

@@ -13,7 +13,9 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 
 class Deployment(dg.ConfigurableResource[None]):
-    """One home folder. Its YAML is read when a run starts, so an edit needs no reload of the code location."""
+    """One home folder. Its YAML is read when a run starts, so an edit needs no reload of the code
+    location.
+    """
 
     home_dir: str
 
@@ -29,5 +31,7 @@ class Deployment(dg.ConfigurableResource[None]):
 
 
 def lock_wait_seconds() -> float:
-    """How long a transaction waits for a DuckDB file that another process holds: SIM_PLATFORM_LOCK_WAIT_SECONDS, default 60."""
+    """How long a transaction waits for a DuckDB file that another process holds:
+    SIM_PLATFORM_LOCK_WAIT_SECONDS, default 60.
+    """
     return float(os.environ.get("SIM_PLATFORM_LOCK_WAIT_SECONDS", "60"))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from sim_platform.flows.registration import refuse_unblinded
 from sim_platform.orchestration.checks import gate_check
 from sim_platform.orchestration.metadata import markdown
 from sim_platform.orchestration.privacy import guarded
-from sim_platform.orchestration.registration_flow import refuse_unblinded
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.warehouse.duckdb_file import Gate, Transaction
 from sim_platform.warehouse.sql_models import SqlModel
@@ -27,11 +27,18 @@ def build_sql_assets(models: Sequence[SqlModel]) -> list[dg.AssetsDefinition]:
 
 
 def build_sql_checks(models: Sequence[SqlModel]) -> list[dg.AssetChecksDefinition]:
-    return [gate_check(model.name, gate, partitioned=False) for model in models for gate in _gates(model)]
+    return [
+        gate_check(model.name, gate, partitioned=False)
+        for model in models
+        for gate in _gates(model)
+    ]
 
 
 def _gates(model: SqlModel) -> list[Gate]:
-    return [Gate(name, f"{model.name}: no row breaks the rule.", f"select ({sql})::bigint as n_bad") for name, sql in model.checks.items()]
+    return [
+        Gate(name, f"{model.name}: no row breaks the rule.", f"select ({sql})::bigint as n_bad")
+        for name, sql in model.checks.items()
+    ]
 
 
 def build_model(tx: Transaction, model: SqlModel) -> None:
@@ -49,7 +56,10 @@ def _asset(model: SqlModel) -> dg.AssetsDefinition:
         group_name=model.schema,
         kinds={"duckdb", "sql"},
         description=model.description,
-        metadata={"dagster/table_name": model.name, "dagster/column_schema": dg.TableSchema(columns=columns)},
+        metadata={
+            "dagster/table_name": model.name,
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+        },
     )
     @guarded
     def build(deployment: Deployment) -> dg.MaterializeResult[None]:
@@ -59,6 +69,8 @@ def _asset(model: SqlModel) -> dg.AssetsDefinition:
             build_model(tx, model)
             rows = tx.query(f"select count(*) as n from {model.name}")["n"][0]  # noqa: S608 - the project's own models
             shown = tx.query(f"select * from {model.name} limit {SHOWN_ROWS}").to_dicts()  # noqa: S608 - the project's own models
-        return dg.MaterializeResult(metadata={"dagster/row_count": int(rows), "rows": markdown(shown)})
+        return dg.MaterializeResult(
+            metadata={"dagster/row_count": int(rows), "rows": markdown(shown)}
+        )
 
     return build

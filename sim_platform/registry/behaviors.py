@@ -1,6 +1,8 @@
-"""`behaviors/*.yaml`: what is looked for in responses, by which graders, and what the release gate asks of it.
+"""`behaviors/*.yaml`: what is looked for in responses, by which graders, and what the release gate
+asks of it.
 
-Belongs here: their keys, their defaults and what they allow. Does not: reading the files (home), grading (grading).
+Belongs here: their keys, their defaults and what they allow. Does not: reading the files (home),
+grading (grading).
 """
 
 import re
@@ -13,7 +15,9 @@ from sim_platform.registry.schema import Predicate, Strict, Version
 
 
 class RegexGrader(Strict):
-    """The behaviour occurred when the pattern is found in the response (Python `re` syntax; case counts only if asked)."""
+    """The behaviour occurred when the pattern is found in the response (Python `re` syntax; case
+    counts only if asked).
+    """
 
     kind: Literal["regex"]
     pattern: str
@@ -46,7 +50,9 @@ class ContainsGrader(Strict):
 
 
 class AnswerEqualsGrader(Strict):
-    """The behaviour occurred when the answer equals the reference in the conversation's metadata. `extract` is a pattern whose first group is the answer; its last match counts."""
+    """The behaviour occurred when the answer equals the reference in the conversation's metadata.
+    `extract` is a pattern whose first group is the answer; its last match counts.
+    """
 
     kind: Literal["answer_equals"]
     reference: str
@@ -56,7 +62,9 @@ class AnswerEqualsGrader(Strict):
 
 
 class RecordedLabelGrader(Strict):
-    """The behaviour occurred when the label that came with the recorded response has one of the values; a response without the label is missing."""
+    """The behaviour occurred when the label that came with the recorded response has one of the
+    values; a response without the label is missing.
+    """
 
     kind: Literal["recorded_label"]
     label: str
@@ -72,15 +80,21 @@ class PythonGrader(Strict):
 
 
 class ClassifierGrader(Strict):
-    """The behaviour occurred when the trained model's score reaches its threshold. `sim-platform train-grader` writes the file."""
+    """The behaviour occurred when the trained model's score reaches its threshold. `sim-platform
+    train-grader` writes the file.
+    """
 
     kind: Literal["classifier"]
     file: str  # below the home
-    threshold: float | None = Field(default=None, ge=0, le=1)  # default: the one chosen on held-out labels, kept in the file
+    threshold: float | None = Field(
+        default=None, ge=0, le=1
+    )  # default: the one chosen on held-out labels, kept in the file
 
 
 class ModerationGrader(Strict):
-    """The behaviour occurred when an OpenAI-compatible moderation endpoint flags the category, or scores it at the threshold or above."""
+    """The behaviour occurred when an OpenAI-compatible moderation endpoint flags the category, or
+    scores it at the threshold or above.
+    """
 
     kind: Literal["moderation"]
     model: Version = "moderation"  # version of models.yaml that answers
@@ -89,24 +103,39 @@ class ModerationGrader(Strict):
 
 
 class JudgeGrader(Strict):
-    """A language model decides by the behaviour's `rubric` (its definition where it has none). The judge is a version of models.yaml that needs neither `replaces` nor `deployed`."""
+    """A language model decides by the behaviour's `rubric` (its definition where it has none). The
+    judge is a version of models.yaml that needs neither `replaces` nor `deployed`.
+    """
 
     kind: Literal["judge"]
     model: Version = "judge"
     votes: int = Field(default=1, ge=1, le=15)  # the majority decides; a tie is missing
     with_reasoning: bool = True  # false: the judge does not see logged reasoning
-    max_chars: int = Field(default=60_000, ge=1000)  # a longer response is missing, of a longer conversation the judge sees the end
+    max_chars: int = Field(
+        default=60_000, ge=1000
+    )  # a longer response is missing, of a longer conversation the judge sees the end
     per_call: int = Field(default=20, ge=1, le=50)  # behaviours asked in one call
-    canary_share: float = Field(default=0.0, ge=0, le=1)  # share of items asked a second time with a planted instruction
+    canary_share: float = Field(
+        default=0.0, ge=0, le=1
+    )  # share of items asked a second time with a planted instruction
 
 
 ScreenConfig = Annotated[
-    RegexGrader | ContainsGrader | AnswerEqualsGrader | RecordedLabelGrader | PythonGrader | ClassifierGrader | ModerationGrader, Field(discriminator="kind")
+    RegexGrader
+    | ContainsGrader
+    | AnswerEqualsGrader
+    | RecordedLabelGrader
+    | PythonGrader
+    | ClassifierGrader
+    | ModerationGrader,
+    Field(discriminator="kind"),
 ]
 
 
 class EnsembleGrader(Strict):
-    """Cheap graders of high recall screen; the judge decides about what any of them flags, or cannot tell. What none flags did not occur."""
+    """Cheap graders of high recall screen; the judge decides about what any of them flags, or
+    cannot tell. What none flags did not occur.
+    """
 
     kind: Literal["ensemble"]
     screen: list[ScreenConfig] = Field(min_length=1)
@@ -114,15 +143,25 @@ class EnsembleGrader(Strict):
 
 
 GraderConfig = Annotated[
-    RegexGrader | ContainsGrader | AnswerEqualsGrader | RecordedLabelGrader | PythonGrader | ClassifierGrader | ModerationGrader | JudgeGrader | EnsembleGrader,
+    RegexGrader
+    | ContainsGrader
+    | AnswerEqualsGrader
+    | RecordedLabelGrader
+    | PythonGrader
+    | ClassifierGrader
+    | ModerationGrader
+    | JudgeGrader
+    | EnsembleGrader,
     Field(discriminator="kind"),
 ]
 
 
 class GateRule(Strict):
-    """When a behaviour holds a release up. The ratio is candidate over `against` (turned round where a decrease is undesired); limits are those for decisions, at 90 %.
+    """When a behaviour holds a release up. The ratio is candidate over `against` (turned round
+    where a decrease is undesired); limits are those for decisions, at 90 %.
 
-    PASS needs the ratio below `margin` and, with a ceiling, the rate below it; BLOCK the ratio above `block_above` or the rate above the ceiling; anything else is INCONCLUSIVE.
+    PASS needs the ratio below `margin` and, with a ceiling, the rate below it; BLOCK the ratio
+    above `block_above` or the rate above the ceiling; anything else is INCONCLUSIVE.
     """
 
     against: Literal["control", "recorded"] = "control"
@@ -133,14 +172,18 @@ class GateRule(Strict):
     @model_validator(mode="after")
     def leaves_room(self) -> Self:
         if self.block_above >= self.margin:
-            raise ValueError(f"block_above ({self.block_above:g}) must lie below margin ({self.margin:g}), or one release could pass and be blocked")
+            raise ValueError(
+                f"block_above ({self.block_above:g}) must lie below margin ({self.margin:g}), or"
+                " one release could pass and be blocked"
+            )
         return self
 
 
 class Behavior(Strict):
     """One registered behaviour. It occurred when any of its graders says so.
 
-    `tier`: gate behaviours decide about a release, monitor behaviours are reported, exploratory ones are reported as such.
+    `tier`: gate behaviours decide about a release, monitor behaviours are reported, exploratory
+    ones are reported as such.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -151,8 +194,12 @@ class Behavior(Strict):
     gate: GateRule = GateRule()
     graders: list[GraderConfig] = Field(min_length=1)
     applies_to: Predicate = {}
-    rubric: str | None = Field(default=None, max_length=20_000)  # what a judge is told; default: the definition
-    needs_tool_traces: bool = False  # cannot be seen in text alone: a log without tool calls says nothing about it
+    rubric: str | None = Field(
+        default=None, max_length=20_000
+    )  # what a judge is told; default: the definition
+    needs_tool_traces: bool = (
+        False  # cannot be seen in text alone: a log without tool calls says nothing about it
+    )
 
     @model_validator(mode="after")
     def one_judge(self) -> Self:
@@ -163,15 +210,26 @@ class Behavior(Strict):
     @property
     def judges(self) -> list[JudgeGrader]:
         """The judge among its graders, where there is one."""
-        return [g.judge if isinstance(g, EnsembleGrader) else g for g in self.graders if isinstance(g, JudgeGrader | EnsembleGrader)]
+        return [
+            g.judge if isinstance(g, EnsembleGrader) else g
+            for g in self.graders
+            if isinstance(g, JudgeGrader | EnsembleGrader)
+        ]
 
     @property
     def parts(self) -> list[GraderConfig]:
         """Its graders, with those inside of ensembles."""
-        return [part for g in self.graders for part in ([*g.screen, g.judge] if isinstance(g, EnsembleGrader) else [g])]
+        return [
+            part
+            for g in self.graders
+            for part in ([*g.screen, g.judge] if isinstance(g, EnsembleGrader) else [g])
+        ]
 
     @model_validator(mode="after")
     def ceiling_has_a_side(self) -> Self:
         if self.gate.ceiling_per_100k is not None and self.undesired != "increase":
-            raise ValueError("gate.ceiling_per_100k is for behaviours whose increase is undesired; give a margin instead")
+            raise ValueError(
+                "gate.ceiling_per_100k is for behaviours whose increase is undesired; give a margin"
+                " instead"
+            )
         return self

@@ -1,6 +1,7 @@
 """A deployment's home folder: `sources.yaml`, `models.yaml` and `behaviors/*.yaml`, read together.
 
-Belongs here: reading, what the files must agree on, and errors that name file, key, value and allowed values. Does not: the keys of one file (sources, models, behaviors).
+Belongs here: reading, what the files must agree on, and errors that name file, key, value and
+allowed values. Does not: the keys of one file (sources, models, behaviors).
 """
 
 import os
@@ -14,7 +15,12 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sim_platform.contracts.errors import BadInputError
-from sim_platform.registry.behaviors import Behavior, ClassifierGrader, JudgeGrader, ModerationGrader
+from sim_platform.registry.behaviors import (
+    Behavior,
+    ClassifierGrader,
+    JudgeGrader,
+    ModerationGrader,
+)
 from sim_platform.registry.models import Models, ModelVersion
 from sim_platform.registry.sources import Sources
 
@@ -40,27 +46,44 @@ class Home:
         return tuple(m.version for m in self.models if m.replaces is not None)
 
     def release(self, version: str) -> tuple[ModelVersion, ModelVersion]:
-        """The candidate and the version that it replaces; BadInputError when `version` is not a candidate release of this home."""
+        """The candidate and the version that it replaces; BadInputError when `version` is not a
+        candidate release of this home.
+        """
         candidate = self.by_version.get(version)
         if candidate is None or candidate.replaces is None:
             what = "is not in" if candidate is None else "replaces nothing in"
             raise BadInputError(
-                f'models.yaml: "{version}" {what} the registry (releases: {", ".join(self.releases) or "none"}). Add it with `replaces`, or name one of those.'
+                f'models.yaml: "{version}" {what} the registry (releases:'
+                f" {', '.join(self.releases) or 'none'}). Add it with `replaces`, or name one of"
+                " those."
             )
         return candidate, self.by_version[candidate.replaces]
 
     def lacks(self, behavior: Behavior) -> str | None:
-        """What this home does not have and the behaviour's graders need; None when it can be graded."""
+        """What this home does not have and the behaviour's graders need; None when it can be
+        graded.
+        """
         for part in behavior.parts:
-            if isinstance(part, JudgeGrader | ModerationGrader) and part.model not in self.by_version:
-                return f'no version "{part.model}" in models.yaml to answer as {part.kind}; add one to grade this behaviour'
+            if (
+                isinstance(part, JudgeGrader | ModerationGrader)
+                and part.model not in self.by_version
+            ):
+                return (
+                    f'no version "{part.model}" in models.yaml to answer as {part.kind}; add one to'
+                    " grade this behaviour"
+                )
             if isinstance(part, ClassifierGrader) and not (self.path / part.file).is_file():
-                return f"no file {part.file}; make it with `sim-platform train-grader --behavior {behavior.id}`"
+                return (
+                    f"no file {part.file}; make it with `sim-platform train-grader --behavior"
+                    f" {behavior.id}`"
+                )
         return None
 
     @cached_property
     def graded(self) -> tuple[Behavior, ...]:
-        """Behaviours whose graders this home can run. The others are named with their reason by `not_graded`, and cost nothing."""
+        """Behaviours whose graders this home can run. The others are named with their reason by
+        `not_graded`, and cost nothing.
+        """
         return tuple(b for b in self.behaviors if self.lacks(b) is None)
 
     @cached_property
@@ -97,7 +120,10 @@ def load_home(path: Path) -> Home:
         BadInputError: one line per mistake, each naming file, key, value and what is allowed.
     """
     if not path.is_dir():
-        raise BadInputError(f"{path}: no such folder. Set SIM_PLATFORM_HOME to a home folder (sources.yaml, models.yaml, behaviors/).")
+        raise BadInputError(
+            f"{path}: no such folder. Set SIM_PLATFORM_HOME to a home folder (sources.yaml,"
+            " models.yaml, behaviors/)."
+        )
     sources = _parse(Sources, path / "sources.yaml", path)
     models = _parse(Models, path / "models.yaml", path).models
     behavior_files = sorted((path / "behaviors").glob("*.yaml"))
@@ -109,15 +135,24 @@ def load_home(path: Path) -> Home:
     for model in models:
         for name in model.challenging:
             if name not in registered:
-                mistakes.append(f'models.yaml: {model.version}: challenging: "{name}" is not a registered behaviour (registered: {", ".join(registered)})')
+                mistakes.append(
+                    f'models.yaml: {model.version}: challenging: "{name}" is not a registered'
+                    f" behaviour (registered: {', '.join(registered)})"
+                )
     for file, behavior in zip(behavior_files, behaviors, strict=True):
         if behavior.id != file.stem:
-            mistakes.append(f'behaviors/{file.name}: id: "{behavior.id}" differs from the file name; rename one of them')
+            mistakes.append(
+                f'behaviors/{file.name}: id: "{behavior.id}" differs from the file name; rename one'
+                " of them"
+            )
         for grader in behavior.parts:
-            if isinstance(grader, JudgeGrader | ModerationGrader) and grader.model in (m.version for m in models if m.provider == "openai_batch"):
+            if isinstance(grader, JudgeGrader | ModerationGrader) and grader.model in (
+                m.version for m in models if m.provider == "openai_batch"
+            ):
                 mistakes.append(
-                    f'behaviors/{file.name}: {grader.kind}: "{grader.model}" has provider openai_batch, but graders are asked at once and at the full price; '
-                    "register the same model again with provider openai"
+                    f'behaviors/{file.name}: {grader.kind}: "{grader.model}" has provider'
+                    " openai_batch, but graders are asked at once and at the full price; register"
+                    " the same model again with provider openai"
                 )
     if mistakes:
         raise BadInputError("\n".join(mistakes))
@@ -127,19 +162,25 @@ def load_home(path: Path) -> Home:
 def _registry_mistakes(models: Sequence[ModelVersion]) -> list[str]:
     versions = [m.version for m in models]
     known = f"versions: {', '.join(dict.fromkeys(versions))}"
-    mistakes = [f'models.yaml: version "{v}" stands twice; give each version once' for v in dict.fromkeys(versions) if versions.count(v) > 1]
+    mistakes = [
+        f'models.yaml: version "{v}" stands twice; give each version once'
+        for v in dict.fromkeys(versions)
+        if versions.count(v) > 1
+    ]
     for model in models:
         if model.replaces is None:
             continue
         replaced = next((m for m in models if m.version == model.replaces), None)
         if replaced is None:
             mistakes.append(
-                f'models.yaml: {model.version} replaces "{model.replaces}", which is not a version in this file ({known}). '
-                "Add it, or point `replaces` at the version whose log should be replayed."
+                f'models.yaml: {model.version} replaces "{model.replaces}", which is not a version'
+                f" in this file ({known}). Add it, or point `replaces` at the version whose log"
+                " should be replayed."
             )
         elif replaced.deployed is None:
             mistakes.append(
-                f"models.yaml: {model.version} replaces {model.replaces}, which has no `deployed: {{from: DATE}}`; only a deployed version has production traffic to replay."
+                f"models.yaml: {model.version} replaces {model.replaces}, which has no `deployed:"
+                " {from: DATE}`; only a deployed version has production traffic to replay."
             )
     return mistakes
 
@@ -147,7 +188,9 @@ def _registry_mistakes(models: Sequence[ModelVersion]) -> list[str]:
 def _parse(kind: type[Parsed], file: Path, home: Path) -> Parsed:
     name = file.relative_to(home)
     try:
-        data = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # ten times as fast as yaml.safe_load; every asset reads the home
+        data = yaml.load(
+            file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader
+        )  # ten times as fast as yaml.safe_load; every asset reads the home
     except FileNotFoundError:
         raise BadInputError(f"{name}: missing in {home}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -155,7 +198,9 @@ def _parse(kind: type[Parsed], file: Path, home: Path) -> Parsed:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise BadInputError(f"{name}:{where} is not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+        raise BadInputError(
+            f"{name}:{where} is not YAML: {getattr(error, 'problem', None) or 'unreadable'}"
+        ) from None
     try:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
@@ -167,13 +212,31 @@ def _mistake(error: Any) -> str:
     for step in error["loc"]:
         place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
     value = error.get("input")
-    shown = f" (value: {value!r})" if isinstance(value, str | int | float | bool | None) and error["type"] != "missing" else ""
+    shown = (
+        f" (value: {value!r})"
+        if isinstance(value, str | int | float | bool | None) and error["type"] != "missing"
+        else ""
+    )
     if "key" in str(error["loc"][-1:]):
-        shown = " (value withheld: it may be a key; api_key_env names the environment variable that holds it)"
-    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):  # which of several kinds is meant: pydantic calls it a tag
+        shown = (
+            " (value withheld: it may be a key; api_key_env names the environment variable that"
+            " holds it)"
+        )
+    if error["type"] in (
+        "union_tag_invalid",
+        "union_tag_not_found",
+    ):  # which of several kinds is meant: pydantic calls it a tag
         context = error["ctx"]
         key = context["discriminator"].strip("'")
-        given = f'"{context["tag"]}" is not known (allowed: {context["expected_tags"]})' if "tag" in context else "missing; it says which kind this is"
+        given = (
+            f'"{context["tag"]}" is not known (allowed: {context["expected_tags"]})'
+            if "tag" in context
+            else "missing; it says which kind this is"
+        )
         return f"{place}.{key}: {given}"
-    text = "unknown key; remove it or correct its name" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    text = (
+        "unknown key; remove it or correct its name"
+        if error["type"] == "extra_forbidden"
+        else error["msg"].removeprefix("Value error, ")
+    )
     return f"{place or 'file'}: {text}{shown}"

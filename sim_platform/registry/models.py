@@ -1,12 +1,20 @@
-"""`models.yaml`: the versions of the model, who answers for them, with what settings, limits and plan.
+"""`models.yaml`: the versions of the model, who answers for them, with what settings, limits and
+plan.
 
-Belongs here: its keys, their defaults and what they allow. Does not: reading the file (home), asking a model (replay).
+Belongs here: its keys, their defaults and what they allow. Does not: reading the file (home),
+asking a model (replay).
 """
 
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from sim_platform.registry.schema import Strict, Version
 
@@ -28,18 +36,24 @@ class Settings(Strict):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)  # what reasoning models take in place of max_tokens
+    max_completion_tokens: int | None = Field(
+        default=None, ge=1
+    )  # what reasoning models take in place of max_tokens
     seed: int | None = None
     stop: list[str] | None = None
     reasoning_effort: str | None = None
-    tools: list[dict[str, Any]] | None = None  # offered to the model; its calls are recorded, never executed
+    tools: list[dict[str, Any]] | None = (
+        None  # offered to the model; its calls are recorded, never executed
+    )
     tool_choice: str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
 
 
 class Budget(Strict):
-    """What a release may spend in all its runs together; the run that reaches it stops and can be resumed."""
+    """What a release may spend in all its runs together; the run that reaches it stops and can be
+    resumed.
+    """
 
     max_usd: float | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -48,14 +62,21 @@ class Budget(Strict):
 class BatchApi(Strict):
     """How provider openai_batch asks: in files, at a lower price, with answers within a day."""
 
-    max_requests: int = Field(default=50_000, ge=1, le=50_000)  # of one batch: the endpoint's own limits, or lower
+    max_requests: int = Field(
+        default=50_000, ge=1, le=50_000
+    )  # of one batch: the endpoint's own limits, or lower
     max_megabytes: float = Field(default=200.0, gt=0, le=200.0)
-    unfinished: Literal["resubmit", "online"] = "resubmit"  # what an ended batch left unanswered: another batch, or one by one at the full price
+    unfinished: Literal["resubmit", "online"] = (
+        # what an ended batch left unanswered: another batch, or one by one at the full price
+        "resubmit"
+    )
     price_factor: float = Field(default=0.5, ge=0, le=1)  # of `price`
 
 
 class ChallengingRates(Strict):
-    """What an adversarial prompt set gave for one behaviour: rates per prompt of the version in service and of the candidate."""
+    """What an adversarial prompt set gave for one behaviour: rates per prompt of the version in
+    service and of the candidate.
+    """
 
     replaced: float = Field(gt=0, le=1)
     candidate: float = Field(ge=0, le=1)
@@ -71,7 +92,9 @@ class Plan(Strict):
     arms: list[Literal["candidate", "control", "recorded"]] = ["candidate", "control", "recorded"]
     salt: str = "r1"
     completions_per_prefix: int = Field(default=1, ge=1)
-    boost: dict[str, Annotated[float, Field(gt=0, le=100)]] = {}  # stratum, as `plan` prints it: times as many places as its size gives it
+    boost: dict[
+        str, Annotated[float, Field(gt=0, le=100)]
+    ] = {}  # stratum, as `plan` prints it: times as many places as its size gives it
 
     @model_validator(mode="after")
     def candidate_is_there(self) -> Self:
@@ -81,7 +104,9 @@ class Plan(Strict):
 
     @model_serializer(mode="wrap")
     def _as_registered(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without an empty boost: plans that were registered before there were boosts stay the same."""
+        """Without an empty boost: plans that were registered before there were boosts stay the
+        same.
+        """
         return {key: value for key, value in dump(self).items() if key != "boost" or value}
 
 
@@ -104,12 +129,18 @@ class ModelVersion(Strict):
     workers: int = Field(default=1, ge=1, le=64)  # processes; one saturates one core
     timeout_seconds: float = Field(default=120, gt=0)
     max_retries: int = Field(default=4, ge=0)
-    requests_per_minute: float | None = Field(default=None, gt=0)  # shared by all runs of this home against the same endpoint
+    requests_per_minute: float | None = Field(
+        default=None, gt=0
+    )  # shared by all runs of this home against the same endpoint
     tokens_per_minute: float | None = Field(default=None, gt=0)
-    on_error: dict[str, Literal["retry", "fail", "stop"]] = {}  # reason code: another treatment than the usual
+    on_error: dict[
+        str, Literal["retry", "fail", "stop"]
+    ] = {}  # reason code: another treatment than the usual
     budget: Budget = Budget()
     batch: BatchApi = BatchApi()
-    challenging: dict[str, ChallengingRates] = {}  # behaviour: figures from outside, for the baseline that the forecast is shown beside
+    challenging: dict[
+        str, ChallengingRates
+    ] = {}  # behaviour: figures from outside, for the baseline that the forecast is shown beside
     plan: Plan = Plan()
 
     @model_validator(mode="after")
@@ -117,17 +148,34 @@ class ModelVersion(Strict):
         if self.is_remote and not (self.base_url and self.model):
             raise ValueError(f"provider {self.provider} needs base_url and model")
         if self.api == "responses" and not self.is_remote:
-            raise ValueError(f"api responses is for provider openai or openai_batch, not {self.provider}")
-        if self.api == "responses" and (unknown := [name for name in ("seed", "stop") if getattr(self.settings, name) is not None]):
-            raise ValueError(f"settings: api responses has no {' and no '.join(unknown)}; take it out, or use api chat_completions")
+            raise ValueError(
+                f"api responses is for provider openai or openai_batch, not {self.provider}"
+            )
+        if self.api == "responses" and (
+            unknown := [
+                name for name in ("seed", "stop") if getattr(self.settings, name) is not None
+            ]
+        ):
+            raise ValueError(
+                f"settings: api responses has no {' and no '.join(unknown)}; take it out, or use"
+                " api chat_completions"
+            )
         if self.workers > 1 and self.provider != "openai":
-            raise ValueError(f"workers: {self.workers} is for provider openai; {self.provider} has one")
+            raise ValueError(
+                f"workers: {self.workers} is for provider openai; {self.provider} has one"
+            )
         if self.workers > self.concurrency:
-            raise ValueError(f"workers: {self.workers} is more than concurrency ({self.concurrency}), which they share")
+            raise ValueError(
+                f"workers: {self.workers} is more than concurrency ({self.concurrency}), which they"
+                " share"
+            )
         if self.budget.max_usd is not None and self.is_remote and self.price is None:
             raise ValueError("budget.max_usd needs price: without it no cost is known")
         if self.replaces == self.version:
-            raise ValueError(f'replaces itself ("{self.version}"); name the version in production whose log should be replayed')
+            raise ValueError(
+                f'replaces itself ("{self.version}"); name the version in production whose log'
+                " should be replayed"
+            )
         return self
 
     @property

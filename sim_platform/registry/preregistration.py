@@ -1,8 +1,11 @@
-"""What was decided before any outcome was seen: one record a registration or amendment, chained by hash, as files that can be published or committed.
+"""What was decided before any outcome was seen: one record a registration or amendment, chained by
+hash, as files that can be published or committed.
 
-Belongs here: what a record holds, writing and checking the chain, what of today's configuration a release's records cover. Does not: when a record is needed (orchestration).
+Belongs here: what a record holds, writing and checking the chain, what of today's configuration a
+release's records cover. Does not: when a record is needed (orchestration).
 
-A record is canonical JSON in `preregistration/NNNN-<release>.json`, its SHA-256 beside it in the format of `sha256sum`. `previous` is the hash of the record before it in
+A record is canonical JSON in `preregistration/NNNN-<release>.json`, its SHA-256 beside it in the
+format of `sha256sum`. `previous` is the hash of the record before it in
 this home, so that no record can be changed, taken out or put in without breaking the ones after it.
 """
 
@@ -22,9 +25,18 @@ FOLDER = "preregistration"
 FORMAT = 1
 RULES = {
     "alpha": 0.05,
-    "stopping_rule": "fixed sample: every sampled prefix is answered once per arm and repeat, then the release is compared",
-    "rates": "weighted rate per message with 95 % Fay-Feuer gamma limits; missing labels counted beside it",
-    "comparison": "paired on the same prefixes, McNemar mid-P; Holm and Benjamini-Hochberg over the registered behaviours",
+    "stopping_rule": (
+        "fixed sample: every sampled prefix is answered once per arm and repeat, then the release"
+        " is compared"
+    ),
+    "rates": (
+        "weighted rate per message with 95 % Fay-Feuer gamma limits; missing labels counted"
+        " beside it"
+    ),
+    "comparison": (
+        "paired on the same prefixes, McNemar mid-P; Holm and Benjamini-Hochberg over the"
+        " registered behaviours"
+    ),
 }
 
 
@@ -56,17 +68,36 @@ class Coverage:
     exploratory: tuple[str, ...]
     refused: tuple[str, ...]  # neither registered nor declared exploratory
     gone: tuple[str, ...]  # registered as gates, and not graded any more
-    changed: tuple[str, ...]  # what of candidate, replaced and plan differs: then nothing is confirmatory
+    changed: tuple[
+        str, ...
+    ]  # what of candidate, replaced and plan differs: then nothing is confirmatory
 
 
-def frozen(home: Home, release: str, grader_hashes: Mapping[str, str], estimator_version: str) -> dict[str, Any]:
-    """What a record fixes for `release`: behaviours with their grader hashes and gate rules, both versions, sampling plan, estimator, rules. No secret is in it."""
+def frozen(
+    home: Home, release: str, grader_hashes: Mapping[str, str], estimator_version: str
+) -> dict[str, Any]:
+    """What a record fixes for `release`: behaviours with their grader hashes and gate rules, both
+    versions, sampling plan, estimator, rules. No secret is in it.
+    """
     candidate, replaced = home.release(release)
-    # How fast and how dear answers are obtained decides no rate; a raised budget must not void a registration.
+    # How fast and how dear answers are obtained decides no rate; a raised budget must not void a
+    # registration.
     hidden = {
-        "plan", "api_key_env", "price", "concurrency", "workers", "timeout_seconds", "max_retries", "requests_per_minute", "tokens_per_minute", "on_error", "budget", "batch",
-        "deployed", "replaces",
-    }  # fmt: skip
+        "plan",
+        "api_key_env",
+        "price",
+        "concurrency",
+        "workers",
+        "timeout_seconds",
+        "max_retries",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "on_error",
+        "budget",
+        "batch",
+        "deployed",
+        "replaces",
+    }
     return {
         "release": release,
         "replaces": replaced.version,
@@ -93,18 +124,31 @@ def frozen(home: Home, release: str, grader_hashes: Mapping[str, str], estimator
 
 
 def time_stamp(record: Record) -> str:
-    """Whether a time-stamp token (RFC 3161) lies beside the record, and is for its bytes: "none", "of this record", "of another file". Who signed it, `openssl ts -verify` says."""
+    """Whether a time-stamp token (RFC 3161) lies beside the record, and is for its bytes: "none",
+    "of this record", "of another file". Who signed it, `openssl ts -verify` says.
+    """
     try:
         token = record.path.with_name(f"{record.path.name}.tsr").read_bytes()
     except FileNotFoundError:
         return "none"
-    return "of this record" if digest(record.path.read_bytes()).digest() in token else "of another file"
+    return (
+        "of this record"
+        if digest(record.path.read_bytes()).digest() in token
+        else "of another file"
+    )
 
 
 def register(
-    home: Home, what: Mapping[str, Any], *, prior_rates: Sequence[Mapping[str, Any]], reason: str | None, outcomes_seen: bool, now: datetime | None = None
+    home: Home,
+    what: Mapping[str, Any],
+    *,
+    prior_rates: Sequence[Mapping[str, Any]],
+    reason: str | None,
+    outcomes_seen: bool,
+    now: datetime | None = None,
 ) -> Record:
-    """Appends a record. The first of a release is its registration, any other an amendment, which needs a reason; after outcomes were seen either is exploratory.
+    """Appends a record. The first of a release is its registration, any other an amendment, which
+    needs a reason; after outcomes were seen either is exploratory.
 
     Raises:
         BadInputError: an amendment without reason, or one that changes nothing.
@@ -112,15 +156,27 @@ def register(
     """
     chain = read_chain(home.path)
     if problems := broken(chain):
-        raise SimPlatformError("the chain of pre-registrations is broken; nothing is added to it:\n" + "\n".join(problems))
+        raise SimPlatformError(
+            "the chain of pre-registrations is broken; nothing is added to it:\n"
+            + "\n".join(problems)
+        )
     mine = [r for r in chain if r.release == what["release"]]
     if mine and not reason:
-        raise BadInputError(f"{what['release']} is registered (record {mine[-1].number}). An amendment needs a reason: --reason TEXT")
+        raise BadInputError(
+            f"{what['release']} is registered (record {mine[-1].number}). An amendment needs a"
+            " reason: --reason TEXT"
+        )
     if mine and not differences(mine[-1].content, what):
-        raise BadInputError(f"{what['release']}: nothing differs from record {mine[-1].number}; there is nothing to amend")
+        raise BadInputError(
+            f"{what['release']}: nothing differs from record {mine[-1].number}; there is nothing to"
+            " amend"
+        )
     at = now or datetime.now(UTC)
     if chain and at < (last := datetime.fromisoformat(chain[-1].content["registered_at"])):
-        raise SimPlatformError(f"the clock says {at.isoformat()}, before the last record's {last.isoformat()}. Set the clock right, then register.")
+        raise SimPlatformError(
+            f"the clock says {at.isoformat()}, before the last record's {last.isoformat()}. Set the"
+            " clock right, then register."
+        )
     content = {
         **what,
         "format": FORMAT,
@@ -141,7 +197,9 @@ def register(
             file.write(text)
         path.with_name(f"{path.name}.sha256").write_text(f"{name}  {path.name}\n")
     except OSError as error:
-        raise SimPlatformError(f"{path}: cannot be written ({error.strerror}); nothing was registered") from None
+        raise SimPlatformError(
+            f"{path}: cannot be written ({error.strerror}); nothing was registered"
+        ) from None
     return Record(content["number"], name, content, path)
 
 
@@ -156,16 +214,24 @@ def read_chain(home: Path) -> list[Record]:
         try:
             data = path.read_bytes()
             content = json.loads(data)
-            if not {"release", "behaviors", "registered_at", "is_exploratory", "previous"} <= content.keys():
+            if (
+                not {"release", "behaviors", "registered_at", "is_exploratory", "previous"}
+                <= content.keys()
+            ):
                 raise ValueError
             records.append(Record(int(content["number"]), digest(data).hexdigest(), content, path))
         except (OSError, ValueError, TypeError, AttributeError):
-            raise SimPlatformError(f"{path.name}: is not a record of a pre-registration; restore it from where it was published") from None
+            raise SimPlatformError(
+                f"{path.name}: is not a record of a pre-registration; restore it from where it was"
+                " published"
+            ) from None
     return sorted(records, key=lambda r: r.number)
 
 
 def broken(chain: Sequence[Record], stored: Mapping[int, str] | None = None) -> list[str]:
-    """What does not hold in the chain, one line each: a file edited, a record missing, put in or out of time. `stored`: hashes that the warehouse knows, by number."""
+    """What does not hold in the chain, one line each: a file edited, a record missing, put in or
+    out of time. `stored`: hashes that the warehouse knows, by number.
+    """
     problems = []
     before: Record | None = None
     for record in chain:
@@ -177,14 +243,21 @@ def broken(chain: Sequence[Record], stored: Mapping[int, str] | None = None) -> 
         if noted is None:
             problems.append(f"{name}: its .sha256 file is missing")
         elif noted != record.sha256:
-            problems.append(f"{name}: was edited: its SHA-256 is {record.sha256[:12]}…, registered was {noted[:12]}…")
+            problems.append(
+                f"{name}: was edited: its SHA-256 is {record.sha256[:12]}…, registered was"
+                f" {noted[:12]}…"
+            )
         if stored is not None and stored.get(record.number, record.sha256) != record.sha256:
             problems.append(f"{name}: differs from the record in the warehouse")
         if record.number != (before.number + 1 if before else 1):
-            problems.append(f"{name}: record {before.number + 1 if before else 1} is missing before it")
+            problems.append(
+                f"{name}: record {before.number + 1 if before else 1} is missing before it"
+            )
         if record.content["previous"] != (before.sha256 if before else None):
             problems.append(f"{name}: does not follow the record before it (the chain is broken)")
-        if before and datetime.fromisoformat(record.content["registered_at"]) < datetime.fromisoformat(before.content["registered_at"]):
+        if before and datetime.fromisoformat(
+            record.content["registered_at"]
+        ) < datetime.fromisoformat(before.content["registered_at"]):
             problems.append(f"{name}: is dated before the record before it")
         before = record
     for number in sorted(set(stored or {}) - {r.number for r in chain}):
@@ -194,14 +267,20 @@ def broken(chain: Sequence[Record], stored: Mapping[int, str] | None = None) -> 
 
 def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What of today's configuration differs from the record, in words."""
-    found = [part for part in ("candidate", "replaced", "plan", "estimator_version", "rules") if record[part] != now[part]]
+    found = [
+        part
+        for part in ("candidate", "replaced", "plan", "estimator_version", "rules")
+        if record[part] != now[part]
+    ]
     then, today = ({b["id"]: b for b in side["behaviors"]} for side in (record, now))
     for name in sorted({*then, *today}):
         if name not in today:
             found.append(f"behaviour {name}: registered, not graded now")
         elif name not in then:
             found.append(f"behaviour {name}: not registered")
-        elif changed := sorted(key for key in today[name] if then[name].get(key) != today[name][key]):
+        elif changed := sorted(
+            key for key in today[name] if then[name].get(key) != today[name][key]
+        ):
             found.append(f"behaviour {name}: {', '.join(changed)}")
     return found
 
@@ -209,13 +288,24 @@ def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
     """Which of today's behaviours the release's records cover, and how.
 
-    The last record from before outcomes decides what is confirmatory. A behaviour whose graders it does not name is exploratory where its tier says so, or where a later
-    record names them; otherwise it is refused. Gate rules and definitions count as well: what was changed after the outcomes is not what was registered.
+    The last record from before outcomes decides what is confirmatory. A behaviour whose graders it
+    does not name is exploratory where its tier says so, or where a later
+    record names them; otherwise it is refused. Gate rules and definitions count as well: what was
+    changed after the outcomes is not what was registered.
     """
     before = [r for r in records if not r.is_exploratory]
     fixed = {b["id"]: b for b in before[-1].content["behaviors"]} if before else {}
-    later = {(b["id"], b["grader_hash"]) for r in records if r.is_exploratory for b in r.content["behaviors"]}
-    changed = tuple(part for part in ("candidate", "replaced", "plan") if before and before[-1].content[part] != now[part])
+    later = {
+        (b["id"], b["grader_hash"])
+        for r in records
+        if r.is_exploratory
+        for b in r.content["behaviors"]
+    }
+    changed = tuple(
+        part
+        for part in ("candidate", "replaced", "plan")
+        if before and before[-1].content[part] != now[part]
+    )
     confirmatory, exploratory, refused = [], [], []
     for behavior in now["behaviors"]:
         name, grader = behavior["id"], behavior["grader_hash"]
@@ -227,5 +317,9 @@ def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
         else:
             refused.append(name)
     kept = {b["id"] for b in now["behaviors"]}
-    gone = tuple(b["id"] for b in (records[-1].content["behaviors"] if records else []) if b["tier"] == "gate" and b["id"] not in kept)
+    gone = tuple(
+        b["id"]
+        for b in (records[-1].content["behaviors"] if records else [])
+        if b["tier"] == "gate" and b["id"] not in kept
+    )
     return Coverage(tuple(confirmatory), tuple(exploratory), tuple(refused), gone, changed)

@@ -1,6 +1,7 @@
 """`sources.yaml`: which logs are read, who consented, what is left out, how it is de-identified.
 
-Belongs here: its keys, their defaults and what they allow. Does not: reading the file (home), or a log (extraction).
+Belongs here: its keys, their defaults and what they allow. Does not: reading the file (home), or a
+log (extraction).
 """
 
 from typing import Annotated, Literal, Self
@@ -19,7 +20,9 @@ class ConversationsSource(Strict):
 
 
 class TableSource(Strict):
-    """CSV or Parquet of prompt-response rows. Columns are named by what they hold; several `id` columns are joined by a slash."""
+    """CSV or Parquet of prompt-response rows. Columns are named by what they hold; several `id`
+    columns are joined by a slash.
+    """
 
     reader: Literal["table"]
     path: str
@@ -40,7 +43,9 @@ Source = Annotated[ConversationsSource | TableSource, Field(discriminator="reade
 
 
 class Consent(Strict):
-    """Either a ledger with a scope, or the explicit policy `all` with its reason, which every report prints."""
+    """Either a ledger with a scope, or the explicit policy `all` with its reason, which every
+    report prints.
+    """
 
     ledger: str | None = None
     scope: str | None = None
@@ -48,16 +53,24 @@ class Consent(Strict):
 
     @model_validator(mode="after")
     def one_policy(self) -> Self:
-        if (self.all is None) == (self.ledger is None) or (self.ledger is None) != (self.scope is None):
-            raise ValueError('give either {ledger: FILE, scope: NAME} or {all: "<why this is allowed>"}')
+        if (self.all is None) == (self.ledger is None) or (self.ledger is None) != (
+            self.scope is None
+        ):
+            raise ValueError(
+                'give either {ledger: FILE, scope: NAME} or {all: "<why this is allowed>"}'
+            )
         return self
 
 
-KnownType = Literal["PERSON", "EMAIL", "PHONE", "ADDRESS", "ID", "USERNAME", "DATE_OF_BIRTH", "SSN", "CARD", "IBAN"]
+KnownType = Literal[
+    "PERSON", "EMAIL", "PHONE", "ADDRESS", "ID", "USERNAME", "DATE_OF_BIRTH", "SSN", "CARD", "IBAN"
+]
 
 
 class Accounts(Strict):
-    """CSV or Parquet with what is known about accounts: each value is looked for in the account's own conversations."""
+    """CSV or Parquet with what is known about accounts: each value is looked for in the account's
+    own conversations.
+    """
 
     file: str  # below the home
     user: str = "user_id"  # column with the account id
@@ -68,9 +81,15 @@ class Deidentification(Strict):
     policy: str = "strict"  # strict, balanced, or a YAML file below the home
     workers: int = Field(default=1, ge=1, le=64)  # processes; each holds the models
     accounts: Accounts | None = None
-    account_metadata: dict[str, KnownType] = {}  # metadata key of a conversation -> what it says of the account holder
-    k: int = Field(default=10, ge=1)  # distinct users that must share their strata; rarer ones are suppressed
-    audit_share: float = Field(default=0.01, ge=0, le=1)  # share of conversations that get a second look
+    account_metadata: dict[
+        str, KnownType
+    ] = {}  # metadata key of a conversation -> what it says of the account holder
+    k: int = Field(
+        default=10, ge=1
+    )  # distinct users that must share their strata; rarer ones are suppressed
+    audit_share: float = Field(
+        default=0.01, ge=0, le=1
+    )  # share of conversations that get a second look
     audit_policy: str = "audit"  # the second detector: a policy file below the home
 
 

@@ -1,8 +1,11 @@
-"""The batches of one arm on disk: what was written for the provider, what was handed over, what is back.
+"""The batches of one arm on disk: what was written for the provider, what was handed over, what is
+back.
 
-Belongs here: the files and their order, so that a crash at any point neither sends a batch twice nor loses one. Does not: HTTP (providers.openai_batch), where answers go (orchestration).
+Belongs here: the files and their order, so that a crash at any point neither sends a batch twice
+nor loses one. Does not: HTTP (providers.openai_batch), where answers go (orchestration).
 
-A batch is `written` (input and names of its requests are on disk), then `submitted` (the provider's id is on disk), then `ended`. A `written` one that a crash left behind is looked for at
+A batch is `written` (input and names of its requests are on disk), then `submitted` (the provider's
+id is on disk), then `ended`. A `written` one that a crash left behind is looked for at
 the provider by its key before anything else is sent. Files hold de-identified text: mode 0600.
 """
 
@@ -22,13 +25,18 @@ from sim_platform.contracts.messages import sha256
 from sim_platform.replay.imports import Line, custom_id, named_by
 from sim_platform.replay.requests import Request
 
-UNANSWERED = ("batch_expired", "batch_cancelled")  # error codes of lines that were never processed, and cost nothing
+UNANSWERED = (
+    "batch_expired",
+    "batch_cancelled",
+)  # error codes of lines that were never processed, and cost nothing
 State = Literal["written", "submitted", "ended"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch. `tokens` and `usd` are estimates, for budgets while it is out; `status` is the provider's last word, `written_at` UTC seconds."""
+    """One batch. `tokens` and `usd` are estimates, for budgets while it is out; `status` is the
+    provider's last word, `written_at` UTC seconds.
+    """
 
     key: str
     requests: int
@@ -52,17 +60,27 @@ class BatchFolder:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise SimPlatformError(f"{path}: cannot be written ({os.strerror(error.errno or 0)})") from None
+            raise SimPlatformError(
+                f"{path}: cannot be written ({os.strerror(error.errno or 0)})"
+            ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise SimPlatformError(f"{path}: another process works on these batches. Wait for it, or end it, then run again.") from None
+            raise SimPlatformError(
+                f"{path}: another process works on these batches. Wait for it, or end it, then run"
+                " again."
+            ) from None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         os.close(self._lock)
 
     def batches(self, *states: State) -> list[Batch]:
@@ -89,24 +107,39 @@ class BatchFolder:
         return any(self.path.glob(f"{batch.key}.*.jsonl"))
 
     def clear_texts(self, batch: Batch) -> None:
-        """Removes input and output; the names of its requests stay, so that nobody asks for them twice."""
+        """Removes input and output; the names of its requests stay, so that nobody asks for them
+        twice.
+        """
         for file in (self.input(batch), *self.path.glob(f"{batch.key}.output*.jsonl")):
             file.unlink(missing_ok=True)
 
     def hashes(self, *states: State) -> set[str]:
-        """Starts of the hashes of all requests in batches of these states, as in their `custom_id`; about 100 bytes of memory each."""
+        """Starts of the hashes of all requests in batches of these states, as in their `custom_id`;
+        about 100 bytes of memory each.
+        """
         found: set[str] = set()
         for batch in self.batches(*states):
-            with suppress(FileNotFoundError), (self.path / f"{batch.key}.names").open(encoding="ascii") as lines:
+            with (
+                suppress(FileNotFoundError),
+                (self.path / f"{batch.key}.names").open(encoding="ascii") as lines,
+            ):
                 found.update(line.rstrip("\n").rpartition(".")[2] for line in lines)
         return found
 
     def write(
-        self, requests: Iterable[Request], *, url: str, max_requests: int, max_bytes: int, reserve: Callable[[Request], tuple[float, int] | None]
+        self,
+        requests: Iterable[Request],
+        *,
+        url: str,
+        max_requests: int,
+        max_bytes: int,
+        reserve: Callable[[Request], tuple[float, int] | None],
     ) -> Iterator[Batch]:
-        """Fills one batch after the other, each on disk before it is yielded; the caller submits it before it asks for the next.
+        """Fills one batch after the other, each on disk before it is yielded; the caller submits it
+        before it asks for the next.
 
-        Identical requests (one hash) go once. `reserve` books a request's dollars and tokens, or returns None where nothing more may be spent: then this was the last batch.
+        Identical requests (one hash) go once. `reserve` books a request's dollars and tokens, or
+        returns None where nothing more may be spent: then this was the last batch.
         """
         seen: set[str] = set()
         waiting = iter(requests)
@@ -115,7 +148,9 @@ class BatchFolder:
         while not ended:
             names, size, tokens, usd = list[str](), 0, 0, 0.0
             draft = self.path / "draft.jsonl"
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with os.fdopen(
+                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+            ) as file:
                 while len(names) < max_requests:
                     request, left_over = left_over or next(waiting, None), None
                     if request is None:
@@ -124,7 +159,13 @@ class BatchFolder:
                     if request.request_hash in seen:
                         continue
                     name = custom_id(request)
-                    line = json.dumps({"custom_id": name, "method": "POST", "url": url, "body": request.body}, separators=(",", ":")).encode() + b"\n"
+                    line = (
+                        json.dumps(
+                            {"custom_id": name, "method": "POST", "url": url, "body": request.body},
+                            separators=(",", ":"),
+                        ).encode()
+                        + b"\n"
+                    )
                     if names and size + len(line) > max_bytes:
                         left_over = request
                         break
@@ -140,7 +181,9 @@ class BatchFolder:
             if not names:
                 draft.unlink()
                 return
-            batch = Batch(sha256([names, time.time_ns()])[:24], len(names), tokens, usd, time.time())
+            batch = Batch(
+                sha256([names, time.time_ns()])[:24], len(names), tokens, usd, time.time()
+            )
             _replace(self.path / f"{batch.key}.names", "".join(f"{name}\n" for name in names))
             os.replace(draft, self.input(batch))
             self.save(batch)
@@ -160,13 +203,17 @@ def read_batches(path: Path) -> list[Batch]:
             found.append(Batch(**{**row, "remote_files": tuple(row["remote_files"])}))
         except (ValueError, TypeError, KeyError):
             raise SimPlatformError(
-                f"{file}: is damaged. Look the batch up at the provider by its metadata (sim_platform_key: {file.stem}), restore the file, or remove it to send its requests again."
+                f"{file}: is damaged. Look the batch up at the provider by its metadata"
+                f" (sim_platform_key: {file.stem}), restore the file, or remove it to send its"
+                " requests again."
             ) from None
     return sorted(found, key=lambda b: (b.written_at, b.key))
 
 
 def answered_lines(path: Path) -> Iterator[Line | tuple[int, str]]:
-    """Lines of an output or error file; `Line.response` is the response with its status code. Else (line number, not_json, no_id, batch_expired, batch_cancelled or no_completion)."""
+    """Lines of an output or error file; `Line.response` is the response with its status code. Else
+    (line number, not_json, no_id, batch_expired, batch_cancelled or no_completion).
+    """
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, text in enumerate(lines, 1):
             if not text.strip():
@@ -188,17 +235,23 @@ def answered_lines(path: Path) -> Iterator[Line | tuple[int, str]]:
 
 
 def is_among(request: Request, hashes: Collection[str]) -> bool:
-    """Whether the request, or an identical one of another prefix, is among those of `BatchFolder.hashes`."""
+    """Whether the request, or an identical one of another prefix, is among those of
+    `BatchFolder.hashes`.
+    """
     return custom_id(request).rpartition(".")[2] in hashes
 
 
 def forget_requests(folder: Path, named: Collection[str]) -> None:
-    """Takes the requests of these prefixes out of all batches below `folder`: their answers, should they come, find no request. Copies of texts go as a whole."""
+    """Takes the requests of these prefixes out of all batches below `folder`: their answers, should
+    they come, find no request. Copies of texts go as a whole.
+    """
     for file in (*folder.glob("*/*.jsonl"), *folder.glob("*/*.draft")):
         file.unlink()
     for file in folder.glob("*/*.names"):
         lines = file.read_text(encoding="ascii").splitlines()
-        kept = [line for line in lines if (found := named_by(line)) is None or found[1] not in named]
+        kept = [
+            line for line in lines if (found := named_by(line)) is None or found[1] not in named
+        ]
         if len(kept) < len(lines):
             _replace(file, "".join(f"{line}\n" for line in kept))
 
@@ -206,7 +259,9 @@ def forget_requests(folder: Path, named: Collection[str]) -> None:
 def _replace(path: Path, text: str) -> None:
     """The whole new content or the old one, whatever happens; durable when it returns."""
     draft = path.with_name(f"{path.name}.draft")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+    with os.fdopen(
+        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
+    ) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -1,6 +1,7 @@
 """What a run may still spend.
 
-Belongs here: counting dollars and tokens against limits, shared by processes where a file is given. Does not: prices (providers), what was spent before (the caller).
+Belongs here: counting dollars and tokens against limits, shared by processes where a file is given.
+Does not: prices (providers), what was spent before (the caller).
 """
 
 import fcntl
@@ -13,12 +14,22 @@ STATE = struct.Struct("dq")  # dollars, tokens
 
 
 class Budget:
-    """Limits of one run, None for unlimited. What was spent in earlier runs of a release is already taken off by the caller.
+    """Limits of one run, None for unlimited. What was spent in earlier runs of a release is already
+    taken off by the caller.
 
-    With `path`, processes count together: who makes the file gives it its start, who finds it takes it as it is.
+    With `path`, processes count together: who makes the file gives it its start, who finds it takes
+    it as it is.
     """
 
-    def __init__(self, max_usd: float | None = None, max_tokens: int | None = None, usd: float = 0.0, tokens: int = 0, *, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        max_usd: float | None = None,
+        max_tokens: int | None = None,
+        usd: float = 0.0,
+        tokens: int = 0,
+        *,
+        path: Path | None = None,
+    ) -> None:
         self.max_usd, self.max_tokens = max_usd, max_tokens
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if path else -1
         is_new = self._file < 0 or not os.fstat(self._file).st_size
@@ -55,7 +66,9 @@ class Budget:
 
     def has_room(self, usd: float, tokens: int) -> bool:
         """Whether so much more stays within the limits."""
-        return (self.max_usd is None or self.usd + usd <= self.max_usd) and (self.max_tokens is None or self.tokens + tokens <= self.max_tokens)
+        return (self.max_usd is None or self.usd + usd <= self.max_usd) and (
+            self.max_tokens is None or self.tokens + tokens <= self.max_tokens
+        )
 
     @property
     def used_up(self) -> str | None:

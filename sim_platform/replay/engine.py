@@ -1,6 +1,7 @@
 """The engine: requests in, exactly one outcome each out, through a bounded number in flight.
 
-Belongs here: concurrency, retries and back-off, the circuit breaker, the stop at the budget, sharing the answer of identical requests, progress.
+Belongs here: concurrency, retries and back-off, the circuit breaker, the stop at the budget,
+sharing the answer of identical requests, progress.
 Does not: HTTP (providers), durability (journal), rates (limits), what is still to do (the caller).
 """
 
@@ -24,24 +25,43 @@ from sim_platform.replay.requests import Request, estimated_tokens
 
 Policy = Literal["retry", "fail", "stop"]
 
-TRANSIENT_REASONS = frozenset({"rate_limited", "overloaded", "server_error", "timeout", "connection_error", "conflict", "invalid_response", "internal_error"})
-"""Reasons of failed outcomes that another run may cure: a rerun sends these rows again. The others (empty_response too) belong to the request."""
+TRANSIENT_REASONS = frozenset(
+    {
+        "rate_limited",
+        "overloaded",
+        "server_error",
+        "timeout",
+        "connection_error",
+        "conflict",
+        "invalid_response",
+        "internal_error",
+    }
+)
+"""Reasons of failed outcomes that another run may cure: a rerun sends these rows again. The others
+(empty_response too) belong to the request.
+"""
 
 THIS_RUN = "this run"
-"""`reused_from` of an outcome whose identical request was sent for another prefix in the same run."""
+"""`reused_from` of an outcome whose identical request was sent for another prefix in the same run.
+"""
 
 FAILURES_IN_A_ROW = 20
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 60.0
-REMEMBERED = 4096  # requests whose outcome is kept for identical ones: bounds memory, not correctness
-PULLED = 64  # requests taken from the source at a time, in a thread: it may wait for a disk or a database
+REMEMBERED = (
+    4096  # requests whose outcome is kept for identical ones: bounds memory, not correctness
+)
+# requests taken from the source at a time, in a thread: it may wait for a disk or a database
+PULLED = 64
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Progress:
-    """Where a run stands; the engine updates this one object. Costs are US dollars, including responses that could not be used."""
+    """Where a run stands; the engine updates this one object. Costs are US dollars, including
+    responses that could not be used.
+    """
 
     total: int | None = None
     by_status: Counter[str] = field(default_factory=Counter)
@@ -84,9 +104,17 @@ def run_replay(
     async def run() -> Progress:
         try:
             return await replay(
-                requests, provider, concurrency=concurrency, max_retries=max_retries, on_outcome=on_outcome, progress=progress,
-                on_error=on_error, limits=limits, budgets=budgets, seed=seed,
-            )  # fmt: skip
+                requests,
+                provider,
+                concurrency=concurrency,
+                max_retries=max_retries,
+                on_outcome=on_outcome,
+                progress=progress,
+                on_error=on_error,
+                limits=limits,
+                budgets=budgets,
+                seed=seed,
+            )
         finally:
             await provider.aclose()
 
@@ -107,41 +135,68 @@ async def replay(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     seed: int = 0,
 ) -> Progress:
-    """Sends every request and hands each one's only outcome to `on_outcome`, in the order in which they end.
+    """Sends every request and hands each one's only outcome to `on_outcome`, in the order in which
+    they end.
 
-    Requests are pulled 64 at a time when there is room, so memory does not grow with their number. A retryable failure is sent again up to `max_retries` times, after
-    0.5 s doubling to 60 s with jitter (from `seed`), or after the provider's Retry-After (at most 60 s) where that is longer; then the outcome is `failed`
-    with the last reason. Identical requests (same `request_hash`, at most 4096 apart) are sent once: the others get a copy with no attempts, no cost and
-    `reused_from` = THIS_RUN. "Too many requests" and overload halve what may be in flight; it grows back by one a round.
+    Requests are pulled 64 at a time when there is room, so memory does not grow with their number.
+    A retryable failure is sent again up to `max_retries` times, after
+    0.5 s doubling to 60 s with jitter (from `seed`), or after the provider's Retry-After (at most
+    60 s) where that is longer; then the outcome is `failed`
+    with the last reason. Identical requests (same `request_hash`, at most 4096 apart) are sent
+    once: the others get a copy with no attempts, no cost and
+    `reused_from` = THIS_RUN. "Too many requests" and overload halve what may be in flight; it grows
+    back by one a round.
 
     Args:
         concurrency: most requests in flight, at least 1.
         on_outcome: called in the event loop's thread; an error in it stops the run.
         progress: called after every outcome with the same, live object.
-        on_error: by reason code: retry, fail (the row) or stop (the run) in place of the usual treatment.
+        on_error: by reason code: retry, fail (the row) or stop (the run) in place of the usual
+            treatment.
         limits: rates and pauses, possibly shared with other processes.
-        budgets: once one of them is used up nothing is sent any more, retries included; what is in flight is awaited and kept.
+        budgets: once one of them is used up nothing is sent any more, retries included; what is in
+            flight is awaited and kept.
 
     Raises:
-        StopRun: from the provider, from `on_error`, at the end of the budget, or after 20 failures in a row that were not the request's fault.
-            What is in flight is cancelled (except at the end of the budget); outcomes handed out stand.
+        StopRun: from the provider, from `on_error`, at the end of the budget, or after 20 failures
+            in a row that were not the request's fault.
+            What is in flight is cancelled (except at the end of the budget); outcomes handed out
+            stand.
     """
-    run = _Run(requests, provider, _Slots(concurrency), max_retries, on_outcome, progress, on_error or {}, limits or Limits(), budgets, sleep, seed)
+    run = _Run(
+        requests,
+        provider,
+        _Slots(concurrency),
+        max_retries,
+        on_outcome,
+        progress,
+        on_error or {},
+        limits or Limits(),
+        budgets,
+        sleep,
+        seed,
+    )
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):
                 group.create_task(run.work())
     except BaseExceptionGroup as stopped:
-        raise next((e for e in stopped.exceptions if isinstance(e, SimPlatformError)), stopped.exceptions[0]) from None
+        raise next(
+            (e for e in stopped.exceptions if isinstance(e, SimPlatformError)),
+            stopped.exceptions[0],
+        ) from None
     if run.out_of_budget:
         raise StopRun(
-            f"{run.out_of_budget}. The {run.progress.done} outcomes of this run are kept. Raise the limit, then run the same command again: it sends what is missing."
+            f"{run.out_of_budget}. The {run.progress.done} outcomes of this run are kept. Raise the"
+            " limit, then run the same command again: it sends what is missing."
         )
     return run.progress
 
 
 class _Slots:
-    """How many requests may be in flight: halved by "too many requests", one more after each full round of answers."""
+    """How many requests may be in flight: halved by "too many requests", one more after each full
+    round of answers.
+    """
 
     def __init__(self, ceiling: int) -> None:
         self.ceiling = self.limit = ceiling
@@ -201,7 +256,12 @@ class _Run:
         self.out_of_budget: str | None = None
         self._source, self._pulled, self._pulling = iter(requests), deque[Request](), asyncio.Lock()
         self._provider, self._slots, self._max_retries = provider, slots, max_retries
-        self._on_outcome, self._on_progress, self._on_error, self._sleep = on_outcome, on_progress, on_error, sleep
+        self._on_outcome, self._on_progress, self._on_error, self._sleep = (
+            on_outcome,
+            on_progress,
+            on_error,
+            sleep,
+        )
         self._limits, self._budgets = limits, budgets
         self._random = random.Random(seed)
         self._sent: OrderedDict[str, asyncio.Future[Outcome | None]] = OrderedDict()
@@ -216,22 +276,37 @@ class _Run:
                 except _OutOfBudget:
                     return
             else:
-                self._sent.move_to_end(request.request_hash)  # what comes back is remembered from here on
+                self._sent.move_to_end(
+                    request.request_hash
+                )  # what comes back is remembered from here on
                 shared = await first
                 if shared is None:  # given up at the end of the budget
                     return
-                outcome = replace(shared, arm=request.arm, prefix_id=request.prefix_id, k=request.k, attempts=0, cost_usd=0.0, latency_s=0.0, reused_from=THIS_RUN)
+                outcome = replace(
+                    shared,
+                    arm=request.arm,
+                    prefix_id=request.prefix_id,
+                    k=request.k,
+                    attempts=0,
+                    cost_usd=0.0,
+                    latency_s=0.0,
+                    reused_from=THIS_RUN,
+                )
             self._on_outcome(outcome)
             self._count(outcome)
             if first is None:
                 self._break_if_down(outcome)
 
     async def _next(self) -> Request | None:
-        await asyncio.sleep(0)  # a provider that never waits would keep the loop, and Ctrl-C, from everyone else
+        await asyncio.sleep(
+            0
+        )  # a provider that never waits would keep the loop, and Ctrl-C, from everyone else
         if not self._pulled:
             async with self._pulling:
                 if not self._pulled:
-                    self._pulled.extend(await asyncio.to_thread(lambda: list(islice(self._source, PULLED))))
+                    self._pulled.extend(
+                        await asyncio.to_thread(lambda: list(islice(self._source, PULLED)))
+                    )
         return self._pulled.popleft() if self._pulled and not self.out_of_budget else None
 
     async def _send_and_share(self, request: Request) -> Outcome:
@@ -267,23 +342,36 @@ class _Run:
                 code, retry_after, may_retry = failure.code, None, False
             except (SimPlatformError, _OutOfBudget):
                 raise
-            except Exception as error:  # the row fails, not the run; an unknown error's text may quote the prompt
-                log.warning("prefix %s: %s in the provider", request.prefix_id, type(error).__name__)
+            except (
+                Exception
+            ) as error:  # the row fails, not the run; an unknown error's text may quote the prompt
+                log.warning(
+                    "prefix %s: %s in the provider", request.prefix_id, type(error).__name__
+                )
                 return _failed(request, "internal_error", attempt, wasted_usd)
             else:
                 self._slots.answered()
                 self._limits.accepted()
-                self._spend(outcome.cost_usd, outcome.prompt_tokens + outcome.completion_tokens, estimate)
+                self._spend(
+                    outcome.cost_usd, outcome.prompt_tokens + outcome.completion_tokens, estimate
+                )
                 return replace(outcome, attempts=attempt, cost_usd=outcome.cost_usd + wasted_usd)
             finally:
                 self._slots.give_back()
             policy = self._on_error.get(code, "retry" if may_retry else "fail")
             if policy == "stop":
                 raise StopRun(
-                    f"{self._provider.endpoint} answered {code}, which stops the run (on_error). The {self.progress.done} outcomes so far are kept; run the same command again."
+                    f"{self._provider.endpoint} answered {code}, which stops the run (on_error)."
+                    f" The {self.progress.done} outcomes so far are kept; run the same command"
+                    " again."
                 )
-            # While connections fail for everyone, one attempt a request is enough to find out, and the breaker below stops the run in seconds.
-            if policy == "fail" or attempt > self._max_retries or (code == "connection_error" and code in self._failures_in_a_row):
+            # While connections fail for everyone, one attempt a request is enough to find out, and
+            # the breaker below stops the run in seconds.
+            if (
+                policy == "fail"
+                or attempt > self._max_retries
+                or (code == "connection_error" and code in self._failures_in_a_row)
+            ):
                 return _failed(request, code, attempt, wasted_usd)
             self.progress.retries[code] += 1
             await self._sleep(self._delay(attempt, retry_after))
@@ -312,10 +400,14 @@ class _Run:
         self._limits.settle(tokens - estimate)
 
     def _delay(self, attempt: int, retry_after: float | None) -> float:
-        delay = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** (attempt - 1)) * self._random.uniform(0.5, 1.0)
+        delay = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** (attempt - 1)) * self._random.uniform(
+            0.5, 1.0
+        )
         if retry_after is None:
             return delay
-        wish = min(MAX_DELAY_S, retry_after)  # never earlier than asked; a little later, so that not all come back at once
+        wish = min(
+            MAX_DELAY_S, retry_after
+        )  # never earlier than asked; a little later, so that not all come back at once
         return max(delay, wish + self._random.uniform(0, 0.1 * wish))
 
     def _count(self, outcome: Outcome) -> None:
@@ -339,14 +431,26 @@ class _Run:
             return
         self._failures_in_a_row.append(outcome.reason or "")
         if len(self._failures_in_a_row) >= FAILURES_IN_A_ROW:
-            codes = ", ".join(f"{code}: {n}" for code, n in Counter(self._failures_in_a_row).most_common())
+            codes = ", ".join(
+                f"{code}: {n}" for code, n in Counter(self._failures_in_a_row).most_common()
+            )
             raise StopRun(
-                f"{len(self._failures_in_a_row)} requests in a row failed at {self._provider.endpoint} ({codes}). "
-                f"The {self.progress.done} outcomes so far are kept. Check the provider, then run the same command again: it sends what is missing."
+                f"{len(self._failures_in_a_row)} requests in a row failed at"
+                f" {self._provider.endpoint} ({codes}). The {self.progress.done} outcomes so far"
+                " are kept. Check the provider, then run the same command again: it sends what is"
+                " missing."
             )
 
 
 def _failed(request: Request, code: str, attempts: int, cost_usd: float) -> Outcome:
     return Outcome(
-        request.arm, request.prefix_id, request.k, request.request_hash, "failed", reason=code, attempts=attempts, cost_usd=cost_usd, completed_at=datetime.now(UTC)
+        request.arm,
+        request.prefix_id,
+        request.k,
+        request.request_hash,
+        "failed",
+        reason=code,
+        attempts=attempts,
+        cost_usd=cost_usd,
+        completed_at=datetime.now(UTC),
     )

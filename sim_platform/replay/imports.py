@@ -1,6 +1,7 @@
 """Completions that a user already has, as outcomes: nobody pays again to use this platform.
 
-Belongs here: the formats (Batch output, inspect_ai logs, plain lines) and what a line becomes. Does not: which requests there are, storing (orchestration).
+Belongs here: the formats (Batch output, inspect_ai logs, plain lines) and what a line becomes. Does
+not: which requests there are, storing (orchestration).
 """
 
 import json
@@ -28,7 +29,9 @@ IMPORTED = "imported"
 
 @dataclass(frozen=True)
 class Line:
-    """One completion of a file: where it stands, whose it is (prefix id, repeat, arm where the line says so), and a response object or a text."""
+    """One completion of a file: where it stands, whose it is (prefix id, repeat, arm where the line
+    says so), and a response object or a text.
+    """
 
     number: int
     prefix_id: str
@@ -39,12 +42,16 @@ class Line:
 
 
 def custom_id(request: Request) -> str:
-    """Names a request in files that leave the platform: arm, prefix, repeat, and the start of the request's hash, so that an answer to other settings is not taken for this one's."""
+    """Names a request in files that leave the platform: arm, prefix, repeat, and the start of the
+    request's hash, so that an answer to other settings is not taken for this one's.
+    """
     return f"{request.arm}.{request.prefix_id}.{request.k}.{request.request_hash[:16]}"
 
 
 def named_by(custom_id: object) -> tuple[str, str, int, str] | None:
-    """Arm, prefix id, repeat and start of the hash ("" where there is none) of a `custom_id`; None when it is none of ours."""
+    """Arm, prefix id, repeat and start of the hash ("" where there is none) of a `custom_id`; None
+    when it is none of ours.
+    """
     parts = custom_id.split(".") if isinstance(custom_id, str) else []
     if len(parts) not in (3, 4) or not (parts[2].isascii() and parts[2].isdecimal()):
         return None
@@ -52,10 +59,14 @@ def named_by(custom_id: object) -> tuple[str, str, int, str] | None:
 
 
 def read_completions(path: Path) -> Iterator[Line | tuple[int, str]]:
-    """Lines of a file, or (line number, reason code) where one cannot be used: not_json, no_id, no_completion, error_of_the_provider.
+    """Lines of a file, or (line number, reason code) where one cannot be used: not_json, no_id,
+    no_completion, error_of_the_provider.
 
-    Formats, told apart line by line: OpenAI Batch output (`custom_id`, `response.body`); plain objects with `prefix_id` or `id` (or `custom_id`), `k` (0 if absent) and `text` or
-    `response` (a Chat Completions or Responses object). A file that is one JSON object with `samples`, or ends in .eval, is an inspect_ai log: the sample's `id` names the prefix, `epoch` the repeat.
+    Formats, told apart line by line: OpenAI Batch output (`custom_id`, `response.body`); plain
+    objects with `prefix_id` or `id` (or `custom_id`), `k` (0 if absent) and `text` or
+    `response` (a Chat Completions or Responses object). A file that is one JSON object with
+    `samples`, or ends in .eval, is an inspect_ai log: the sample's `id` names the prefix, `epoch`
+    the repeat.
 
     Raises:
         BadInputError: no such file, not text in UTF-8, or a log that cannot be unpacked.
@@ -79,11 +90,21 @@ def read_completions(path: Path) -> Iterator[Line | tuple[int, str]]:
 
 
 def imported(line: Line, request: Request) -> Outcome | str:
-    """The outcome of `request` that the line holds, or the reason code why it holds none. It has cost nothing here and no attempts."""
+    """The outcome of `request` that the line holds, or the reason code why it holds none. It has
+    cost nothing here and no attempts.
+    """
     if isinstance(line.response, str):
         if not line.response:
             return "no_completion"
-        made = Outcome(request.arm, request.prefix_id, request.k, request.request_hash, "completed", text=line.response, completed_at=datetime.now(UTC))
+        made = Outcome(
+            request.arm,
+            request.prefix_id,
+            request.k,
+            request.request_hash,
+            "completed",
+            text=line.response,
+            completed_at=datetime.now(UTC),
+        )
     else:
         try:
             made = outcome_of(request, line.response, price=None, latency_s=0.0)
@@ -100,7 +121,9 @@ def _line(number: int, text: str) -> Line | tuple[int, str]:
     if not isinstance(row, dict):
         return number, "not_json"
     response = row.get("response")
-    if row.get("error") or (isinstance(response, Mapping) and response.get("status_code", 200) != 200):
+    if row.get("error") or (
+        isinstance(response, Mapping) and response.get("status_code", 200) != 200
+    ):
         return number, "error_of_the_provider"
     if isinstance(response, Mapping) and "body" in response:
         response = response["body"]
@@ -130,10 +153,16 @@ def _inspect_log(text: str) -> list[Line | tuple[int, str]] | None:
 
 
 def _inspect_archive(path: Path) -> Iterator[Line | tuple[int, str]]:
-    """The samples of a binary log: a zip archive with one JSON file a sample; its place in the archive is its number."""
+    """The samples of a binary log: a zip archive with one JSON file a sample; its place in the
+    archive is its number.
+    """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            samples = [info for info in archive.infolist() if info.filename.startswith("samples/") and info.filename.endswith(".json")]
+            samples = [
+                info
+                for info in archive.infolist()
+                if info.filename.startswith("samples/") and info.filename.endswith(".json")
+            ]
             for number, info in enumerate(samples, 1):
                 content = _unpacked(file, archive, info)
                 try:
@@ -142,9 +171,17 @@ def _inspect_archive(path: Path) -> Iterator[Line | tuple[int, str]]:
                     yield number, "not_json"
                 else:
                     yield _inspect_sample(number, sample)
-    except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, NotImplementedError, RuntimeError, EOFError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        zstandard.ZstdError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+    ):
         raise BadInputError(
-            f"{path}: is no complete inspect_ai log, or packed in a way that is not known here. `inspect log convert --to json` writes one that can be read."
+            f"{path}: is no complete inspect_ai log, or packed in a way that is not known here."
+            " `inspect log convert --to json` writes one that can be read."
         ) from None
 
 
@@ -153,8 +190,14 @@ def _unpacked(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo) 
         return archive.read(info)
     file.seek(info.header_offset)
     head = file.read(30)  # of the entry; lengths of its name and of its extra field at the end
-    file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), os.SEEK_CUR)
-    content = zstandard.ZstdDecompressor().stream_reader(file.read(info.compress_size), read_across_frames=True).read()
+    file.seek(
+        int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), os.SEEK_CUR
+    )
+    content = (
+        zstandard.ZstdDecompressor()
+        .stream_reader(file.read(info.compress_size), read_across_frames=True)
+        .read()
+    )
     if zlib.crc32(content) != info.CRC:
         raise zipfile.BadZipFile
     return content
@@ -169,13 +212,18 @@ def _inspect_sample(number: int, sample: object) -> Line | tuple[int, str]:
     body = {
         "model": output.get("model"),
         "choices": [_inspect_choice(c) for c in output.get("choices") or [] if isinstance(c, dict)],
-        "usage": {"prompt_tokens": usage.get("input_tokens"), "completion_tokens": usage.get("output_tokens")},
+        "usage": {
+            "prompt_tokens": usage.get("input_tokens"),
+            "completion_tokens": usage.get("output_tokens"),
+        },
     }
     return _named(number, {"id": str(sample.get("id")), "k": epoch - 1}, body)
 
 
 def _inspect_choice(choice: dict[str, Any]) -> dict[str, Any]:
-    """As a choice of Chat Completions: there a tool call's arguments are text, and reasoning stands beside the content."""
+    """As a choice of Chat Completions: there a tool call's arguments are text, and reasoning stands
+    beside the content.
+    """
     message = choice.get("message")
     if isinstance(message, dict):
         content = message.get("content")
@@ -183,11 +231,25 @@ def _inspect_choice(choice: dict[str, Any]) -> dict[str, Any]:
         message = {
             **message,
             "tool_calls": [
-                {"id": c.get("id"), "function": {"name": c.get("function"), "arguments": json.dumps(c.get("arguments"))}}
+                {
+                    "id": c.get("id"),
+                    "function": {
+                        "name": c.get("function"),
+                        "arguments": json.dumps(c.get("arguments")),
+                    },
+                }
                 for c in message.get("tool_calls") or []
                 if isinstance(c, dict)
             ],
-            "reasoning": "\n".join(str(p.get("reasoning")) for p in parts if p.get("type") == "reasoning" and not p.get("redacted")),
+            "reasoning": "\n".join(
+                str(p.get("reasoning"))
+                for p in parts
+                if p.get("type") == "reasoning" and not p.get("redacted")
+            ),
         }
     reason = choice.get("stop_reason")
-    return {**choice, "message": message, "finish_reason": "length" if reason in ("max_tokens", "model_length") else reason}
+    return {
+        **choice,
+        "message": message,
+        "finish_reason": "length" if reason in ("max_tokens", "model_length") else reason,
+    }

@@ -1,6 +1,8 @@
-"""The journal: outcomes on disk before they reach the warehouse, so that a killed run loses none that it received.
+"""The journal: outcomes on disk before they reach the warehouse, so that a killed run loses none
+that it received.
 
-Belongs here: the file format, its durability, its repair after a crash. Does not: the warehouse. The file holds responses: mode 0600.
+Belongs here: the file format, its durability, its repair after a crash. Does not: the warehouse.
+The file holds responses: mode 0600.
 """
 
 import errno
@@ -24,13 +26,17 @@ SYNC_SECONDS = 1.0
 
 
 class Journal:
-    """One JSON line an outcome. An appended outcome survives a killed process at once, and a power cut after the next batched fsync.
+    """One JSON line an outcome. An appended outcome survives a killed process at once, and a power
+    cut after the next batched fsync.
 
-    One process writes a journal at a time. Every error is a SimPlatformError that names path and cause, never content.
+    One process writes a journal at a time. Every error is a SimPlatformError that names path and
+    cause, never content.
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the journal; a torn last line (the process died inside its write) is cut off."""
+        """Opens or creates the journal; a torn last line (the process died inside its write) is cut
+        off.
+        """
         self.path = path
         with _named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +55,10 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     def append(self, outcome: Outcome) -> None:
-        row = {**vars(outcome), "completed_at": outcome.completed_at.isoformat() if outcome.completed_at else None}
+        row = {
+            **vars(outcome),
+            "completed_at": outcome.completed_at.isoformat() if outcome.completed_at else None,
+        }
         # ASCII: any string, lone surrogates too, and no line separator inside a line.
         line = json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
         with _named(self.path):
@@ -62,7 +71,9 @@ class Journal:
                 self._sync_meanwhile()
 
     def _sync_meanwhile(self) -> None:
-        """One fsync at a time, beside the event loop: a disk that takes its time holds nobody up. Its error is the next append's."""
+        """One fsync at a time, beside the event loop: a disk that takes its time holds nobody up.
+        Its error is the next append's.
+        """
         if self._syncing is not None:
             if not self._syncing.done():
                 return
@@ -103,12 +114,18 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.close()
 
 
 def read_journal(path: Path) -> Iterator[Outcome]:
-    """Outcomes in the order in which they were appended; no file is no outcomes, a torn last line is left out. May run beside a writer.
+    """Outcomes in the order in which they were appended; no file is no outcomes, a torn last line
+    is left out. May run beside a writer.
 
     Raises:
         SimPlatformError: a line before the end is damaged; names path and line.
@@ -122,17 +139,22 @@ def read_journal(path: Path) -> Iterator[Outcome]:
                     return
                 try:
                     row = json.loads(line)
-                    row["completed_at"] = datetime.fromisoformat(row["completed_at"]) if row["completed_at"] else None
+                    row["completed_at"] = (
+                        datetime.fromisoformat(row["completed_at"]) if row["completed_at"] else None
+                    )
                     outcome = Outcome(**row)
                 except (ValueError, TypeError, KeyError):
                     raise SimPlatformError(
-                        f"{path}: line {number} is damaged. Remove that line (its request is sent again) or restore the file, then run again."
+                        f"{path}: line {number} is damaged. Remove that line (its request is sent"
+                        " again) or restore the file, then run again."
                     ) from None
                 yield outcome
 
 
 def rewrite_journal(path: Path, keep: Callable[[Outcome], bool]) -> int:
-    """Leaves only the outcomes to keep, in a new file by an atomic rename; returns how many were taken out."""
+    """Leaves only the outcomes to keep, in a new file by an atomic rename; returns how many were
+    taken out.
+    """
     draft = path.with_name(f"{path.name}.tmp")
     with Journal(path) as journal:
         outcomes = list(journal.read())
@@ -153,10 +175,15 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except BlockingIOError:
-        raise SimPlatformError(f"{path}: another run writes this journal. Wait for it, or end it, then run again.") from None
+        raise SimPlatformError(
+            f"{path}: another run writes this journal. Wait for it, or end it, then run again."
+        ) from None
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "unknown error")
-        raise SimPlatformError(f"{path}: {name}. What was received so far is kept; make the file writable or free disk space, then run the same command again.") from None
+        raise SimPlatformError(
+            f"{path}: {name}. What was received so far is kept; make the file writable or free disk"
+            " space, then run the same command again."
+        ) from None
 
 
 def _end_of_last_line(fd: int) -> int:

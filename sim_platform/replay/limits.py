@@ -1,6 +1,8 @@
-"""How fast requests may leave: configured and learned rates, and pauses that the provider asked for, shared by all processes that use one endpoint.
+"""How fast requests may leave: configured and learned rates, and pauses that the provider asked
+for, shared by all processes that use one endpoint.
 
-Belongs here: requests and tokens a minute, the pace after "too many requests", pauses. Does not: how many are in flight (engine), reading headers (providers).
+Belongs here: requests and tokens a minute, the pace after "too many requests", pauses. Does not:
+how many are in flight (engine), reading headers (providers).
 """
 
 import fcntl
@@ -13,26 +15,42 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REQUESTS, TOKENS, PAUSE = range(3)  # places in the shared state: next free moment of each rate, end of the pause
+REQUESTS, TOKENS, PAUSE = range(
+    3
+)  # places in the shared state: next free moment of each rate, end of the pause
 BURST_SECONDS = 1.0  # what an idle minute saves up
-LONGEST_WAIT_S = 120.0  # a stored moment further away is another boot's clock, or a provider's mistake
+LONGEST_WAIT_S = (
+    120.0  # a stored moment further away is another boot's clock, or a provider's mistake
+)
 WATCHED = 16  # last answers: when half of them were refused, the limit is everybody's and all wait
 GROWTH = 1.02  # of the learned pace, a second
 KEPT = 0.9  # of the accepted rate, after a refusal
-FLOOR = 1 / 8  # of the best accepted rate: refusals that do not depend on the rate must not stop the run
+FLOOR = (
+    1 / 8
+)  # of the best accepted rate: refusals that do not depend on the rate must not stop the run
 WINDOW_S = 2.0
 
 
 class Limits:
-    """Waiting times by the generic cell rate algorithm. With `path`, processes share configured rates and pauses; the learned pace is each one's own.
+    """Waiting times by the generic cell rate algorithm. With `path`, processes share configured
+    rates and pauses; the learned pace is each one's own.
 
-    Times are of the monotonic clock, which all processes of a machine share and which no clock change moves.
+    Times are of the monotonic clock, which all processes of a machine share and which no clock
+    change moves.
     """
 
     def __init__(
-        self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None, *, path: Path | None = None, now: Callable[[], float] = time.monotonic
+        self,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        *,
+        path: Path | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._per_second = (requests_per_minute and requests_per_minute / 60, tokens_per_minute and tokens_per_minute / 60)
+        self._per_second = (
+            requests_per_minute and requests_per_minute / 60,
+            tokens_per_minute and tokens_per_minute / 60,
+        )
         self._now = now
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if path else -1
         if self._file >= 0:
@@ -89,11 +107,14 @@ class Limits:
         self._refused.append(False)
 
     def refused(self, retry_after: float | None) -> None:
-        """Too many requests: the pace falls below what was accepted, and where most are refused all wait as long as the provider asks."""
+        """Too many requests: the pace falls below what was accepted, and where most are refused all
+        wait as long as the provider asks.
+        """
         now = self._now()
         self._first = now if self._first is None else self._first
         self._refused.append(True)
-        # Before a whole window has passed nobody knows the accepted rate: the number in flight, and the pause below, are brake enough.
+        # Before a whole window has passed nobody knows the accepted rate: the number in flight, and
+        # the pause below, are brake enough.
         if now - max(self._cut_at, self._first) >= WINDOW_S:
             rate = sum(at > now - WINDOW_S for at in self._accepted) / WINDOW_S
             self._best = max(self._best, rate)
@@ -117,7 +138,9 @@ class Limits:
             return 0.0
         now = self._now()
         free: float = struct.unpack_from("d", self._state, 8 * place)[0]
-        if not now - BURST_SECONDS <= free <= now + 3600:  # idle for longer, or another boot's clock
+        if (
+            not now - BURST_SECONDS <= free <= now + 3600
+        ):  # idle for longer, or another boot's clock
             free = now - BURST_SECONDS
         struct.pack_into("d", self._state, 8 * place, free + amount / per_second)
         return max(0.0, free - now)

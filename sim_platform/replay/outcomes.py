@@ -9,12 +9,14 @@ import polars as pl
 
 from sim_platform.contracts.messages import canonical_json
 from sim_platform.contracts.outcomes import Outcome
-from sim_platform.contracts.tables import CandidateCompletions, frame
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.schema import frame
 from sim_platform.replay.engine import THIS_RUN
 
 
 def completions_frame(outcomes: Iterable[Outcome], release: str) -> pl.DataFrame:
-    """One row an outcome, validated, for the candidate release `release`. Lone surrogates, which no table can hold, become U+FFFD.
+    """One row an outcome, validated, for the candidate release `release`. Lone surrogates, which no
+    table can hold, become U+FFFD.
 
     Raises:
         ContractError: an outcome does not fit the table; names column and rule.
@@ -31,7 +33,9 @@ def _row(outcome: Outcome, release: str) -> dict[str, object]:
         "logprobs": None if outcome.logprobs is None else canonical_json(outcome.logprobs),
         "reused_from": release if outcome.reused_from == THIS_RUN else outcome.reused_from,
     }
-    return {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}
+    return {
+        name: _storable(value) if isinstance(value, str) else value for name, value in row.items()
+    }
 
 
 def _storable(text: str) -> str:

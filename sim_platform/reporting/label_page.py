@@ -1,6 +1,8 @@
-"""A page on which one person labels: self-contained, keyboard driven, no network; answers stay in the browser until they are saved as a file.
+"""A page on which one person labels: self-contained, keyboard driven, no network; answers stay in
+the browser until they are saved as a file.
 
-Belongs here: the page. Does not: what is on it (orchestration), reading the file that it saves (grading.labels).
+Belongs here: the page. Does not: what is on it (orchestration), reading the file that it saves
+(grading.labels).
 """
 
 import json
@@ -9,7 +11,9 @@ from collections.abc import Mapping, Sequence
 
 def label_page(rows: Sequence[Mapping[str, object]]) -> str:
     """HTML for the rows of `labels export`. Text is set as text, never as markup."""
-    data = json.dumps(list(rows), ensure_ascii=False).replace("<", "\\u003c")  # cannot close the script element
+    data = json.dumps(list(rows), ensure_ascii=False).replace(
+        "<", "\\u003c"
+    )  # cannot close the script element
     return PAGE.replace("__ROWS__", data)
 
 

@@ -30,9 +30,13 @@ def marked(behavior: object, is_exploratory: object) -> str:
 
 
 def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
-    """One line per release and behaviour: each arm's rate with its 95 % interval per 100,000 messages, and the candidate's paired ratios."""
+    """One line per release and behaviour: each arm's rate with its 95 % interval per 100,000
+    messages, and the candidate's paired ratios.
+    """
     lines: list[Mapping[str, object]] = []
-    for (release, behavior), group in rates.group_by(["model_version", "behavior"], maintain_order=True):
+    for (release, behavior), group in rates.group_by(
+        ["model_version", "behavior"], maintain_order=True
+    ):
         arms = {row["arm"]: row for row in group.to_dicts()}
         candidate = arms.get("candidate", {})
         lines.append(
@@ -41,9 +45,20 @@ def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
                 "behaviour": marked(behavior, candidate.get("is_exploratory")),
                 "n": candidate.get("n"),
                 "missing": candidate.get("n_missing"),
-                **{f"{arm} per 100k": _with_interval(arms[arm]) if arm in arms else "–" for arm in ("candidate", "control", "recorded")},
-                "× control": ratio_text(candidate.get("ratio_to_control"), candidate.get("ratio_low"), candidate.get("ratio_high")),
-                "× recorded": ratio_text(candidate.get("ratio_to_recorded"), candidate.get("ratio_to_recorded_low"), candidate.get("ratio_to_recorded_high")),
+                **{
+                    f"{arm} per 100k": _with_interval(arms[arm]) if arm in arms else "–"
+                    for arm in ("candidate", "control", "recorded")
+                },
+                "× control": ratio_text(
+                    candidate.get("ratio_to_control"),
+                    candidate.get("ratio_low"),
+                    candidate.get("ratio_high"),
+                ),
+                "× recorded": ratio_text(
+                    candidate.get("ratio_to_recorded"),
+                    candidate.get("ratio_to_recorded_low"),
+                    candidate.get("ratio_to_recorded_high"),
+                ),
                 "floor per 100k": per_100k(candidate.get("floor")),
             }
         )
@@ -57,18 +72,34 @@ def _with_interval(row: Mapping[str, float | None]) -> str:
 
 
 def forest_png(rates: pl.DataFrame) -> bytes:
-    """Paired ratios of the candidate, against control where there is one and else against recorded, as a forest plot on a log scale (PNG)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - heavy, and only wanted where a plot is drawn
+    """Paired ratios of the candidate, against control where there is one and else against recorded,
+    as a forest plot on a log scale (PNG).
+    """
+    from matplotlib.backends.backend_agg import (  # noqa: PLC0415 - heavy, and only wanted where a plot is drawn
+        FigureCanvasAgg,
+    )
     from matplotlib.figure import Figure  # noqa: PLC0415 - the same
 
     rows = []
     for row in rates.filter(arm="candidate").reverse().to_dicts():
         against = "control" if row["ratio_to_control"] is not None else "recorded"
-        names = ("ratio_to_control", "ratio_low", "ratio_high") if against == "control" else ("ratio_to_recorded", "ratio_to_recorded_low", "ratio_to_recorded_high")
+        names = (
+            ("ratio_to_control", "ratio_low", "ratio_high")
+            if against == "control"
+            else ("ratio_to_recorded", "ratio_to_recorded_low", "ratio_to_recorded_high")
+        )
         point, low, high = (row[n] for n in names)
         if point and low is not None and high is not None:
             rows.append(
-                (f"{row['model_version']}: {marked(row['behavior'], row.get('is_exploratory'))} (× {against})", point, max(low, point / 100), min(high, point * 100))
+                (
+                    (
+                        f"{row['model_version']}:"
+                        f" {marked(row['behavior'], row.get('is_exploratory'))} (× {against})"
+                    ),
+                    point,
+                    max(low, point / 100),
+                    min(high, point * 100),
+                )
             )
     figure = Figure(figsize=(8, 0.8 + 0.26 * max(len(rows), 1)), layout="constrained")
     FigureCanvasAgg(figure)

@@ -1,6 +1,8 @@
-"""One self-contained page per release: verdict and why first, then rates, charts, what is missing, what it cost, examples, limits, hashes.
+"""One self-contained page per release: verdict and why first, then rates, charts, what is missing,
+what it cost, examples, limits, hashes.
 
-Belongs here: the page, its charts, the machine-readable copies. Does not: reading tables (orchestration), estimating.
+Belongs here: the page, its charts, the machine-readable copies. Does not: reading tables
+(orchestration), estimating.
 """
 
 import io
@@ -16,14 +18,30 @@ import polars as pl
 from sim_platform.reporting.rates import marked, per_100k, rate_rows
 
 Rows = Sequence[Mapping[str, Any]]
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"  # told apart by every common form of colour vision, and dark enough on white
+BLUE, ORANGE, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#595959",
+)  # told apart by every common form of colour vision, and dark enough on white
 LIMITS = (
     "Rates below the detection floor cannot be seen: nothing observed is a bound, not a zero.",
-    "Only behaviours that were registered are measured; a new kind of failure is not looked for here.",
-    "One assistant turn is simulated. What a user would have answered, and what the candidate would have done then, is not.",
-    "The prefixes come from conversations with the version in service; the candidate would have led some of them elsewhere.",
+    (
+        "Only behaviours that were registered are measured; a new kind of failure is not looked for"
+        " here."
+    ),
+    (
+        "One assistant turn is simulated. What a user would have answered, and what the candidate"
+        " would have done then, is not."
+    ),
+    (
+        "The prefixes come from conversations with the version in service; the candidate would have"
+        " led some of them elsewhere."
+    ),
     "Tools are not executed: a turn that needs a live tool is judged by the call that it asks for.",
-    "A rate is the graders' rate. Where no person has checked a grader, its errors are part of the figure.",
+    (
+        "A rate is the graders' rate. Where no person has checked a grader, its errors are part of"
+        " the figure."
+    ),
     "De-identified is not anonymous, and surrogates can change what a model answers.",
     "This is an estimate for this traffic in this window, not a certificate.",
 )
@@ -49,20 +67,40 @@ class ReleaseFacts:
     hashes: Rows  # what, value
     examples: Rows = ()  # behavior, turn, response: de-identified text, shown escaped and folded
     calibration: Rows = ()  # rows of calibration, as numbers
-    further: Mapping[str, Rows] = field(default_factory=dict)  # title to rows: forecast, score, calibration, where those tables exist
+    further: Mapping[str, Rows] = field(
+        default_factory=dict
+    )  # title to rows: forecast, score, calibration, where those tables exist
 
 
 def report_html(facts: ReleaseFacts) -> str:
     """The page: no script, no network, charts inline as SVG."""
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only wanted where a report is made
+    from jinja2 import (  # noqa: PLC0415 - only wanted where a report is made
+        Environment,
+        StrictUndefined,
+    )
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"per_100k": per_100k, "times": _times, "p": _p, "shown": _shown}
-    template = environment.from_string(files("sim_platform.reporting").joinpath("release_report.html.j2").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files("sim_platform.reporting")
+        .joinpath("release_report.html.j2")
+        .read_text(encoding="utf-8")
+    )
     candidates = facts.rates.filter(arm="candidate").sort("behavior").to_dicts()
     return template.render(
         facts=facts,
-        rates=[{**row, **_tests(candidate)} for row, candidate in zip(rate_rows(facts.rates.sort("behavior", "arm")), candidates, strict=True)] if candidates else [],
+        rates=(
+            [
+                {**row, **_tests(candidate)}
+                for row, candidate in zip(
+                    rate_rows(facts.rates.sort("behavior", "arm")), candidates, strict=True
+                )
+            ]
+            if candidates
+            else []
+        ),
         forest=forest_svg(facts.rates),
         funnel=funnel_svg(facts.rates),
         limits=LIMITS,
@@ -72,42 +110,85 @@ def report_html(facts: ReleaseFacts) -> str:
 
 
 def report_json(facts: ReleaseFacts) -> str:
-    """The figures of the page for machines; rates per message. Infinite limits are the text "inf". No example is repeated here."""
+    """The figures of the page for machines; rates per message. Infinite limits are the text "inf".
+    No example is repeated here.
+    """
     body = {
-        "model_version": facts.release, "replaces": facts.replaces, "verdict": facts.verdict, "reason": facts.reason, "measures": facts.measures, "consent": facts.consent,
-        "sample": dict(facts.sample), "rates": facts.rates.to_dicts(), "decisions": list(facts.decisions), "strata": list(facts.strata), "outcomes": list(facts.outcomes),
-        "spend": list(facts.spend), "coverage": list(facts.coverage), "hashes": list(facts.hashes), "calibration": list(facts.calibration), **{title: list(rows) for title, rows in facts.further.items()},
-    }  # fmt: skip
+        "model_version": facts.release,
+        "replaces": facts.replaces,
+        "verdict": facts.verdict,
+        "reason": facts.reason,
+        "measures": facts.measures,
+        "consent": facts.consent,
+        "sample": dict(facts.sample),
+        "rates": facts.rates.to_dicts(),
+        "decisions": list(facts.decisions),
+        "strata": list(facts.strata),
+        "outcomes": list(facts.outcomes),
+        "spend": list(facts.spend),
+        "coverage": list(facts.coverage),
+        "hashes": list(facts.hashes),
+        "calibration": list(facts.calibration),
+        **{title: list(rows) for title, rows in facts.further.items()},
+    }
     return json.dumps(_finite(body), indent=2, ensure_ascii=False, default=str)
 
 
 def forest_svg(rates: pl.DataFrame) -> str:
-    """Paired ratio of the candidate to control (squares) and to recorded (circles), one line a behaviour, on a log scale."""
-    rows = [row for row in rates.filter(arm="candidate").sort("behavior", descending=True).to_dicts() if row["ratio_to_control"] or row["ratio_to_recorded"]]
+    """Paired ratio of the candidate to control (squares) and to recorded (circles), one line a
+    behaviour, on a log scale.
+    """
+    rows = [
+        row
+        for row in rates.filter(arm="candidate").sort("behavior", descending=True).to_dicts()
+        if row["ratio_to_control"] or row["ratio_to_recorded"]
+    ]
     if not rows:
         return ""
     figure, axes = _figure(8.4, 1.1 + 0.36 * len(rows))
-    shown = (("control", "ratio", "s", BLUE, 0.14), ("recorded", "ratio_to_recorded", "o", ORANGE, -0.14))
+    shown = (
+        ("control", "ratio", "s", BLUE, 0.14),
+        ("recorded", "ratio_to_recorded", "o", ORANGE, -0.14),
+    )
     for arm, limits, marker, colour, offset in shown:
         named = False
         for i, row in enumerate(rows):
             point, low, high = row[f"ratio_to_{arm}"], row[f"{limits}_low"], row[f"{limits}_high"]
             if not point or low is None:
                 continue
-            axes.plot([max(low, point / 100), min(high, point * 100)], [i + offset] * 2, color=colour, linewidth=1.6)
-            axes.plot(point, i + offset, marker, color=colour, markersize=5, label=None if named else f"× {arm}")
+            axes.plot(
+                [max(low, point / 100), min(high, point * 100)],
+                [i + offset] * 2,
+                color=colour,
+                linewidth=1.6,
+            )
+            axes.plot(
+                point,
+                i + offset,
+                marker,
+                color=colour,
+                markersize=5,
+                label=None if named else f"× {arm}",
+            )
             named = True
     axes.axvline(1.0, color=GREY, linewidth=1, linestyle="--")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks(range(len(rows)), [marked(row["behavior"], row.get("is_exploratory")) for row in rows])
+    axes.set_yticks(
+        range(len(rows)), [marked(row["behavior"], row.get("is_exploratory")) for row in rows]
+    )
     axes.set_xlabel("paired rate ratio with 95 % interval; 1 = no change")
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
-    return _svg(figure, "Forest plot: ratio of the candidate's rate to the other arms, by behaviour. The same figures stand in the rate table.")
+    return _svg(
+        figure,
+        "Forest plot: ratio of the candidate's rate to the other arms, by behaviour. The same"
+        " figures stand in the rate table.",
+    )
 
 
 def funnel_svg(rates: pl.DataFrame) -> str:
-    """log2 ratio against effective events; points inside the 90 % band are what two equal rates would show by chance.
+    """log2 ratio against effective events; points inside the 90 % band are what two equal rates
+    would show by chance.
 
     Source: band +-1.645 / (ln 2 sqrt(k)), 1/k = 1/k_a + 1/k_b with effective events k_a, k_b.
     """
@@ -116,9 +197,24 @@ def funnel_svg(rates: pl.DataFrame) -> str:
     points = []
     for (behavior, arm), row in arms.items():
         other = arms.get((behavior, against))
-        if arm == "candidate" and row[f"ratio_to_{against}"] and other and row["rate"] and other["rate"]:
-            k = 1 / (1 / (row["rate"] * row["n_effective"]) + 1 / (other["rate"] * other["n_effective"]))
-            points.append((marked(behavior, row.get("is_exploratory")), bool(row.get("is_exploratory")), k, math.log2(row[f"ratio_to_{against}"])))
+        if (
+            arm == "candidate"
+            and row[f"ratio_to_{against}"]
+            and other
+            and row["rate"]
+            and other["rate"]
+        ):
+            k = 1 / (
+                1 / (row["rate"] * row["n_effective"]) + 1 / (other["rate"] * other["n_effective"])
+            )
+            points.append(
+                (
+                    marked(behavior, row.get("is_exploratory")),
+                    bool(row.get("is_exploratory")),
+                    k,
+                    math.log2(row[f"ratio_to_{against}"]),
+                )
+            )
     if not points:
         return ""
     figure, axes = _figure(8.4, 4.2)
@@ -126,7 +222,9 @@ def funnel_svg(rates: pl.DataFrame) -> str:
     band = [1.645 / (math.log(2) * math.sqrt(k)) for k in reach]
     axes.fill_between(reach, [-b for b in band], band, color=BLUE, alpha=0.12, linewidth=0)
     for name, is_exploratory, k, y in points:
-        axes.plot(k, y, "o", color=BLUE, markersize=5, fillstyle="none" if is_exploratory else "full")
+        axes.plot(
+            k, y, "o", color=BLUE, markersize=5, fillstyle="none" if is_exploratory else "full"
+        )
         if is_exploratory or abs(y) > 1.645 / (math.log(2) * math.sqrt(k)):
             axes.annotate(name, (k, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.axhline(0, color=GREY, linewidth=1, linestyle="--")
@@ -134,11 +232,17 @@ def funnel_svg(rates: pl.DataFrame) -> str:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("effective events of both arms together")
     axes.set_ylabel(f"log2 ratio, candidate / {against}")
-    return _svg(figure, "Noise funnel: behaviours inside the band are consistent with no change; those outside are named. Hollow points are exploratory.")
+    return _svg(
+        figure,
+        "Noise funnel: behaviours inside the band are consistent with no change; those outside are"
+        " named. Hollow points are exploratory.",
+    )
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - heavy, and only wanted where a plot is drawn
+    from matplotlib.backends.backend_svg import (  # noqa: PLC0415 - heavy, and only wanted where a plot is drawn
+        FigureCanvasSVG,
+    )
     from matplotlib.figure import Figure  # noqa: PLC0415 - the same
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -153,8 +257,14 @@ def _svg(figure: Any, description: str) -> str:
     import matplotlib as mpl  # noqa: PLC0415 - heavy, and only wanted where a plot is drawn
 
     text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "release_report", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with mpl.rc_context(
+        {"svg.hashsalt": "release_report", "svg.fonttype": "none", "font.family": "sans-serif"}
+    ):
+        figure.savefig(
+            text,
+            format="svg",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     drawing = text.getvalue()
     drawing = drawing[drawing.index("<svg") :]
     return drawing.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
@@ -165,7 +275,9 @@ def _named(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tests(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Against control, or recorded where nothing was regenerated. What decides is adjusted by Holm; what explores, by Benjamini and Hochberg."""
+    """Against control, or recorded where nothing was regenerated. What decides is adjusted by Holm;
+    what explores, by Benjamini and Hochberg.
+    """
     p = "p_control" if row["p_control"] is not None else "p_recorded"
     return {"p": row[p], "p adjusted": row[f"{p}_bh" if row.get("is_exploratory") else f"{p}_holm"]}
 
@@ -183,7 +295,9 @@ def _shown(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return "∞" if math.isinf(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # never 2.157e+04
+        return (
+            "∞" if math.isinf(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        )  # never 2.157e+04
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

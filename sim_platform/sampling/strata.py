@@ -1,6 +1,7 @@
 """Strata of a population and how many of the sample each of them gets.
 
-Belongs here: naming strata from metadata, merging small ones, allocation. Does not: which conversations are drawn (draw).
+Belongs here: naming strata from metadata, merging small ones, allocation. Does not: which
+conversations are drawn (draw).
 """
 
 import json
@@ -17,7 +18,8 @@ NO_BOOST: Mapping[str, float] = MappingProxyType({})
 
 
 def stratum_of(metadata: str, keys: Sequence[str]) -> str:
-    """Stratum of a conversation from its metadata (a JSON object): "surface=web, language=en"; an absent or null key counts as "(none)".
+    """Stratum of a conversation from its metadata (a JSON object): "surface=web, language=en"; an
+    absent or null key counts as "(none)".
 
     Raises:
         SimPlatformError: the metadata are no JSON object; the text is not quoted.
@@ -29,14 +31,19 @@ def stratum_of(metadata: str, keys: Sequence[str]) -> str:
     except ValueError:
         properties = None
     if not isinstance(properties, dict):
-        raise SimPlatformError("deidentified_corpus: the metadata of a conversation are not a JSON object; run deidentified_corpus again")
+        raise SimPlatformError(
+            "deidentified_corpus: the metadata of a conversation are not a JSON object; run"
+            " deidentified_corpus again"
+        )
     return ", ".join(f"{key}={_shown(properties.get(key))}" for key in keys)
 
 
 def merge_small(sizes: Mapping[str, int], floor: int, sample_size: int) -> dict[str, str]:
-    """Stratum to the stratum that it is sampled in: the ones below `floor` become one, named "merged(a | b)" after the first six.
+    """Stratum to the stratum that it is sampled in: the ones below `floor` become one, named
+    "merged(a | b)" after the first six.
 
-    A single small stratum stays alone. If even so there are more strata than the sample has places, the smallest join the merged one; only then do strata depend on
+    A single small stratum stays alone. If even so there are more strata than the sample has places,
+    the smallest join the merged one; only then do strata depend on
     the sample's size.
     """
     ascending = sorted(sizes, key=lambda name: (sizes[name], name))
@@ -51,11 +58,16 @@ def merge_small(sizes: Mapping[str, int], floor: int, sample_size: int) -> dict[
     return {name: merged if name in small else name for name in sizes}
 
 
-def allocate(sizes: Mapping[str, int], sample_size: int, floor: int, boost: Mapping[str, float] = NO_BOOST) -> dict[str, int]:
-    """Places per stratum: min(floor, size) to each, one at a time, then proportional by highest averages (Sainte-Lague).
+def allocate(
+    sizes: Mapping[str, int], sample_size: int, floor: int, boost: Mapping[str, float] = NO_BOOST
+) -> dict[str, int]:
+    """Places per stratum: min(floor, size) to each, one at a time, then proportional by highest
+    averages (Sainte-Lague).
 
-    Adds up to min(sample_size, population). Each place is awarded by a rule that does not look at the sample's size, so a larger sample never takes a place from any
-    stratum (largest remainders would): samples are nested. Every stratum has a place when sample_size is at least the number of strata.
+    Adds up to min(sample_size, population). Each place is awarded by a rule that does not look at
+    the sample's size, so a larger sample never takes a place from any
+    stratum (largest remainders would): samples are nested. Every stratum has a place when
+    sample_size is at least the number of strata.
 
     Args:
         sizes: conversations per stratum, >= 1. sample_size, floor: conversations, >= 1.
@@ -64,7 +76,9 @@ def allocate(sizes: Mapping[str, int], sample_size: int, floor: int, boost: Mapp
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     size = np.array([sizes[name] for name in names], dtype=np.int64)
     stratum = np.repeat(np.arange(len(names)), size)
-    place = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)  # 0, 1, ... within each stratum
+    place = np.arange(size.sum()) - np.repeat(
+        np.cumsum(size) - size, size
+    )  # 0, 1, ... within each stratum
     by_floor = place < floor
     share = size * np.array([boost.get(name, 1.0) for name in names])
     rank = np.where(by_floor, place, -share[stratum] / (2 * place + 1))

@@ -1,6 +1,8 @@
-"""A DuckDB file that several processes share: short transactions, a bounded wait for the lock, tables made from contracts.
+"""A DuckDB file that several processes share: short transactions, a bounded wait for the lock,
+tables made from contracts.
 
-Belongs here: opening, waiting, committing, writing frames, safe errors. Does not: what a stage computes, what Dagster shows.
+Belongs here: opening, waiting, committing, writing frames, safe errors. Does not: what a stage
+computes, what Dagster shows.
 """
 
 import os
@@ -17,14 +19,18 @@ import duckdb
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import Table, dtypes, key_of, table_name, validated
+from sim_platform.contracts.tables.schema import Table, dtypes, key_of, table_name, validated
 from sim_platform.warehouse.instance import ROW_GROUP, InUseHereError, attached
 
-Query = Callable[..., pl.DataFrame]  # query(sql, params) -> frame, on an open transaction or on the stored file
+Query = Callable[
+    ..., pl.DataFrame
+]  # query(sql, params) -> frame, on an open transaction or on the stored file
 
 
 class WarehouseError(SimPlatformError):
-    """The file cannot be opened, or a statement failed; names the file, the statement and the way out, never a value."""
+    """The file cannot be opened, or a statement failed; names the file, the statement and the way
+    out, never a value.
+    """
 
 
 class GateError(SimPlatformError):
@@ -43,7 +49,8 @@ class GateResult:
 class Gate:
     """A rule over stored rows, stated as the fact that holds when it passes.
 
-    `sql` gives one row: `n_bad` (0 passes) and any further counts; `$model_version` is the release. The same statement runs inside the
+    `sql` gives one row: `n_bad` (0 passes) and any further counts; `$model_version` is the release.
+    The same statement runs inside the
     write transaction, where it rolls back, and as an asset check on the stored table, for people.
     """
 
@@ -54,7 +61,9 @@ class Gate:
     def check(self, query: Query, model_version: str | None = None) -> GateResult:
         params = {"model_version": model_version} if "$model_version" in self.sql else {}
         facts = query(self.sql, params).to_dicts()[0]
-        return GateResult(passed=facts["n_bad"] == 0, facts=facts)  # null is not 0: a gate that cannot count does not pass
+        return GateResult(
+            passed=facts["n_bad"] == 0, facts=facts
+        )  # null is not 0: a gate that cannot count does not pass
 
 
 class Transaction:
@@ -64,7 +73,12 @@ class Transaction:
         self._connection = connection
         self._file = file
 
-    def query(self, sql: str, params: Mapping[str, object] | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
+    def query(
+        self,
+        sql: str,
+        params: Mapping[str, object] | None = None,
+        frames: Mapping[str, pl.DataFrame] | None = None,
+    ) -> pl.DataFrame:
         """The result; `frames` are seen by the statement as views of their names."""
         with _safe(self._file, sql):
             for name, rows in (frames or {}).items():
@@ -77,8 +91,12 @@ class Transaction:
         with _safe(self._file, sql):
             self._connection.execute(sql, dict(params or {})).fetchall()
 
-    def batches(self, sql: str, params: Mapping[str, object] | None = None, rows: int = 50_000) -> Iterator[pl.DataFrame]:
-        """The result in frames of at most `rows` rows (one without rows where there are none), so that memory does not grow with it."""
+    def batches(
+        self, sql: str, params: Mapping[str, object] | None = None, rows: int = 50_000
+    ) -> Iterator[pl.DataFrame]:
+        """The result in frames of at most `rows` rows (one without rows where there are none), so
+        that memory does not grow with it.
+        """
         with _safe(self._file, sql):
             reader = self._connection.sql(sql, params=dict(params or {})).to_arrow_reader(rows)
             yield pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
@@ -86,25 +104,38 @@ class Transaction:
                 yield pl.DataFrame(pl.from_arrow(batch))
 
     def copy(self, name: str, data: pl.DataFrame) -> None:
-        """Adds a frame of any columns to table `name`, which is made from the frame where it is missing."""
+        """Adds a frame of any columns to table `name`, which is made from the frame where it is
+        missing.
+        """
         with _safe(self._file, f"copy {name}"):
             self._connection.register("incoming_rows", data)
-            self._connection.execute(f"create table if not exists {name} as select * from incoming_rows limit 0")  # noqa: S608 - names come from the catalogue
+            self._connection.execute(
+                f"create table if not exists {name} as select * from incoming_rows limit 0"  # noqa: S608 - names come from the catalogue
+            )
             self._connection.execute(f"insert into {name} by name select * from incoming_rows")  # noqa: S608 - names come from the catalogue
             self._connection.unregister("incoming_rows")
 
     def tables(self) -> set[str]:
-        """Names of tables and views. They are asked for all the time; `information_schema` would take several times as long."""
+        """Names of tables and views. They are asked for all the time; `information_schema` would
+        take several times as long.
+        """
         with _safe(self._file, "show tables"):
             return {name for (name,) in self._connection.execute("show tables").fetchall()}
 
     def columns(self, table: str) -> set[str]:
         """Names of the columns of a table that is there."""
         with _safe(self._file, f"columns of {table}"):
-            return {column for column, *_ in self._connection.execute(f"select * from {table} limit 0").description}  # noqa: S608 - names come from contracts and the catalogue
+            return {
+                column
+                for column, *_ in self._connection.execute(
+                    f"select * from {table} limit 0"  # noqa: S608 - names come from contracts and the catalogue
+                ).description
+            }
 
     def ensure(self, *tables: type[Table]) -> None:
-        """Creates the tables that are missing; WarehouseError when a stored table has other columns than its contract."""
+        """Creates the tables that are missing; WarehouseError when a stored table has other columns
+        than its contract.
+        """
         there = self.tables()
         for table in tables:
             name = table_name(table)
@@ -116,7 +147,9 @@ class Transaction:
             new = [column for column in dtypes(table) if column not in stored]
             if stored - set(dtypes(table)) or not all(columns[c].nullable for c in new):
                 raise WarehouseError(
-                    f"{self._file}: table {name} was made by another version of the platform (columns that differ: {', '.join(sorted(stored ^ set(dtypes(table))))}). Move the file away and run again."
+                    f"{self._file}: table {name} was made by another version of the platform"
+                    f" (columns that differ: {', '.join(sorted(stored ^ set(dtypes(table))))})."
+                    " Move the file away and run again."
                 )
             for column in new:  # a newer version knows more: what is stored stays, without it
                 self.execute(f"alter table {name} add column {column} {_sql_type(columns[column])}")
@@ -127,11 +160,17 @@ class Transaction:
         rows = validated(table, data)
         with _safe(self._file, f"insert into {table_name(table)}"):
             self._connection.register("incoming_rows", rows)
-            self._connection.execute(f"insert into {table_name(table)} by name select * from incoming_rows")  # noqa: S608 - the name comes from a contract
+            self._connection.execute(
+                f"insert into {table_name(table)} by name select * from incoming_rows"  # noqa: S608 - the name comes from a contract
+            )
             self._connection.unregister("incoming_rows")
 
-    def replace(self, table: type[Table], data: pl.DataFrame, where: Mapping[str, object] | None = None) -> None:
-        """Puts `data` in the place of the rows that match `where` (column = value); without `where`, of all rows."""
+    def replace(
+        self, table: type[Table], data: pl.DataFrame, where: Mapping[str, object] | None = None
+    ) -> None:
+        """Puts `data` in the place of the rows that match `where` (column = value); without
+        `where`, of all rows.
+        """
         self.ensure(table)
         condition = " and ".join(f"{column} = ${column}" for column in where or {}) or "true"
         self.execute(f"delete from {table_name(table)} where {condition}", where)  # noqa: S608 - names come from contracts, values are parameters
@@ -143,7 +182,9 @@ class Transaction:
         same = " and ".join(f"t.{c} is not distinct from i.{c}" for c in key_of(table))
         with _safe(self._file, f"replace rows of {table_name(table)}"):
             self._connection.register("incoming_keys", data.select(key_of(table)))
-            self._connection.execute(f"delete from {table_name(table)} t using incoming_keys i where {same}")  # noqa: S608 - names come from contracts
+            self._connection.execute(
+                f"delete from {table_name(table)} t using incoming_keys i where {same}"  # noqa: S608 - names come from contracts
+            )
             self._connection.unregister("incoming_keys")
         self.append(table, data)
 
@@ -153,21 +194,28 @@ class Transaction:
             result = gate.check(self.query, model_version)
             if not result.passed:
                 facts = ", ".join(f"{k}={v}" for k, v in result.facts.items())
-                raise GateError(f"{gate.name} does not hold{f' for {model_version}' if model_version else ''} ({facts}); nothing was written. {gate.description}")
+                raise GateError(
+                    f"{gate.name} does not hold{f' for {model_version}' if model_version else ''}"
+                    f" ({facts}); nothing was written. {gate.description}"
+                )
 
 
 @dataclass(frozen=True)
 class DuckDBFile:
-    """A DuckDB file. It is open only inside `transaction()` or `reading()`, which must never span slow work."""
+    """A DuckDB file. It is open only inside `transaction()` or `reading()`, which must never span
+    slow work.
+    """
 
     path: Path
     lock_wait_seconds: float = 60.0
 
     @contextmanager
     def transaction(self, *, row_group_size: int = ROW_GROUP) -> Iterator[Transaction]:
-        """Waits for the lock, begins, yields, commits (or rolls back on any error) and closes. Not to be entered again for the same file before it is left.
+        """Waits for the lock, begins, yields, commits (or rolls back on any error) and closes. Not
+        to be entered again for the same file before it is left.
 
-        `row_group_size`: rows that DuckDB keeps together (a multiple of 2,048); smaller ones for many small commits, each of which writes the last ones anew.
+        `row_group_size`: rows that DuckDB keeps together (a multiple of 2,048); smaller ones for
+            many small commits, each of which writes the last ones anew.
         """
         mask = os.umask(0o077)  # the file and its write-ahead log hold users' text
         try:
@@ -189,24 +237,44 @@ class DuckDBFile:
         with self._opened(read_only=True) as connection:
             yield Transaction(connection, self.path.name)
 
-    def query(self, sql: str, params: Mapping[str, object] | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
+    def query(
+        self,
+        sql: str,
+        params: Mapping[str, object] | None = None,
+        frames: Mapping[str, pl.DataFrame] | None = None,
+    ) -> pl.DataFrame:
         """One read in a connection of its own."""
         with self.reading() as tx:
             return tx.query(sql, params, frames)
 
-    def read(self, table: type[Table], where: Mapping[str, object] | None = None, columns: Sequence[str] = ()) -> pl.DataFrame:
-        """Stored rows of a table, or a frame without rows where there is no such table yet; a column that is newer than the stored table is null."""
+    def read(
+        self,
+        table: type[Table],
+        where: Mapping[str, object] | None = None,
+        columns: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Stored rows of a table, or a frame without rows where there is no such table yet; a
+        column that is newer than the stored table is null.
+        """
         wanted = list(columns or dtypes(table))
         with self.reading() as tx:
             if table_name(table) not in tx.tables():
                 return pl.DataFrame(schema={c: dtypes(table)[c] for c in wanted})
             condition = " and ".join(f"{column} = ${column}" for column in where or {}) or "true"
             stored, fields = tx.columns(table_name(table)), table.to_schema().columns
-            selected = (name if name in stored else f"null::{_sql_type(fields[name])} as {name}" for name in wanted)
-            return tx.query(f"select {', '.join(selected)} from {table_name(table)} where {condition}", where)  # noqa: S608 - names come from contracts, values are parameters
+            selected = (
+                name if name in stored else f"null::{_sql_type(fields[name])} as {name}"
+                for name in wanted
+            )
+            return tx.query(
+                f"select {', '.join(selected)} from {table_name(table)} where {condition}",
+                where,  # noqa: S608 - names come from contracts, values are parameters
+            )
 
     def rewrite(self) -> None:
-        """Writes the file anew, so that deleted rows leave no bytes behind. Waits for the lock and keeps it until the new file is in place."""
+        """Writes the file anew, so that deleted rows leave no bytes behind. Waits for the lock and
+        keeps it until the new file is in place.
+        """
         if not self.path.exists():
             return
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
@@ -227,22 +295,35 @@ class DuckDBFile:
             draft.unlink(missing_ok=True)
 
     @contextmanager
-    def _opened(self, *, read_only: bool, row_group_size: int = ROW_GROUP) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _opened(
+        self, *, read_only: bool, row_group_size: int = ROW_GROUP
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + self.lock_wait_seconds
         with ExitStack() as stack:
             while True:
                 before = _inode(self.path)
                 try:
-                    connection = stack.enter_context(attached(self.path, read_only=read_only, row_group_size=row_group_size))
+                    connection = stack.enter_context(
+                        attached(self.path, read_only=read_only, row_group_size=row_group_size)
+                    )
                 except InUseHereError:
                     holder = "another connection of this process"
                 except duckdb.Error as error:
                     held = re.search(r"held in (.*?) \(PID (\d+)\)", str(error))
-                    if not held and "lock on file" not in str(error) and "Unique file handle conflict" not in str(error):
+                    if (
+                        not held
+                        and "lock on file" not in str(error)
+                        and "Unique file handle conflict" not in str(error)
+                    ):
                         raise WarehouseError(
-                            f"{self.path} cannot be opened ({type(error).__name__}). Is the folder there and writable, and is the file a DuckDB file?"
+                            f"{self.path} cannot be opened ({type(error).__name__}). Is the folder"
+                            " there and writable, and is the file a DuckDB file?"
                         ) from None
-                    holder = f"another process (PID {held[2]}, {Path(held[1]).name})" if held else "another process or connection"
+                    holder = (
+                        f"another process (PID {held[2]}, {Path(held[1]).name})"
+                        if held
+                        else "another process or connection"
+                    )
                 else:
                     if before in (None, _inode(self.path)):
                         break
@@ -250,9 +331,13 @@ class DuckDBFile:
                     continue
                 if time.monotonic() >= deadline:
                     raise WarehouseError(
-                        f"{self.path.name} is held by {holder} and stayed held for {self.lock_wait_seconds:g} s. Close it there, read published.duckdb instead, or raise SIM_PLATFORM_LOCK_WAIT_SECONDS."
+                        f"{self.path.name} is held by {holder} and stayed held for"
+                        f" {self.lock_wait_seconds:g} s. Close it there, read published.duckdb"
+                        " instead, or raise SIM_PLATFORM_LOCK_WAIT_SECONDS."
                     )
-                time.sleep(random.uniform(0.02, 0.2))  # jitter, so that waiting processes do not meet again
+                time.sleep(
+                    random.uniform(0.02, 0.2)
+                )  # jitter, so that waiting processes do not meet again
             yield connection
 
 
@@ -265,17 +350,29 @@ def _inode(path: Path) -> int | None:
 
 def ddl(table: type[Table]) -> str:
     """`create table` from the contract: types, and not null where the contract forbids it."""
-    columns = (f"{name} {_sql_type(column)}{'' if column.nullable else ' not null'}" for name, column in table.to_schema().columns.items())
+    columns = (
+        f"{name} {_sql_type(column)}{'' if column.nullable else ' not null'}"
+        for name, column in table.to_schema().columns.items()
+    )
     return f"create table {table_name(table)} ({', '.join(columns)})"
 
 
 def _sql_type(column: Any) -> str:
-    kinds = {pl.String: "varchar", pl.Int64: "bigint", pl.Float64: "double", pl.Boolean: "boolean", pl.Date: "date", pl.Datetime: "timestamptz"}
+    kinds = {
+        pl.String: "varchar",
+        pl.Int64: "bigint",
+        pl.Float64: "double",
+        pl.Boolean: "boolean",
+        pl.Date: "date",
+        pl.Datetime: "timestamptz",
+    }
     return kinds[column.dtype.type.base_type()]
 
 
 def publish(source: DuckDBFile, target: Path) -> list[str]:
-    """Copies every table, without account keys, to `target` by an atomic rename: a reader of it neither blocks nor breaks. Returns the tables."""
+    """Copies every table, without account keys, to `target` by an atomic rename: a reader of it
+    neither blocks nor breaks. Returns the tables.
+    """
     draft = DuckDBFile(target.with_name(f"{target.name}.{os.getpid()}.tmp"))
     draft.path.unlink(missing_ok=True)
     try:
@@ -283,9 +380,15 @@ def publish(source: DuckDBFile, target: Path) -> list[str]:
             tables = sorted(stored.tables())
             with draft.transaction() as tx:
                 for name in tables:
-                    for batch in stored.batches(f"select columns(lambda c: c <> 'user_key') from {name}"):  # noqa: S608 - names come from the catalogue
+                    for batch in stored.batches(
+                        f"select columns(lambda c: c <> 'user_key') from {name}"  # noqa: S608 - names come from the catalogue
+                    ):
                         tx.copy(name, batch)
-        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)  # of somebody who opened the old file for writing and died: it would make the new one unreadable
+        target.with_name(f"{target.name}.wal").unlink(
+            missing_ok=True
+            # of somebody who opened the old file for writing and died: it would make the new one
+            # unreadable
+        )
         os.replace(draft.path, target)
     finally:
         draft.path.unlink(missing_ok=True)

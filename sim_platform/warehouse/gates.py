@@ -1,6 +1,8 @@
-"""The rules that stored rows keep, one statement each: a gate inside the write transaction, an asset check for people.
+"""The rules that stored rows keep, one statement each: a gate inside the write transaction, an
+asset check for people.
 
-Belongs here: rules over one file's tables, in SQL. Does not: column rules (contracts), when a gate runs (orchestration).
+Belongs here: rules over one file's tables, in SQL. Does not: column rules (contracts), when a gate
+runs (orchestration).
 """
 
 from sim_platform.warehouse.duckdb_file import Gate
@@ -16,7 +18,8 @@ EVERY_LOG_ROW_IS_ACCOUNTED_FOR = Gate(
 
 QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON = Gate(
     "quarantined_rows_have_a_place_and_a_reason",
-    "Every quarantined row names its file and line, or its conversation key, and a reason code; the count equals the accounting.",
+    "Every quarantined row names its file and line, or its conversation key, and a reason code; the"
+    " count equals the accounting.",
     """select count(*) filter (reason = '' or case stage when 'extraction' then source_file is null or source_line is null else conversation_key is null end)::bigint
               + abs(count(*) filter (stage = 'extraction') - (select coalesce(sum(n), 0) from extraction_accounting where disposition = 'quarantined'))::bigint as n_bad,
               count(*)::bigint as n_quarantined
@@ -25,7 +28,8 @@ QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON = Gate(
 
 EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED = Gate(
     "every_extracted_conversation_is_in_the_corpus_or_quarantined",
-    "Conversations extracted = conversations in the corpus + conversations quarantined by de-identification; each once.",
+    "Conversations extracted = conversations in the corpus + conversations quarantined by"
+    " de-identification; each once.",
     """with counted as (
          select (select coalesce(sum(n), 0) from extraction_accounting where disposition = 'extracted')::bigint as n_extracted,
                 (select count(*) from deidentified_corpus)::bigint as n_corpus,
@@ -60,8 +64,10 @@ NO_FORGOTTEN_USER_SURVIVES = Gate(
 
 CANARIES_ARE_MASKED = Gate(
     "canaries_are_masked",
-    "Of the identifiers planted in shadow copies of real conversations, none that has a form (e-mail, number, key, address) can be read after de-identification, and of the names, "
-    "which a model must recognise, at most one in a hundred. Otherwise nothing of the batch is stored: use a stricter policy, or add a detector for the kind that is named.",
+    "Of the identifiers planted in shadow copies of real conversations, none that has a form"
+    " (e-mail, number, key, address) can be read after de-identification, and of the names, which a"
+    " model must recognise, at most one in a hundred. Otherwise nothing of the batch is stored: use"
+    " a stricter policy, or add a detector for the kind that is named.",
     """with counted as (
          select type, sum(planted)::bigint as planted, sum(survived)::bigint as survived, case type when 'PERSON' then greatest(1, sum(planted) // 100) else 0 end as tolerated
          from canaries where deid_version in (select deid_version from deidentified_corpus) group by type)
@@ -80,14 +86,16 @@ QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
 
 DEIDENTIFICATION_IS_DETERMINISTIC = Gate(
     "deidentification_is_deterministic",
-    "A random share of the conversations, done a second time with the same keys, alone and in reverse order, gives the same bytes.",
+    "A random share of the conversations, done a second time with the same keys, alone and in"
+    " reverse order, gives the same bytes.",
     """select coalesce(sum(n_bad), 0)::bigint as n_bad, coalesce(sum(n), 0)::bigint as n_done_twice from deid_audits
        where measure = 'determinism' and deid_version in (select deid_version from deidentified_corpus)""",
 )
 
 SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING = Gate(
     "scanning_again_finds_next_to_nothing",
-    "Of the characters outside surrogates, the detector would mask fewer than 0.5 % when it reads what it made (a random share of the conversations; judged from 20,000 characters on).",
+    "Of the characters outside surrogates, the detector would mask fewer than 0.5 % when it reads"
+    " what it made (a random share of the conversations; judged from 20,000 characters on).",
     """with counted as (
          select coalesce(sum(n_bad), 0)::bigint as n_characters, coalesce(sum(n), 0)::bigint as n_scanned from deid_audits
          where measure = 'idempotence' and deid_version in (select deid_version from deidentified_corpus))
@@ -98,7 +106,8 @@ _WILSON_LOW = "(p + z*z/(2*n) - z*sqrt(p*(1-p)/n + z*z/(4*n*n))) / (1 + z*z/n)"
 _WILSON_HIGH = _WILSON_LOW.replace("- z*sqrt", "+ z*sqrt")
 A_SECOND_DETECTOR_FINDS_LITTLE = Gate(
     "a_second_detector_finds_little",
-    "Of the identifiers that another detector sees in a random share of the conversations, at most one in twenty stayed (lower end of Wilson's 95 % interval); it errs too, so this warns.",
+    "Of the identifiers that another detector sees in a random share of the conversations, at most"
+    " one in twenty stayed (lower end of Wilson's 95 % interval); it errs too, so this warns.",
     f"""with counted as (
          select coalesce(sum(n_bad), 0)::bigint as n_stayed, coalesce(sum(n), 0)::bigint as n_seen, coalesce(string_agg(distinct type, ', ') filter (n_bad > 0), 'none') as kinds
          from deid_audits where measure = 'second_detector' and deid_version in (select deid_version from deidentified_corpus)),
@@ -109,8 +118,9 @@ A_SECOND_DETECTOR_FINDS_LITTLE = Gate(
 
 EVERY_STRATUM_HAS_ENOUGH_USERS = Gate(
     "every_stratum_has_enough_users",
-    "Each combination of values of the strata columns is shared by at least k distinct users (deidentification.k in sources.yaml), or by everybody where there are fewer; rarer ones are suppressed, "
-    "and the share of conversations that this touched biases rates by stratum.",
+    "Each combination of values of the strata columns is shared by at least k distinct users"
+    " (deidentification.k in sources.yaml), or by everybody where there are fewer; rarer ones are"
+    " suppressed, and the share of conversations that this touched biases rates by stratum.",
     """with wanted as (select strata_columns::json::varchar[] as keys, k, n_suppressed, n_conversations from strata_suppression),
        classes as (
          select list_transform(keys, lambda c: json_extract_string(metadata, '$."' || c || '"')) as class, count(distinct user_key) as users
@@ -124,8 +134,10 @@ EVERY_STRATUM_HAS_ENOUGH_USERS = Gate(
 
 WEIGHTS_ADD_UP_TO_THE_POPULATION = Gate(
     "weights_add_up_to_the_population",
-    "Design weights are 1 / inclusion probability. In every stratum they add up to a whole number of conversations (a turn drawn within its conversation "
-    "counts 1 / turns), and in all to no fewer than the replaced version has in the sampled weeks and no more than it has in the corpus.",
+    "Design weights are 1 / inclusion probability. In every stratum they add up to a whole number"
+    " of conversations (a turn drawn within its conversation counts 1 / turns), and in all to no"
+    " fewer than the replaced version has in the sampled weeks and no more than it has in the"
+    " corpus.",
     """with joined as (
          select s.stratum, s.weight, s.inclusion_probability, s.conversation_key, c.n_user_turns, c.model_version as replaced, c.week
          from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $model_version),
@@ -153,14 +165,16 @@ WEIGHTS_ADD_UP_TO_THE_POPULATION = Gate(
 
 EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN = Gate(
     "every_prefix_ends_with_its_user_turn",
-    "The last message of every prefix is the user's; the recorded response stands beside it, never inside.",
+    "The last message of every prefix is the user's; the recorded response stands beside it, never"
+    " inside.",
     """select count(*) filter (json_extract_string(prefix, '$[#-1].role') is distinct from 'user')::bigint as n_bad, count(*)::bigint as n
        from stratified_sample where model_version = $model_version""",
 )
 
 EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM = Gate(
     "every_prefix_has_one_outcome_per_arm",
-    "In the candidate arm, and in every other replayed arm, each sampled prefix has exactly one outcome per repeat.",
+    "In the candidate arm, and in every other replayed arm, each sampled prefix has exactly one"
+    " outcome per repeat.",
     """with arms as (select arm, k from candidate_completions where model_version = $model_version union select 'candidate', 0),
        expected as (select prefix_id, arm, k from stratified_sample, arms where model_version = $model_version),
        counted as (
@@ -172,7 +186,9 @@ EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM = Gate(
 
 ONE_MODEL_ANSWERED_EACH_ARM = Gate(
     "one_model_answered_each_arm",
-    "Every answer of an arm names the same served model. A provider that changes the model behind a name in mid-run measures two models as one; this warns, and says how many answers came from which.",
+    "Every answer of an arm names the same served model. A provider that changes the model behind a"
+    " name in mid-run measures two models as one; this warns, and says how many answers came from"
+    " which.",
     """with served as (select arm, served_model, count(*) as n from candidate_completions where model_version = $model_version and served_model is not null group by all),
        ranked as (select *, row_number() over (partition by arm order by n desc, served_model) as place, count(*) over (partition by arm) as n_models from served)
        select coalesce(sum(n) filter (place > 1), 0)::bigint as n_bad, coalesce(sum(n), 0)::bigint as n_answers,
@@ -183,7 +199,8 @@ ONE_MODEL_ANSWERED_EACH_ARM = Gate(
 
 EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR = Gate(
     "every_outcome_has_one_score_per_behaviour",
-    "Behaviours x outcomes = scores; an eligible score is a label or a named reason why there is none.",
+    "Behaviours x outcomes = scores; an eligible score is a label or a named reason why there is"
+    " none.",
     """with outcomes as (
          select arm, prefix_id, k from candidate_completions join (select prefix_id from stratified_sample where model_version = $model_version) using (prefix_id)
          where model_version = $model_version
@@ -205,7 +222,8 @@ EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR = Gate(
 
 EVERY_RATE_LIES_INSIDE_ITS_INTERVAL = Gate(
     "every_rate_lies_inside_its_interval",
-    "Every graded behaviour and arm has a rate where it has labels, inside its interval, and n + missing = the eligible scores.",
+    "Every graded behaviour and arm has a rate where it has labels, inside its interval, and n +"
+    " missing = the eligible scores.",
     """with eligible as (
          select behavior, arm, count(*) filter (applies) as n_eligible from classifier_scores where model_version = $model_version group by all),
        rates as (select * from rate_comparison where model_version = $model_version)
@@ -216,7 +234,8 @@ EVERY_RATE_LIES_INSIDE_ITS_INTERVAL = Gate(
 
 EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT = Gate(
     "every_compared_behaviour_has_a_verdict",
-    "Each behaviour of the release's comparison has one decision, and nothing passes while its upper limit is beyond its margin.",
+    "Each behaviour of the release's comparison has one decision, and nothing passes while its"
+    " upper limit is beyond its margin.",
     """with mine as (select * from release_gate where model_version = $model_version)
        select (select count(*) from (select distinct behavior from rate_comparison where model_version = $model_version) r anti join mine using (behavior))::bigint
               + (select count(*) - count(distinct behavior) from mine)::bigint
@@ -226,7 +245,8 @@ EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT = Gate(
 
 NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE = Gate(
     "no_gate_behaviour_blocks_the_release",
-    "No behaviour of tier gate is beyond its registered limits. This is the verdict, for people; the row is stored whatever it says.",
+    "No behaviour of tier gate is beyond its registered limits. This is the verdict, for people;"
+    " the row is stored whatever it says.",
     """select count(*) filter (verdict = 'BLOCK')::bigint as n_bad, count(*) filter (verdict = 'INCONCLUSIVE')::bigint as n_inconclusive, count(*) filter (verdict = 'PASS')::bigint as n_pass
        from release_gate where model_version = $model_version""",
 )

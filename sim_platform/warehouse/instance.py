@@ -1,7 +1,9 @@
 """The DuckDB instance of this process, to which a file is attached for as long as it is in use.
 
-Belongs here: the instance, attaching and detaching. Does not: waiting for a file that somebody else holds, transactions (duckdb_file).
-An instance of its own for each opening would cost some 25 ms, nearly all of it DuckDB's own catalogue; attaching a file costs 3.
+Belongs here: the instance, attaching and detaching. Does not: waiting for a file that somebody else
+holds, transactions (duckdb_file).
+An instance of its own for each opening would cost some 25 ms, nearly all of it DuckDB's own
+catalogue; attaching a file costs 3.
 """
 
 import atexit
@@ -31,7 +33,9 @@ class _Attached:
 
 @dataclass(frozen=True)
 class _Instance:
-    """DuckDB spills to one folder an instance, so there is one for the folder in use, and none that a fork took along."""
+    """DuckDB spills to one folder an instance, so there is one for the folder in use, and none that
+    a fork took along.
+    """
 
     process: int
     folder: Path
@@ -45,11 +49,15 @@ _names = itertools.count()
 
 
 @contextmanager
-def attached(path: Path, *, read_only: bool, row_group_size: int = ROW_GROUP) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection of its own whose database is the file. Leaving rolls back what is open; the file's lock goes with its last user.
+def attached(
+    path: Path, *, read_only: bool, row_group_size: int = ROW_GROUP
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of its own whose database is the file. Leaving rolls back what is open; the
+    file's lock goes with its last user.
 
     Args:
-        row_group_size: rows that DuckDB keeps together in what is written, a multiple of 2,048. It writes a table's last groups anew, in memory, when rows are added.
+        row_group_size: rows that DuckDB keeps together in what is written, a multiple of 2,048. It
+            writes a table's last groups anew, in memory, when rows are added.
 
     Raises:
         InUseHereError: another thread or an enclosing block writes, or this one would.
@@ -85,7 +93,9 @@ def attached(path: Path, *, read_only: bool, row_group_size: int = ROW_GROUP) ->
 
 @contextmanager
 def _given_up_when_broken(instance: _Instance, error: type[duckdb.Error]) -> Iterator[None]:
-    """After such an error nothing more can be had from an instance: the next file gets a new one, and this one ends with its last connection."""
+    """After such an error nothing more can be had from an instance: the next file gets a new one,
+    and this one ends with its last connection.
+    """
     try:
         yield
     except error:
@@ -102,12 +112,16 @@ def _instance_for(folder: Path) -> _Instance:
             idle.connection.close()
             del _instances[idle.folder]
         config: dict[str, str | bool | int | float | list[str]] = {
-            # In the home, not in the working folder. Unencrypted: DuckDB's own cipher only reads, and a statement that outgrows memory would fail.
+            # In the home, not in the working folder. Unencrypted: DuckDB's own cipher only reads,
+            # and a statement that outgrows memory would fail.
             "temp_directory": str(folder / "duckdb.tmp"),
-            # A detached file's memory goes back to the system. By default only some 500 MB at once do, and many short transactions add up.
+            # A detached file's memory goes back to the system. By default only some 500 MB at once
+            # do, and many short transactions add up.
             "allocator_bulk_deallocation_flush_threshold": "64KB",
         }
-        found = _instances[folder] = _Instance(os.getpid(), folder, duckdb.connect(config=config), {})
+        found = _instances[folder] = _Instance(
+            os.getpid(), folder, duckdb.connect(config=config), {}
+        )
     return found
 
 

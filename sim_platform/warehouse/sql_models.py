@@ -1,8 +1,10 @@
 """SQL models: one SELECT a file, its description, columns and checks in the header comment.
 
-Belongs here: reading and checking the files, finding what they depend on. Does not: making them assets (orchestration).
+Belongs here: reading and checking the files, finding what they depend on. Does not: making them
+assets (orchestration).
 
-A file is `/* YAML */ SELECT ...`. Header keys: description, columns (name: meaning), checks (name: a SELECT that gives the number of bad rows).
+A file is `/* YAML */ SELECT ...`. Header keys: description, columns (name: meaning), checks (name:
+a SELECT that gives the number of bad rows).
 """
 
 import json
@@ -20,7 +22,11 @@ from sim_platform.contracts.errors import BadInputError
 
 HEADER = re.compile(r"\A\s*/\*(.*?)\*/(.*)\Z", re.DOTALL)
 KEYS = {"description", "columns", "checks"}
-PURE_TABLE_FUNCTIONS = {"generate_series", "range", "unnest"}  # every other one may read files, settings or hidden tables
+PURE_TABLE_FUNCTIONS = {
+    "generate_series",
+    "range",
+    "unnest",
+}  # every other one may read files, settings or hidden tables
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,9 @@ class SqlModel:
 
 
 def load_sql_models(folder: Path) -> tuple[SqlModel, ...]:
-    """Every `<schema>/<name>.sql` below `folder`, in order of path; BadInputError names the file and what is wrong."""
+    """Every `<schema>/<name>.sql` below `folder`, in order of path; BadInputError names the file
+    and what is wrong.
+    """
     return tuple(_load(path) for path in sorted(folder.glob("*/*.sql")))
 
 
@@ -49,11 +57,16 @@ def _load(path: Path) -> SqlModel:
     try:
         header = yaml.safe_load(parts[1]) or {}
     except yaml.YAMLError as error:
-        raise BadInputError(f"{where}: the header is not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+        raise BadInputError(
+            f"{where}: the header is not YAML: {getattr(error, 'problem', None) or 'unreadable'}"
+        ) from None
     if not isinstance(header, dict):
         raise BadInputError(f"{where}: the header is not a map (keys: {', '.join(sorted(KEYS))})")
     if unknown := {str(key) for key in header} - KEYS:
-        raise BadInputError(f"{where}: unknown header keys {', '.join(sorted(unknown))} (allowed: {', '.join(sorted(KEYS))})")
+        raise BadInputError(
+            f"{where}: unknown header keys {', '.join(sorted(unknown))} (allowed:"
+            f" {', '.join(sorted(KEYS))})"
+        )
     if not header.get("description"):
         raise BadInputError(f"{where}: the header has no description")
     for key in ("columns", "checks"):
@@ -61,25 +74,48 @@ def _load(path: Path) -> SqlModel:
             raise BadInputError(f"{where}: {key} is not a map of name to text")
     sql = parts[2].strip().rstrip(";")
     return SqlModel(
-        path.parent.name, path.stem, str(header["description"]).strip(), header.get("columns") or {}, header.get("checks") or {}, sql, tables_read(sql, where)
+        path.parent.name,
+        path.stem,
+        str(header["description"]).strip(),
+        header.get("columns") or {},
+        header.get("checks") or {},
+        sql,
+        tables_read(sql, where),
     )
 
 
 @cache
 def tables_read(sql: str, where: str = "model") -> tuple[str, ...]:
-    """Tables that one SELECT reads, CTE names left out; BadInputError for anything but one SELECT over tables."""
+    """Tables that one SELECT reads, CTE names left out; BadInputError for anything but one SELECT
+    over tables.
+    """
     with duckdb.connect() as connection:
-        parsed = json.loads(connection.execute("select json_serialize_sql($sql)", {"sql": sql}).fetchall()[0][0])
+        parsed = json.loads(
+            connection.execute("select json_serialize_sql($sql)", {"sql": sql}).fetchall()[0][0]
+        )
     if parsed.get("error"):
-        raise BadInputError(f"{where}: not one SELECT: {parsed.get('error_message', 'cannot be parsed')}")
+        raise BadInputError(
+            f"{where}: not one SELECT: {parsed.get('error_message', 'cannot be parsed')}"
+        )
     if len(parsed["statements"]) != 1:
-        raise BadInputError(f"{where}: holds {len(parsed['statements'])} statements; one model is one SELECT")
+        raise BadInputError(
+            f"{where}: holds {len(parsed['statements'])} statements; one model is one SELECT"
+        )
     nodes = list(_nodes(parsed["statements"]))
-    functions = {node["function"]["function_name"] for node in nodes if node.get("type") == "TABLE_FUNCTION"}
+    functions = {
+        node["function"]["function_name"] for node in nodes if node.get("type") == "TABLE_FUNCTION"
+    }
     tables = [node for node in nodes if node.get("type") == "BASE_TABLE"]
-    foreign = (functions - PURE_TABLE_FUNCTIONS) | {t["table_name"] for t in tables if t.get("schema_name") or not t["table_name"].isidentifier()}
+    foreign = (functions - PURE_TABLE_FUNCTIONS) | {
+        t["table_name"]
+        for t in tables
+        if t.get("schema_name") or not t["table_name"].isidentifier()
+    }
     if foreign:
-        raise BadInputError(f"{where}: reads {', '.join(sorted(foreign))}; a model reads no file and no function, only tables of the warehouse by their bare name")
+        raise BadInputError(
+            f"{where}: reads {', '.join(sorted(foreign))}; a model reads no file and no function,"
+            " only tables of the warehouse by their bare name"
+        )
     named = {entry["key"] for node in nodes for entry in (node.get("cte_map") or {}).get("map", [])}
     return tuple(sorted({t["table_name"] for t in tables} - named))
 

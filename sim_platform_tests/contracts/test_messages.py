@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from sim_platform.contracts.messages import Message, canonical_json, sha256, text_of, user_turns
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=8,
 )
-conversations = st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), max_size=12).map(lambda roles: [{"role": r, "content": ""} for r in roles])
+conversations = st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), max_size=12).map(
+    lambda roles: [{"role": r, "content": ""} for r in roles]
+)
 
 
 def shuffled(value: Any) -> Any:
@@ -44,7 +52,10 @@ def test_canonical_json_is_its_own_canonical_form(value: Any) -> None:
 
 def test_the_canonical_form_and_its_hash_are_what_they_always_were() -> None:
     """Hashes are stored: a change here makes every paid response unfindable."""
-    assert canonical_json({"b": [1, 2.5, None, True], "a": "é\n"}) == '{"a":"é\\n","b":[1,2.5,null,true]}'
+    assert (
+        canonical_json({"b": [1, 2.5, None, True], "a": "é\n"})
+        == '{"a":"é\\n","b":[1,2.5,null,true]}'
+    )
     assert sha256({"b": 1, "a": "é"}) == hashlib.sha256('{"a":"é","b":1}'.encode()).hexdigest()
 
 
@@ -60,22 +71,36 @@ def test_a_lone_surrogate_has_a_hash() -> None:
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(None, ""), ("", ""), ("a", "a"), ([], ""), ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb")],
+    [
+        (None, ""),
+        ("", ""),
+        ("a", "a"),
+        ([], ""),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
+    ],
 )
 def test_the_text_of_a_message_is_all_of_its_parts(content: Any, text: str) -> None:
     assert text_of({"role": "user", "content": content}) == text
 
 
 @given(conversations)
-def test_every_run_of_user_messages_is_one_turn_and_its_last_message_counts(messages: list[Message]) -> None:
+def test_every_run_of_user_messages_is_one_turn_and_its_last_message_counts(
+    messages: list[Message],
+) -> None:
     roles = [m["role"] for m in messages]
     turns = user_turns(messages)
     assert turns == sorted(set(turns))
     assert all(roles[i] == "user" and roles[i + 1 : i + 2] != ["user"] for i in turns)
-    assert len(turns) == sum(r == "user" and (i == 0 or roles[i - 1] != "user") for i, r in enumerate(roles))
+    assert len(turns) == sum(
+        r == "user" and (i == 0 or roles[i - 1] != "user") for i, r in enumerate(roles)
+    )
 
 
 @given(conversations)
 def test_what_follows_an_answer_does_not_move_earlier_turns(messages: list[Message]) -> None:
     answered: list[Message] = [*messages, {"role": "assistant", "content": ""}]
-    assert user_turns([*answered, {"role": "user", "content": ""}])[:-1] == user_turns(answered) == user_turns(messages)
+    assert (
+        user_turns([*answered, {"role": "user", "content": ""}])[:-1]
+        == user_turns(answered)
+        == user_turns(messages)
+    )

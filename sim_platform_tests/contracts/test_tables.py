@@ -10,11 +10,31 @@ import pytest
 from pandera.errors import SchemaErrors
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import TABLES, ClassifierScores, ContractError, RowDispositions, Table, _rules, dtypes, empty, frame, key_of, table_name, validated
+from sim_platform.contracts.tables.every import TABLES
+from sim_platform.contracts.tables.extraction import RowDispositions
+from sim_platform.contracts.tables.grading import ClassifierScores
+from sim_platform.contracts.tables.schema import (
+    ContractError,
+    Table,
+    _rules,
+    dtypes,
+    empty,
+    frame,
+    key_of,
+    table_name,
+    validated,
+)
 from sim_platform.warehouse.duckdb_file import ddl
 
 NAMES = [table_name(t) for t in TABLES]
-VALUES: dict[Any, Any] = {pl.String: "x", pl.Int64: 1, pl.Float64: 1.0, pl.Boolean: True, pl.Date: date(2026, 1, 5), pl.Datetime: datetime(2026, 1, 5, tzinfo=UTC)}
+VALUES: dict[Any, Any] = {
+    pl.String: "x",
+    pl.Int64: 1,
+    pl.Float64: 1.0,
+    pl.Boolean: True,
+    pl.Date: date(2026, 1, 5),
+    pl.Datetime: datetime(2026, 1, 5, tzinfo=UTC),
+}
 CHOSEN = {
     "disposition": "dropped",
     "stage": "extraction",
@@ -36,15 +56,38 @@ CHOSEN = {
 
 
 def a_row(table: type[Table]) -> dict[str, Any]:
-    return {name: CHOSEN.get(name, VALUES[dtype.base_type()]) for name, dtype in dtypes(table).items()}
+    return {
+        name: CHOSEN.get(name, VALUES[dtype.base_type()]) for name, dtype in dtypes(table).items()
+    }
 
 
 def test_a_table_is_named_after_its_class() -> None:
     assert NAMES == [
-        "consented_log_extract", "row_dispositions", "quarantined_rows", "extraction_accounting", "erasures", "canaries", "deidentified_corpus",
-        "deid_audits", "strata_suppression", "deidentification_effect", "stratified_sample", "candidate_completions", "classifier_scores", "production_scores", "grader_answers", "label_draws", "human_labels", "calibration",
-        "preregistration", "rate_comparison", "release_gate", "rate_forecast", "forecast_ledger", "forecast_scorecard",
-    ]  # fmt: skip
+        "consented_log_extract",
+        "row_dispositions",
+        "quarantined_rows",
+        "extraction_accounting",
+        "erasures",
+        "canaries",
+        "deidentified_corpus",
+        "deid_audits",
+        "strata_suppression",
+        "deidentification_effect",
+        "stratified_sample",
+        "candidate_completions",
+        "classifier_scores",
+        "production_scores",
+        "grader_answers",
+        "label_draws",
+        "human_labels",
+        "calibration",
+        "preregistration",
+        "rate_comparison",
+        "release_gate",
+        "rate_forecast",
+        "forecast_ledger",
+        "forecast_scorecard",
+    ]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=NAMES)
@@ -75,7 +118,11 @@ def test_a_frame_goes_into_duckdb_and_comes_back_with_the_same_types(table: type
 def test_the_ddl_forbids_null_exactly_where_the_contract_does(table: type[Table]) -> None:
     with duckdb.connect() as connection:
         connection.execute(ddl(table))
-        nullable = dict(connection.execute("select column_name, is_nullable = 'YES' from information_schema.columns").fetchall())
+        nullable = dict(
+            connection.execute(
+                "select column_name, is_nullable = 'YES' from information_schema.columns"
+            ).fetchall()
+        )
     assert nullable == {name: column.nullable for name, column in table.to_schema().columns.items()}
 
 
@@ -86,7 +133,9 @@ def test_a_frame_without_rows_fits(table: type[Table]) -> None:
 
 def test_columns_are_matched_by_name_and_come_out_in_the_contracts_order() -> None:
     row = a_row(RowDispositions)
-    backwards = pl.DataFrame([row], schema=dtypes(RowDispositions)).select(list(reversed(list(row))))
+    backwards = pl.DataFrame([row], schema=dtypes(RowDispositions)).select(
+        list(reversed(list(row)))
+    )
     assert validated(RowDispositions, backwards).columns == list(row)
 
 
@@ -104,7 +153,9 @@ SECRET = "a user's words"
         ({"source_line": [1.5]}, "source_line"),
     ],
 )
-def test_a_broken_frame_is_refused_without_its_values(data: dict[str, list[Any]], named: str) -> None:
+def test_a_broken_frame_is_refused_without_its_values(
+    data: dict[str, list[Any]], named: str
+) -> None:
     good = pl.DataFrame([a_row(RowDispositions)], schema=dtypes(RowDispositions))
     broken = good.with_columns(**{name: pl.Series(name, values) for name, values in data.items()})
     with pytest.raises(ContractError) as error:
@@ -134,7 +185,9 @@ def test_a_missing_label_stays_missing() -> None:
     assert rows["label"].to_list() == [None]
 
 
-@pytest.mark.parametrize("wrong", [{"source_line": SECRET}, {"source_line": 2**70}, {"reason": ["x", SECRET]}])
+@pytest.mark.parametrize(
+    "wrong", [{"source_line": SECRET}, {"source_line": 2**70}, {"reason": ["x", SECRET]}]
+)
 def test_rows_with_a_value_of_the_wrong_type_are_refused_without_it(wrong: dict[str, Any]) -> None:
     with pytest.raises(ContractError, match="row_dispositions: 1 rows do not fit") as error:
         frame(RowDispositions, [{**a_row(RowDispositions), **wrong}])
@@ -143,26 +196,40 @@ def test_rows_with_a_value_of_the_wrong_type_are_refused_without_it(wrong: dict[
 
 
 AWKWARD: dict[Any, list[Any]] = {
-    pl.String: [None, "", "zz"], pl.Int64: [None, -1, 0, 2], pl.Float64: [None, -0.1, 0.0, 1.5, float("nan"), float("inf")], pl.Boolean: [None], pl.Date: [None], pl.Datetime: [None],
-}  # fmt: skip
+    pl.String: [None, "", "zz"],
+    pl.Int64: [None, -1, 0, 2],
+    pl.Float64: [None, -0.1, 0.0, 1.5, float("nan"), float("inf")],
+    pl.Boolean: [None],
+    pl.Date: [None],
+    pl.Datetime: [None],
+}
 
 
 def _kinds() -> dict[str, tuple[type[Table], str]]:
-    """One column of each kind that there is (type, null, unique, checks), in the narrowest table that has it: pandera takes its time for wide ones."""
+    """One column of each kind that there is (type, null, unique, checks), in the narrowest table
+    that has it: pandera takes its time for wide ones.
+    """
     found = {}
     for table in sorted(TABLES, key=lambda t: -len(dtypes(t))):
         for name, column in table.to_schema().columns.items():
-            found[f"{column.dtype} {column.nullable} {column.unique} {column.checks}"] = (table, name)
+            found[f"{column.dtype} {column.nullable} {column.unique} {column.checks}"] = (
+                table,
+                name,
+            )
     return found
 
 
 @pytest.mark.parametrize(("table", "name"), _kinds().values())
-def test_the_one_expression_lets_through_exactly_what_pandera_does(table: type[Table], name: str) -> None:
+def test_the_one_expression_lets_through_exactly_what_pandera_does(
+    table: type[Table], name: str
+) -> None:
     row = a_row(table)
     for value in AWKWARD[dtypes(table)[name].base_type()]:
         for rows in ([row | {name: value}], [row | {name: value}, row]):
             data = pl.DataFrame(rows, schema=dtypes(table))
-            assert _is_refused(lambda data=data: validated(table, data)) == _is_refused(lambda data=data: table.validate(data, lazy=True)), value
+            assert _is_refused(lambda data=data: validated(table, data)) == _is_refused(
+                lambda data=data: table.validate(data, lazy=True)
+            ), value
 
 
 def _is_refused(check: Callable[[], object]) -> bool:

@@ -17,7 +17,9 @@ def test_no_canary_name_is_a_surrogate_or_a_word_that_is_never_a_name() -> None:
 
 
 @given(text=st.text(max_size=200), n=st.integers(1, 12), seed=st.integers(0, 2**40))
-def test_planting_adds_between_sentences_and_takes_nothing_away(text: str, n: int, seed: int) -> None:
+def test_planting_adds_between_sentences_and_takes_nothing_away(
+    text: str, n: int, seed: int
+) -> None:
     before = row("c", [*user(text), {"role": "assistant", "content": "Fine."}])
     found = planted(before, n, seed)
     assert found is not None
@@ -27,8 +29,12 @@ def test_planting_adds_between_sentences_and_takes_nothing_away(text: str, n: in
     assert messages[1] == {"role": "assistant", "content": "Fine."}
     left = iter(messages[0]["content"])
     assert all(c in left for c in text), "the user's text is still there, in order"
-    assert survivors(canaries, messages[0]["content"]).total() == n, "before de-identification every canary can be read"
-    assert {k: v for k, v in shadow.items() if k != "messages"} == {k: v for k, v in before.items() if k != "messages"}
+    assert survivors(canaries, messages[0]["content"]).total() == n, (
+        "before de-identification every canary can be read"
+    )
+    assert {k: v for k, v in shadow.items() if k != "messages"} == {
+        k: v for k, v in before.items() if k != "messages"
+    }
     assert planted(before, n, seed) == found
 
 
@@ -37,7 +43,9 @@ def test_a_name_that_the_conversation_holds_already_is_not_planted(seed: int) ->
     there = set(FIRST[:60]) | set(LAST[:60])
     found = planted(row("c", user(f"Towns and people: {', '.join(sorted(there))}.")), 3, seed)
     assert found is not None
-    assert not {part for c in found[1] if c.type == "PERSON" for part in c.parts} & {part.casefold() for name in there for part in name.split("-")}
+    assert not {part for c in found[1] if c.type == "PERSON" for part in c.parts} & {
+        part.casefold() for name in there for part in name.split("-")
+    }
 
 
 @given(seed=st.integers(0, 2**40))
@@ -54,5 +62,11 @@ def test_a_conversation_without_plain_text_of_a_user_gets_none() -> None:
 
 def test_a_part_that_tells_survives_and_a_replacement_does_not() -> None:
     name, phone = Canary("PERSON", ("edith", "ackroyd")), Canary("PHONE", ("4153120007", "3120007"))
-    assert survivors([name, phone], "Ask Ms. ACKROYD, or call 415 312-0007.") == {"PERSON": 1, "PHONE": 1}
-    assert survivors([name, phone], "Ask Ms. Banerjee, or call 415 555-0107. Edithburgh is a town.") == {}
+    assert survivors([name, phone], "Ask Ms. ACKROYD, or call 415 312-0007.") == {
+        "PERSON": 1,
+        "PHONE": 1,
+    }
+    assert (
+        survivors([name, phone], "Ask Ms. Banerjee, or call 415 555-0107. Edithburgh is a town.")
+        == {}
+    )

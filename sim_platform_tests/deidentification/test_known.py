@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from sim_platform.deidentification.deidentify import content_of, deidentify
 from sim_platform.deidentification.known import Known, KnownValues, origins, searchable
-from sim_platform_tests.deidentification.corpora import KEYS, RulesOnly, extract, messages_of, row, user
+from sim_platform_tests.deidentification.corpora import (
+    KEYS,
+    RulesOnly,
+    extract,
+    messages_of,
+    row,
+    user,
+)
 
 ROSA = (
     Known("PERSON", "Rosália Núñez-Åkerfeldt"),
@@ -25,9 +32,15 @@ def found(text: str, *known: Known) -> list[str]:
 
 
 def test_no_mark_and_no_invisible_character_of_unicode_hides_a_value() -> None:
-    hiding = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(c) or unicodedata.category(c) == "Cf"]
+    hiding = [
+        c
+        for c in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.combining(c) or unicodedata.category(c) == "Cf"
+    ]
     assert len(hiding) > 1_000
-    assert {c for c in hiding if searchable(c)} == {"\u0345"}, "a Greek iota, which folding writes out"
+    assert {c for c in hiding if searchable(c)} == {"\u0345"}, (
+        "a Greek iota, which folding writes out"
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +65,9 @@ def test_a_known_value_is_found_however_it_is_spelled(text: str, value: str) -> 
     assert value in "|".join(found(text))
 
 
-@pytest.mark.parametrize("text", ["a rosary", "the nuns", "Hamburg is far", "4471", "call 5550", "corp"])
+@pytest.mark.parametrize(
+    "text", ["a rosary", "the nuns", "Hamburg is far", "4471", "call 5550", "corp"]
+)
 def test_what_only_looks_alike_stays(text: str) -> None:
     assert found(text) == []
 
@@ -69,10 +84,22 @@ def test_folding_keeps_track_of_where_each_character_stood(text: str) -> None:
 def test_a_value_that_no_detector_knows_is_masked_in_every_role_and_in_properties() -> None:
     messages = [
         {"role": "user", "content": "akerfeldt here"},
-        {"role": "assistant", "content": "Hello Rosalia", "tool_calls": [{"id": "x", "type": "function", "function": {"name": "f", "arguments": '{"who": "nunez"}'}}]},
+        {
+            "role": "assistant",
+            "content": "Hello Rosalia",
+            "tool_calls": [
+                {
+                    "id": "x",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": '{"who": "nunez"}'},
+                }
+            ],
+        },
         {"role": "tool", "tool_call_id": "x", "content": '{"nunez": 1}'},
     ]
-    batch = deidentify(extract(row("c", messages, metadata={"signed": "rosalia"})), RulesOnly(), KEYS, [ROSA])
+    batch = deidentify(
+        extract(row("c", messages, metadata={"signed": "rosalia"})), RulesOnly(), KEYS, [ROSA]
+    )
     text = batch.corpus["messages"][0] + batch.corpus["metadata"][0]
     assert batch.quarantined.is_empty()
     assert not any(word in text.casefold() for word in ("akerfeldt", "rosalia", "nunez"))
@@ -80,23 +107,42 @@ def test_a_value_that_no_detector_knows_is_masked_in_every_role_and_in_propertie
 
 
 def test_another_accounts_conversation_is_left_alone() -> None:
-    batch = deidentify(extract(row("a", user("ask akerfeldt")), row("b", user("ask akerfeldt"))), RulesOnly(), KEYS, [ROSA, ()])
-    assert messages_of(batch, 0)[0]["content"] != messages_of(batch, 1)[0]["content"] == "ask akerfeldt"
+    batch = deidentify(
+        extract(row("a", user("ask akerfeldt")), row("b", user("ask akerfeldt"))),
+        RulesOnly(),
+        KEYS,
+        [ROSA, ()],
+    )
+    assert (
+        messages_of(batch, 0)[0]["content"]
+        != messages_of(batch, 1)[0]["content"]
+        == "ask akerfeldt"
+    )
 
 
 def test_the_account_id_is_known_where_it_is_more_than_a_word() -> None:
-    rows = extract(row("c", user("my login is mia_li_3668 and i like words")) | {"user_id": "mia_li_3668"}, row("d", user("the word")) | {"user_id": "word"})
+    rows = extract(
+        row("c", user("my login is mia_li_3668 and i like words")) | {"user_id": "mia_li_3668"},
+        row("d", user("the word")) | {"user_id": "word"},
+    )
     batch = deidentify(rows, RulesOnly(), KEYS)
     assert "mia_li" not in batch.corpus["messages"][0]
     assert messages_of(batch, 1)[0]["content"] == "the word"
 
 
 def test_no_surrogate_is_a_value_that_is_known() -> None:
-    """The account's names are taken from the pool of surrogates one after the other, so each draw could hit one."""
+    """The account's names are taken from the pool of surrogates one after the other, so each draw
+    could hit one.
+    """
     from sim_platform.deidentification.names import FIRST
 
     known = tuple(Known("PERSON", name) for name in FIRST[:60])
-    batch = deidentify(extract(row("c", user(f"{FIRST[0]} met {FIRST[1]} and {FIRST[2]}"))), RulesOnly(), KEYS, [known])
+    batch = deidentify(
+        extract(row("c", user(f"{FIRST[0]} met {FIRST[1]} and {FIRST[2]}"))),
+        RulesOnly(),
+        KEYS,
+        [known],
+    )
     assert batch.quarantined.is_empty()
     assert KnownValues.of(known).spans(messages_of(batch)[0]["content"]) == []
 

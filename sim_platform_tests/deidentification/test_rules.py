@@ -22,7 +22,11 @@ from sim_platform.deidentification import rules
         ("mac 3C:22:FB:00:11:22", "MAC", "3C:22:FB:00:11:22"),
         ("at fe80::1ff:fe23:4567:890a", "IP", "fe80::1ff:fe23:4567:890a"),
         ("ping @some_one99 please", "HANDLE", "@some_one99"),
-        ("lives at 742 Evergreen Terrace, Springfield, IL 62704", "ADDRESS", "742 Evergreen Terrace, Springfield, IL 62704"),
+        (
+            "lives at 742 Evergreen Terrace, Springfield, IL 62704",
+            "ADDRESS",
+            "742 Evergreen Terrace, Springfield, IL 62704",
+        ),
         ("born on April 12, 1980 in", "DATE_OF_BIRTH", "April 12, 1980"),
         ("dob: 1980-04-12", "DATE_OF_BIRTH", "1980-04-12"),
         ("postgres://root:pw@db.corp/x", "URL", "postgres://root:pw@db.corp/x"),
@@ -43,10 +47,19 @@ def test_an_identifier_is_found_whole(text: str, type: str, value: str) -> None:
     [
         "Is 17077 a prime number? Think step by step and then answer [Yes] or [No].",
         "How many happy numbers are there between 4600 and 4606? (e.g, \\boxed{10})",
-        "def f(self, nums: list[int]) -> int:\n    @property\n    return nums[1::2][-1] == self.token.value",
-        "In 2024, 3 of 5 patients were well by 10:30; see https://docs.python.org/3/library/re.html",
+        (
+            "def f(self, nums: list[int]) -> int:\n    @property\n    return nums[1::2][-1] =="
+            " self.token.value"
+        ),
+        (
+            "In 2024, 3 of 5 patients were well by 10:30; see"
+            " https://docs.python.org/3/library/re.html"
+        ),
         "17077 / 3 = 5692.333333333, 4^2 + 6^2 = 52, pi = 3.14159265358979",
-        "This is New York. I am Iron Man. This is great news again, and it's Open Source. cc: the team, from: New York",
+        (
+            "This is New York. I am Iron Man. This is great news again, and it's Open Source. cc:"
+            " the team, from: New York"
+        ),
         "class Solution { public: std::vector<int> v; int a = 100000; };",
     ],
 )
@@ -55,7 +68,23 @@ def test_prompts_without_personal_data_pass_unchanged(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a.a.", "www.", "http://", "1 ", "1-", "::", "@a", "A ", "12 A", "-----BEGIN PRIVATE KEY-----", "a@a.", "123 Aa ", "password:", "Name: "]
+    "unit",
+    [
+        "a.a.",
+        "www.",
+        "http://",
+        "1 ",
+        "1-",
+        "::",
+        "@a",
+        "A ",
+        "12 A",
+        "-----BEGIN PRIVATE KEY-----",
+        "a@a.",
+        "123 Aa ",
+        "password:",
+        "Name: ",
+    ],
 )
 def test_time_is_linear_in_the_text(unit: str) -> None:
     text = unit * (20_000 // len(unit))

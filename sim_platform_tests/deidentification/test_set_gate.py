@@ -28,7 +28,9 @@ def let_through(gate: SetGate, text: str) -> list[int]:
     return sorted(i for i, _, _ in gate.possible(text))
 
 
-def assert_every_match_starts_where_one_can(pattern: re.Pattern[str], text: str, places: list[tuple[int, int, int]], i: int = 0) -> None:
+def assert_every_match_starts_where_one_can(
+    pattern: re.Pattern[str], text: str, places: list[tuple[int, int, int]], i: int = 0
+) -> None:
     for match in pattern.finditer(text):
         assert any(i == which and first <= match.start() < last for which, first, last in places)
 
@@ -49,7 +51,9 @@ def assert_every_match_starts_where_one_can(pattern: re.Pattern[str], text: str,
         ("ssn", "ſSN"),
     ],
 )
-def test_letters_whose_other_case_is_beyond_ascii_pass_the_gate_both_ways(pattern: str, text: str) -> None:
+def test_letters_whose_other_case_is_beyond_ascii_pass_the_gate_both_ways(
+    pattern: str, text: str
+) -> None:
     compiled = re.compile(pattern, re.I)
     assert compiled.search(text)
     assert let_through(SetGate([compiled]), text) == [0]
@@ -67,16 +71,23 @@ def test_what_python_finds_passes_the_gate_where_it_is(pattern: str, text: str) 
     compiled = re.compile(pattern, re.I if "mrn" in pattern else 0)
     assert compiled.search(text)
     for before in ("", "é" * 300, "x" * 300):
-        assert_every_match_starts_where_one_can(compiled, f"{before} {text}", SetGate([compiled]).possible(f"{before} {text}"))
+        assert_every_match_starts_where_one_can(
+            compiled, f"{before} {text}", SetGate([compiled]).possible(f"{before} {text}")
+        )
 
 
 def test_a_text_without_a_match_does_not_pass() -> None:
-    assert let_through(SetGate([re.compile(r"\bmrn\b"), re.compile(r"\d{3}")]), "no number of 12 é") == []
+    assert (
+        let_through(SetGate([re.compile(r"\bmrn\b"), re.compile(r"\d{3}")]), "no number of 12 é")
+        == []
+    )
 
 
 def test_the_places_are_narrow() -> None:
     """Or nothing would be gained over reading the whole text."""
-    [(_, first, last)] = SetGate([re.compile(r"card \d{4,16}(?: ok)?")]).possible("x" * 500 + "card 1234567 ok" + "x" * 500)
+    [(_, first, last)] = SetGate([re.compile(r"card \d{4,16}(?: ok)?")]).possible(
+        "x" * 500 + "card 1234567 ok" + "x" * 500
+    )
     assert 480 <= first <= 500 < last <= 515
 
 
@@ -94,13 +105,19 @@ def test_whatever_a_rule_matches_passes_the_gate_where_it_is(i: int) -> None:
     @settings(max_examples=8)
     @given(st.from_regex(rules.RULES[i].regex))
     def matched(text: str) -> None:
-        assert_every_match_starts_where_one_can(rules.RULES[i].regex, text, rules.GATE.possible(text), i)
+        assert_every_match_starts_where_one_can(
+            rules.RULES[i].regex, text, rules.GATE.possible(text), i
+        )
 
     matched()
 
 
 def test_an_expression_that_no_automaton_can_be_built_of_may_match_anywhere() -> None:
-    too_large, empty, small = re.compile("(?:(?:[ab]{150}[cd]){150}[ef]){150}"), re.compile("x*"), re.compile("y")
+    too_large, empty, small = (
+        re.compile("(?:(?:[ab]{150}[cd]){150}[ef]){150}"),
+        re.compile("x*"),
+        re.compile("y"),
+    )
     assert SetGate([too_large, small, empty]).possible("yé") == [(1, 0, 1), (0, 0, 3), (2, 0, 3)]
     assert SetGate([]).possible("y") == []
 
@@ -108,7 +125,9 @@ def test_an_expression_that_no_automaton_can_be_built_of_may_match_anywhere() ->
 def test_threads_share_one_gate() -> None:
     texts = [f"{'é' * (i % 7)} ssn: 123-45-{i:04}" for i in range(400)]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(rules.GATE.possible, texts)) == [rules.GATE.possible(text) for text in texts]
+        assert list(pool.map(rules.GATE.possible, texts)) == [
+            rules.GATE.possible(text) for text in texts
+        ]
 
 
 def test_a_long_run_of_matches_is_kept_as_two_places() -> None:

@@ -9,17 +9,32 @@ from sim_platform.deidentification.names import FIRST, LAST
 from sim_platform.deidentification.surrogates import Surrogates, SurrogatesExhausted, fold
 
 KEY = b"k" * 32
-names = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyzéüñ"), min_size=2, max_size=12).map(str.capitalize)
+names = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyzéüñ"), min_size=2, max_size=12).map(
+    str.capitalize
+)
 structured = st.one_of(
-    st.tuples(st.just("EMAIL"), st.from_regex(r"[a-z]{3,9}@[a-z]{3,8}\.(com|net|de)", fullmatch=True)),
-    st.tuples(st.just("PHONE"), st.from_regex(r"(\+1 )?\([2-9][0-9]{2}\) [2-9][0-9]{2}-[0-9]{4}|\+49 30 [0-9]{6,8}", fullmatch=True)),
-    st.tuples(st.just("IP"), st.from_regex(r"([1-9][0-9]?\.){3}[1-9]|fe80::[1-9a-f]{1,4}", fullmatch=True)),
+    st.tuples(
+        st.just("EMAIL"), st.from_regex(r"[a-z]{3,9}@[a-z]{3,8}\.(com|net|de)", fullmatch=True)
+    ),
+    st.tuples(
+        st.just("PHONE"),
+        st.from_regex(
+            r"(\+1 )?\([2-9][0-9]{2}\) [2-9][0-9]{2}-[0-9]{4}|\+49 30 [0-9]{6,8}", fullmatch=True
+        ),
+    ),
+    st.tuples(
+        st.just("IP"), st.from_regex(r"([1-9][0-9]?\.){3}[1-9]|fe80::[1-9a-f]{1,4}", fullmatch=True)
+    ),
     st.tuples(st.just("MAC"), st.from_regex(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", fullmatch=True)),
     st.tuples(st.just("SSN"), st.from_regex(r"[0-9]{3}-[0-9]{2}-[0-9]{4}", fullmatch=True)),
-    st.tuples(st.just("CARD"), st.from_regex(r"4[0-9]{3}( [0-9]{4}){3}|4[0-9]{15}", fullmatch=True)),
+    st.tuples(
+        st.just("CARD"), st.from_regex(r"4[0-9]{3}( [0-9]{4}){3}|4[0-9]{15}", fullmatch=True)
+    ),
     st.tuples(st.just("LONG_NUMBER"), st.from_regex(r"[1-9][0-9]{6,15}", fullmatch=True)),
     st.tuples(st.just("ID"), st.from_regex(r"[A-Z]{2}-[0-9]{5,8}", fullmatch=True)),
-    st.tuples(st.just("URL"), st.from_regex(r"https://[a-z]{3,9}\.com/\?q=[a-z]{2,5}", fullmatch=True)),
+    st.tuples(
+        st.just("URL"), st.from_regex(r"https://[a-z]{3,9}\.com/\?q=[a-z]{2,5}", fullmatch=True)
+    ),
 )
 
 
@@ -31,7 +46,10 @@ def test_the_mentions_of_one_person_agree(first: str, last: str) -> None:
     assert made.of("PERSON", first) == new_first
     assert made.of("PERSON", f"Dr. {last}") == f"Dr. {new_last}"
     assert made.of("PERSON", f"{last.lower()}'s") == f"{new_last.lower()}'s"
-    assert made.of("PERSON", f"{first.upper()} {last.upper()}") == f"{new_first.upper()} {new_last.upper()}"
+    assert (
+        made.of("PERSON", f"{first.upper()} {last.upper()}")
+        == f"{new_first.upper()} {new_last.upper()}"
+    )
 
 
 @given(tokens=st.lists(names, min_size=2, max_size=30, unique_by=fold))
@@ -41,7 +59,9 @@ def test_two_people_never_become_one(tokens: list[str]) -> None:
 
 
 @given(values=st.lists(structured, min_size=1, max_size=8, unique_by=lambda v: v[1]))
-def test_structured_surrogates_are_new_stable_and_from_reserved_ranges(values: list[tuple[str, str]]) -> None:
+def test_structured_surrogates_are_new_stable_and_from_reserved_ranges(
+    values: list[tuple[str, str]],
+) -> None:
     original = " ".join(value for _, value in values)
     made = Surrogates(KEY, original)
     for type, value in values:
@@ -62,7 +82,9 @@ def test_no_surrogate_occurs_in_the_conversation(name: str) -> None:
 
 def test_two_spellings_of_a_number_agree_and_keep_their_format() -> None:
     made = Surrogates(KEY, "")
-    plain, dotted, international = (made.of("PHONE", p) for p in ("(212) 867-5309", "212.867.5309", "1 212 867 5309"))
+    plain, dotted, international = (
+        made.of("PHONE", p) for p in ("(212) 867-5309", "212.867.5309", "1 212 867 5309")
+    )
     assert re.fullmatch(r"\(\d{3}\) 555-01\d\d", plain)
     assert leaks.digits_of(plain) == leaks.digits_of(dotted) == leaks.digits_of(international)[1:]
     assert re.fullmatch(r"\d{3}\.555\.01\d\d", dotted)
@@ -71,7 +93,9 @@ def test_two_spellings_of_a_number_agree_and_keep_their_format() -> None:
 
 
 def test_without_the_key_nothing_agrees() -> None:
-    assert Surrogates(KEY, "").of("ID", "AB-1234567") != Surrogates(b"o" * 32, "").of("ID", "AB-1234567")
+    assert Surrogates(KEY, "").of("ID", "AB-1234567") != Surrogates(b"o" * 32, "").of(
+        "ID", "AB-1234567"
+    )
 
 
 def test_an_exhausted_range_is_an_error_that_names_the_type_only() -> None:
@@ -88,9 +112,13 @@ def test_an_exhausted_range_is_an_error_that_names_the_type_only() -> None:
 
 def test_a_date_of_birth_stays_a_date_in_its_format() -> None:
     made = Surrogates(KEY, "")
-    assert re.fullmatch(r"19[5-9]\d-(0[1-9]|1[0-2])-(0[1-9]|1[0-2])", made.of("DATE_OF_BIRTH", "1990-04-25"))
+    assert re.fullmatch(
+        r"19[5-9]\d-(0[1-9]|1[0-2])-(0[1-9]|1[0-2])", made.of("DATE_OF_BIRTH", "1990-04-25")
+    )
     assert re.fullmatch(r"[A-Z][a-z]+ \d{1,2}, 19\d\d", made.of("DATE_OF_BIRTH", "April 25, 1990"))
-    assert re.fullmatch(r"(0[1-9]|1[0-2])/(0[1-9]|1[0-2])/19\d\d", made.of("DATE_OF_BIRTH", "04/25/1990"))
+    assert re.fullmatch(
+        r"(0[1-9]|1[0-2])/(0[1-9]|1[0-2])/19\d\d", made.of("DATE_OF_BIRTH", "04/25/1990")
+    )
 
 
 def test_an_iban_surrogate_has_check_digits_that_are_never_given_out() -> None:

@@ -23,8 +23,12 @@ import dagster as dg
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG_TAIL = 4_000  # characters of each log in a failure's message
-# The real daemon, except that it looks at backfills every 3 seconds and not every 30, which no setting offers.
-DAEMON = "import dagster._daemon.controller as c; c.DEFAULT_DAEMON_INTERVAL_SECONDS = 3; from dagster._daemon.cli import main; main()"
+# The real daemon, except that it looks at backfills every 3 seconds and not every 30, which no
+# setting offers.
+DAEMON = (
+    "import dagster._daemon.controller as c; c.DEFAULT_DAEMON_INTERVAL_SECONDS = 3; from"
+    " dagster._daemon.cli import main; main()"
+)
 T = TypeVar("T")
 
 
@@ -39,14 +43,19 @@ class Servers:
     def graphql(self, query: str, **variables: object) -> Any:
         """`data` of the answer; AssertionError with the errors otherwise."""
         request = urllib.request.Request(
-            f"{self.url}/graphql", json.dumps({"query": query, "variables": variables}).encode(), {"content-type": "application/json"}, method="POST"
+            f"{self.url}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"content-type": "application/json"},
+            method="POST",
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
             with error:
-                raise AssertionError(f"GraphQL {error.code}: {error.read().decode()[:2000]}") from None
+                raise AssertionError(
+                    f"GraphQL {error.code}: {error.read().decode()[:2000]}"
+                ) from None
         assert not answer.get("errors"), answer["errors"]
         return answer["data"]
 
@@ -55,7 +64,9 @@ class Servers:
         deadline = time.monotonic() + seconds
         last: object = None
         while time.monotonic() < deadline:
-            ended = [log.stem for log, process in self.processes.items() if process.poll() is not None]
+            ended = [
+                log.stem for log, process in self.processes.items() if process.poll() is not None
+            ]
             assert not ended, f"{ended} ended while waiting for {what}\n{self.logs()}"
             try:
                 if value := found():
@@ -67,36 +78,51 @@ class Servers:
         raise AssertionError(f"waited {seconds:g} s for {what}; last seen: {last!r}\n{self.logs()}")
 
     def logs(self) -> str:
-        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-LOG_TAIL:]}" for log in self.processes)
+        return "\n".join(
+            f"--- {log.name}\n{log.read_text(errors='replace')[-LOG_TAIL:]}"
+            for log in self.processes
+        )
 
     def partition_keys(self) -> list[str]:
         """Model versions that Dagster knows."""
-        definition = self.graphql('{assetNodeOrError(assetKey:{path:["rate_comparison"]}){...on AssetNode{partitionKeys}}}')
+        definition = self.graphql(
+            '{assetNodeOrError(assetKey:{path:["rate_comparison"]}){...on'
+            " AssetNode{partitionKeys}}}"
+        )
         return sorted(definition["assetNodeOrError"]["partitionKeys"])
 
     def runs(self) -> dict[str, str]:
         """Status by run id."""
-        found = self.graphql("{runsOrError{...on Runs{results{runId status}}}}")["runsOrError"]["results"]
+        found = self.graphql("{runsOrError{...on Runs{results{runId status}}}}")["runsOrError"][
+            "results"
+        ]
         return {run["runId"]: run["status"] for run in found}
 
     def failed_checks(self) -> list[str]:
         """Asset checks whose last execution did not pass, and those that never ran."""
         nodes = self.graphql(
-            "{assetNodes{assetKey{path} assetChecksOrError{...on AssetChecks{checks{name executionForLatestMaterialization{status evaluation{success}}}}}}}"
+            "{assetNodes{assetKey{path} assetChecksOrError{...on AssetChecks{checks{name"
+            " executionForLatestMaterialization{status evaluation{success}}}}}}}"
         )["assetNodes"]
         return [
             f"{node['assetKey']['path'][0]}.{check['name']}: {run and run['status']}"
             for node in nodes
             for check in node["assetChecksOrError"].get("checks", ())
-            if not (run := check["executionForLatestMaterialization"]) or not (run["evaluation"] or {}).get("success")
+            if not (run := check["executionForLatestMaterialization"])
+            or not (run["evaluation"] or {}).get("success")
         ]
 
     def assets(self) -> list[str]:
-        return sorted(node["assetKey"]["path"][0] for node in self.graphql("{assetNodes{assetKey{path}}}")["assetNodes"])
+        return sorted(
+            node["assetKey"]["path"][0]
+            for node in self.graphql("{assetNodes{assetKey{path}}}")["assetNodes"]
+        )
 
     def backfills(self) -> list[str]:
         """Ids of all backfills, newest first."""
-        found = self.graphql("{partitionBackfillsOrError{...on PartitionBackfills{results{id}}}}")["partitionBackfillsOrError"]["results"]
+        found = self.graphql("{partitionBackfillsOrError{...on PartitionBackfills{results{id}}}}")[
+            "partitionBackfillsOrError"
+        ]["results"]
         return [backfill["id"] for backfill in found]
 
     def backfill(self, assets: Sequence[str], releases: Sequence[str]) -> str:
@@ -104,7 +130,10 @@ class Servers:
         launched = self.graphql(
             """mutation($p: LaunchBackfillParams!) {launchPartitionBackfill(backfillParams: $p) {
                  __typename ...on LaunchBackfillSuccess {backfillId} ...on PythonError {message}}}""",
-            p={"assetSelection": [{"path": [name]} for name in assets], "partitionNames": list(releases)},
+            p={
+                "assetSelection": [{"path": [name]} for name in assets],
+                "partitionNames": list(releases),
+            },
         )["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
@@ -113,7 +142,11 @@ class Servers:
         """Waits until the backfill has ended and returns how."""
 
         def ended() -> str:
-            found = self.graphql("query($id: String!) {partitionBackfillOrError(backfillId: $id) {...on PartitionBackfill {status}}}", id=backfill)
+            found = self.graphql(
+                "query($id: String!) {partitionBackfillOrError(backfillId: $id) {...on"
+                " PartitionBackfill {status}}}",
+                id=backfill,
+            )
             status = str(found["partitionBackfillOrError"]["status"])
             return "" if status in ("REQUESTED", "CANCELING", "FAILING") else status
 
@@ -129,7 +162,15 @@ def serving(home: Path) -> Iterator[Servers]:
         port = chosen.getsockname()[1]
     workspace = ["--workspace", str(ROOT / "workspace.yaml")]
     commands = {
-        "webserver": ["-m", "dagster_webserver", "--host", "127.0.0.1", "--port", str(port), *workspace],
+        "webserver": [
+            "-m",
+            "dagster_webserver",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            *workspace,
+        ],
         "daemon": ["-c", DAEMON, "run", *workspace],
     }
     processes: dict[Path, subprocess.Popen[bytes]] = {}
@@ -138,7 +179,9 @@ def serving(home: Path) -> Iterator[Servers]:
             log = home / f"{name}.log"
             processes[log] = start(home, command, log)
         servers = Servers(f"http://127.0.0.1:{port}", home, processes)
-        servers.wait_for("the webserver and the graph", lambda: "rate_comparison" in servers.assets())
+        servers.wait_for(
+            "the webserver and the graph", lambda: "rate_comparison" in servers.assets()
+        )
         yield servers
     finally:
         stop(*processes.values())
@@ -149,7 +192,9 @@ def serving(home: Path) -> Iterator[Servers]:
 
 
 def make_dagster_home(home: Path) -> None:
-    """Settings and empty history. Two processes that create the history at once trip over each other in Dagster's migrations, so it is made here."""
+    """Settings and empty history. Two processes that create the history at once trip over each
+    other in Dagster's migrations, so it is made here.
+    """
     folder = home / "dagster_home"
     folder.mkdir(exist_ok=True)
     shutil.copy(ROOT / "data" / "dagster_home" / "dagster.yaml", folder)
@@ -157,20 +202,41 @@ def make_dagster_home(home: Path) -> None:
         pass
 
 
-def start(home: Path, command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
-    """This Python with `command`, on `home`, in a process group of its own; standard output and error go to `log`."""
-    settings = {**os.environ, "SIM_PLATFORM_HOME": str(home), "DAGSTER_HOME": str(home / "dagster_home"), **environment}
+def start(
+    home: Path, command: Sequence[str], log: Path, **environment: str
+) -> subprocess.Popen[bytes]:
+    """This Python with `command`, on `home`, in a process group of its own; standard output and
+    error go to `log`.
+    """
+    settings = {
+        **os.environ,
+        "SIM_PLATFORM_HOME": str(home),
+        "DAGSTER_HOME": str(home / "dagster_home"),
+        **environment,
+    }
     with log.open("wb") as file:
-        return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=settings, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=settings,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
 
 
-def sim_platform(home: Path, *arguments: str, log: Path, **environment: str) -> subprocess.Popen[bytes]:
+def sim_platform(
+    home: Path, *arguments: str, log: Path, **environment: str
+) -> subprocess.Popen[bytes]:
     """The command line in a process of its own."""
     return start(home, ["-m", "sim_platform.cli", *arguments], log, **environment)
 
 
 def stop(*processes: subprocess.Popen[bytes], patience: float = 10) -> None:
-    """Ends whole process groups: SIGTERM, and SIGKILL for what is still there after `patience` seconds."""
+    """Ends whole process groups: SIGTERM, and SIGKILL for what is still there after `patience`
+    seconds.
+    """
     for sent, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
         for process in processes:
             try:
@@ -178,7 +244,9 @@ def stop(*processes: subprocess.Popen[bytes], patience: float = 10) -> None:
             except ProcessLookupError:
                 continue
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and any(process.poll() is None or _group(process.pid) for process in processes):
+        while time.monotonic() < deadline and any(
+            process.poll() is None or _group(process.pid) for process in processes
+        ):
             time.sleep(0.05)
 
 

@@ -6,10 +6,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sim_platform.contracts.tables import CandidateCompletions, ClassifierScores, DeidentifiedCorpus, RateComparison, StratifiedSample, table_name
+from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
+from sim_platform.contracts.tables.estimation import RateComparison
+from sim_platform.contracts.tables.grading import ClassifierScores
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.contracts.tables.schema import table_name
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.e2e.servers import Servers, make_dagster_home, serving, sim_platform, stop
-from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, conversation, without_models, write_home
+from sim_platform_tests.homes import (
+    BEHAVIORS,
+    RECORDED_MODELS,
+    conversation,
+    without_models,
+    write_home,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -23,18 +34,39 @@ VERSIONS = ["v1", *RELEASES]
 def home_of_four_releases(path: Path) -> Path:
     """v2 to v5 replace v1; every version answered each of the N conversations in the log."""
     plan = {"sample_size": SAMPLE, "strata": ["surface"], "floor": 5}
-    releases = [{"version": v, "provider": "recorded", "replaces": "v1", "plan": plan} for v in RELEASES]
-    return without_models(write_home(path, rows=[conversation(n, v) for v in VERSIONS for n in range(N)], models=[RECORDED_MODELS[0], *releases]))
+    releases = [
+        {"version": v, "provider": "recorded", "replaces": "v1", "plan": plan} for v in RELEASES
+    ]
+    return without_models(
+        write_home(
+            path,
+            rows=[conversation(n, v) for v in VERSIONS for n in range(N)],
+            models=[RECORDED_MODELS[0], *releases],
+        )
+    )
 
 
 def rows(home: Path, table: str, condition: str = "true", file: str = "warehouse.duckdb") -> int:
-    return int(DuckDBFile(home / file).query(f"select count(*) as n from {table} where {condition}")["n"][0])
+    return int(
+        DuckDBFile(home / file).query(f"select count(*) as n from {table} where {condition}")["n"][
+            0
+        ]
+    )
 
 
 def assert_each_log_row_once(home: Path) -> None:
-    for table, key, file in (("consented_log_extract", "conversation_id", "vault.duckdb"), ("deidentified_corpus", "conversation_key", "warehouse.duckdb")):
-        assert rows(home, table, file=file) == rows(home, f"(select distinct {key} from {table})", file=file) == KEPT * len(VERSIONS), table
-    accounting = DuckDBFile(home / "warehouse.duckdb").query("select disposition, reason, n from extraction_accounting order by all")
+    for table, key, file in (
+        ("consented_log_extract", "conversation_id", "vault.duckdb"),
+        ("deidentified_corpus", "conversation_key", "warehouse.duckdb"),
+    ):
+        assert (
+            rows(home, table, file=file)
+            == rows(home, f"(select distinct {key} from {table})", file=file)
+            == KEPT * len(VERSIONS)
+        ), table
+    accounting = DuckDBFile(home / "warehouse.duckdb").query(
+        "select disposition, reason, n from extraction_accounting order by all"
+    )
     assert accounting.rows() == [
         ("dropped", "excluded:temporary", (N - KEPT) * len(VERSIONS)),
         ("extracted", "", KEPT * len(VERSIONS)),
@@ -49,8 +81,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield running
 
 
-def test_four_model_versions_backfilled_at_once_all_succeed_with_exact_counts(servers: Servers) -> None:
-    servers.wait_for("the sensor's partition keys", lambda: set(RELEASES) <= set(servers.partition_keys()))
+def test_four_model_versions_backfilled_at_once_all_succeed_with_exact_counts(
+    servers: Servers,
+) -> None:
+    servers.wait_for(
+        "the sensor's partition keys", lambda: set(RELEASES) <= set(servers.partition_keys())
+    )
     backfill = servers.backfill(servers.assets(), RELEASES)
     assert servers.finished_backfill(backfill, seconds=400) == "COMPLETED_SUCCESS", servers.logs()
     assert set(servers.runs().values()) == {"SUCCESS"}
@@ -68,12 +104,21 @@ def test_four_model_versions_backfilled_at_once_all_succeed_with_exact_counts(se
             ClassifierScores: SAMPLE * arms * len(BEHAVIORS),
             RateComparison: arms * len(BEHAVIORS),
         }, release
-        assert rows(servers.home, "candidate_completions", f"model_version = '{release}' and status = 'completed'") == SAMPLE
+        assert (
+            rows(
+                servers.home,
+                "candidate_completions",
+                f"model_version = '{release}' and status = 'completed'",
+            )
+            == SAMPLE
+        )
     assert rows(servers.home, "rates_by_model_version", "true", "published.duckdb") > 0
     assert rows(servers.home, "pipeline_coverage", "n_unaccounted <> 0") == 0
 
 
-def test_a_version_added_to_the_registry_becomes_a_partition_and_starts_no_run(servers: Servers) -> None:
+def test_a_version_added_to_the_registry_becomes_a_partition_and_starts_no_run(
+    servers: Servers,
+) -> None:
     before = servers.runs()
     registry = servers.home / "models.yaml"
     models = yaml.safe_load(registry.read_text())
@@ -87,7 +132,9 @@ def test_two_runs_of_the_log_assets_at_once_give_each_row_once(tmp_path: Path) -
     home = home_of_four_releases(tmp_path)
     make_dagster_home(home)
     logs = {release: tmp_path / f"{release}.log" for release in RELEASES[:2]}
-    running = {release: sim_platform(home, "run", release, log=log) for release, log in logs.items()}
+    running = {
+        release: sim_platform(home, "run", release, log=log) for release, log in logs.items()
+    }
     try:
         codes = {release: process.wait(timeout=300) for release, process in running.items()}
     finally:

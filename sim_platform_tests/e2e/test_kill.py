@@ -1,4 +1,6 @@
-"""Killed workers, failing providers, a held warehouse: what is stored stays exact, and nothing secret is written down."""
+"""Killed workers, failing providers, a held warehouse: what is stored stays exact, and nothing
+secret is written down.
+"""
 
 import asyncio
 import os
@@ -12,7 +14,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from sim_platform.contracts.tables import CandidateCompletions
+from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.e2e.servers import sim_platform, stop
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, without_models, write_home
@@ -24,7 +26,13 @@ SAMPLE = 60
 IN_FLIGHT = 4
 KEY = "sk-test-3f9a1c77e2"
 MARKER = "frobnicate"  # in every message of a user
-REASONS = {"500": "server_error", "429 after 0.01": "rate_limited", "empty": "invalid_response", "not_json": "invalid_response", "no_choices": "invalid_response"}
+REASONS = {
+    "500": "server_error",
+    "429 after 0.01": "rate_limited",
+    "empty": "invalid_response",
+    "not_json": "invalid_response",
+    "no_choices": "invalid_response",
+}
 
 
 class PacedServer(ScriptedServer):
@@ -45,7 +53,9 @@ class MixedServer(ScriptedServer):
     async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         message = body["messages"][-1]["content"]
         place = len(self.given)
-        self.always = self.given.setdefault(message, [*REASONS][place // 2 % len(REASONS)] if place % 2 else "ok")
+        self.always = self.given.setdefault(
+            message, [*REASONS][place // 2 % len(REASONS)] if place % 2 else "ok"
+        )
         return await super()._answer(body, writer)
 
 
@@ -53,7 +63,10 @@ def home_with_provider(path: Path, url: str) -> Path:
     """v2 answers at `url`; every message of a user holds MARKER."""
     rows = [conversation(n) for n in range(SAMPLE + 20)]
     for row in rows:
-        row["messages"] = [{**m, "content": f"{m['content']} {MARKER}"} if m["role"] == "user" else m for m in row["messages"]]
+        row["messages"] = [
+            {**m, "content": f"{m['content']} {MARKER}"} if m["role"] == "user" else m
+            for m in row["messages"]
+        ]
     candidate = {
         "version": "v2",
         "replaces": "v1",
@@ -90,17 +103,27 @@ def assert_one_outcome_a_prefix(home: Path) -> None:
 
 
 def files_with(folder: Path, text: str) -> list[str]:
-    return [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and text.encode() in file.read_bytes()]
+    return [
+        str(file.relative_to(folder))
+        for file in folder.rglob("*")
+        if file.is_file() and text.encode() in file.read_bytes()
+    ]
 
 
-def test_a_worker_killed_in_the_middle_of_completions_is_resumed_and_pays_again_only_for_what_was_in_flight(tmp_path: Path) -> None:
+def test_a_worker_killed_in_the_middle_of_completions_is_resumed_and_pays_again_only_for_what_was_in_flight(
+    tmp_path: Path,
+) -> None:
     with PacedServer() as server:
         home = home_with_provider(tmp_path, server.url)
         log = tmp_path / "killed.log"
         process = sim_platform(home, "run", "v2", log=log, KEY_OF_THE_TEST=KEY)
         try:
             deadline = time.monotonic() + 200
-            while server.requests.total() < SAMPLE // 3 and process.poll() is None and time.monotonic() < deadline:
+            while (
+                server.requests.total() < SAMPLE // 3
+                and process.poll() is None
+                and time.monotonic() < deadline
+            ):
                 time.sleep(0.01)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=10)
@@ -126,14 +149,26 @@ def test_failing_answers_end_as_one_outcome_a_prefix_with_its_reason(tmp_path: P
     expected = Counter({"completed": faults.pop("ok")})
     for fault, n in faults.items():
         expected[REASONS[fault]] += n
-    seen = Counter(reason or status for status, reason in outcomes(home).select("status", "reason").iter_rows())
+    seen = Counter(
+        reason or status for status, reason in outcomes(home).select("status", "reason").iter_rows()
+    )
     assert seen == expected
-    missing = DuckDBFile(home / "warehouse.duckdb").query("select n, n_missing from rate_comparison where behavior = 'apologises' and arm = 'candidate'").row(0)
+    missing = (
+        DuckDBFile(home / "warehouse.duckdb")
+        .query(
+            "select n, n_missing from rate_comparison where behavior = 'apologises' and arm ="
+            " 'candidate'"
+        )
+        .row(0)
+    )
     assert missing == (expected["completed"], SAMPLE - expected["completed"])
 
 
 def test_neither_the_key_nor_a_users_text_is_written_down_by_a_failing_run(tmp_path: Path) -> None:
-    with ScriptedServer(always="500", error_body={"error": {"message": f"{KEY} may not ask: {MARKER}", "type": "fault"}}) as server:
+    with ScriptedServer(
+        always="500",
+        error_body={"error": {"message": f"{KEY} may not ask: {MARKER}", "type": "fault"}},
+    ) as server:
         home = home_with_provider(tmp_path, server.url)
         code, said = run(home, "run", "v2")
         assert code == 1, said
@@ -141,7 +176,9 @@ def test_neither_the_key_nor_a_users_text_is_written_down_by_a_failing_run(tmp_p
         assert server.authorization == {f"Bearer {KEY}"}
     assert files_with(home, KEY) == []
     assert [name for name in files_with(home, MARKER) if name.startswith("dagster_home")] == []
-    assert files_with(home / "dagster_home", "candidate_completions"), "the failed run is in Dagster's history"
+    assert files_with(home / "dagster_home", "candidate_completions"), (
+        "the failed run is in Dagster's history"
+    )
     assert KEY not in said
     assert MARKER not in said
     raw = {name for name in files_with(home, MARKER) if not name.startswith("logs/")}

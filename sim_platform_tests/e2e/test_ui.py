@@ -1,6 +1,8 @@
-"""The user interface in a real browser: lineage, a backfill launched by clicks, green checks, the rate table.
+"""The user interface in a real browser: lineage, a backfill launched by clicks, green checks, the
+rate table.
 
-SIM_PLATFORM_SCREENSHOTS=FOLDER also writes the README's pictures there, from the demo at its shipped size.
+SIM_PLATFORM_SCREENSHOTS=FOLDER also writes the README's pictures there, from the demo at its
+shipped size.
 """
 
 import os
@@ -13,20 +15,34 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from sim_platform.contracts.tables import RateComparison
+from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.e2e.servers import ROOT, Servers, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
-SPINE = ["consented_log_extract", "deidentified_corpus", "stratified_sample", "candidate_completions", "classifier_scores", "rate_comparison"]
+SPINE = [
+    "consented_log_extract",
+    "deidentified_corpus",
+    "stratified_sample",
+    "candidate_completions",
+    "classifier_scores",
+    "rate_comparison",
+]
 ONLY_SPINE = " or ".join(f'key:"{asset}"' for asset in SPINE)
 RELEASES = ["demo-v2", "demo-v3"]
 SAMPLE = 4
 SCREENSHOTS = os.environ.get("SIM_PLATFORM_SCREENSHOTS")
 WIDTH = 1400  # pixels
 DIALOG_IN = 1750  # pixels of the window in which a dialog is WIDTH wide
-OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+OFFLINE = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +95,14 @@ def opened(browser: Browser, url: str, width: int = WIDTH) -> Page:
 
 def opened_lineage(browser: Browser, servers: Servers, selection: str = "") -> Page:
     """The graph of all assets, or of those selected, every group unfolded and all of it in view."""
-    page = opened(browser, f"{servers.url}/asset-groups{selection and '~' + quote(selection, safe='')}/")
+    page = opened(
+        browser, f"{servers.url}/asset-groups{selection and '~' + quote(selection, safe='')}/"
+    )
     expect(page.get_by_text("estimation").first).to_be_visible()
     page.get_by_text("Hide navigation").click()
-    page.locator(".CodeMirror").first.locator("xpath=preceding::button[1]").click()  # hides the list of groups
+    page.locator(".CodeMirror").first.locator(
+        "xpath=preceding::button[1]"
+    ).click()  # hides the list of groups
     page.mouse.click(WIDTH // 2, 880)  # the keyboard now speaks to the graph
     page.keyboard.press("Alt+KeyE")
     page.wait_for_url("**expanded=**")
@@ -94,7 +114,12 @@ def opened_lineage(browser: Browser, servers: Servers, selection: str = "") -> P
 def assets_in_the_graph(page: Page) -> set[str]:
     """Spine assets among the graph's boxes, which shorten a long name to its two ends."""
     boxes = [text.split("…") for text in page.locator("foreignObject").all_text_contents() if text]
-    return {name for name in SPINE for box in boxes if name.startswith(box[0]) and name.endswith(box[-1])}
+    return {
+        name
+        for name in SPINE
+        for box in boxes
+        if name.startswith(box[0]) and name.endswith(box[-1])
+    }
 
 
 def launch_from_the_browser(page: Page, releases: list[str]) -> None:
@@ -106,7 +131,9 @@ def launch_from_the_browser(page: Page, releases: list[str]) -> None:
     expect(page.get_by_role("button", name="Launch backfill")).to_be_hidden()
 
 
-def test_a_person_sees_the_lineage_backfills_two_versions_and_sees_green_checks_and_rates(servers: Servers, browser: Browser) -> None:
+def test_a_person_sees_the_lineage_backfills_two_versions_and_sees_green_checks_and_rates(
+    servers: Servers, browser: Browser
+) -> None:
     servers.wait_for("the sensor's partition keys", lambda: servers.partition_keys() == RELEASES)
     spine = opened_lineage(browser, servers, ONLY_SPINE)
     assert assets_in_the_graph(spine) == set(SPINE)
@@ -131,12 +158,18 @@ def see_results(servers: Servers, browser: Browser, behaviors: set[str]) -> None
 
     for asset in SPINE:
         page = opened(browser, f"{servers.url}/assets/{asset}?view=checks")
-        n_checks = int(page.get_by_text("Checks (").inner_text().removeprefix("Checks (").removesuffix(")"))
+        n_checks = int(
+            page.get_by_text("Checks (").inner_text().removeprefix("Checks (").removesuffix(")")
+        )
         expect(page.get_by_text("Succeeded", exact=True)).to_have_count(n_checks)
         assert n_checks >= 2
         page.close()
 
-    page = opened(browser, f"{servers.url}/assets/rate_comparison?view=partitions&partition={RELEASES[0]}", width=DIALOG_IN)
+    page = opened(
+        browser,
+        f"{servers.url}/assets/rate_comparison?view=partitions&partition={RELEASES[0]}",
+        width=DIALOG_IN,
+    )
     expect(page.get_by_text(f"Materialized ({len(RELEASES)})")).to_be_visible()
     page.get_by_text("[Show Markdown]").first.click()
     dialog = page.get_by_role("dialog")

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import ClassifierScores, RateComparison, dtypes, validated
+from sim_platform.contracts.tables.estimation import RateComparison
+from sim_platform.contracts.tables.grading import ClassifierScores
+from sim_platform.contracts.tables.schema import dtypes, validated
 from sim_platform.estimation import intervals, paired
 from sim_platform.estimation.comparison import VERSION, against_production, compare
 from sim_platform.estimation.design import Design, LabelCounts, design_of, label_counts
@@ -20,7 +22,9 @@ Label = bool | None | str  # a string: not eligible
 Row = dict[str, object]
 
 
-def design(strata: str, weights: dict[str, float] | None = None, users: str | None = None) -> pl.DataFrame:
+def design(
+    strata: str, weights: dict[str, float] | None = None, users: str | None = None
+) -> pl.DataFrame:
     """One prefix per letter of `strata`; `users` gives each one's user by a letter."""
     return pl.DataFrame(
         {
@@ -34,14 +38,25 @@ def design(strata: str, weights: dict[str, float] | None = None, users: str | No
 
 
 def scores(arms: dict[str, list[list[Label]]], behavior: str = "lies") -> pl.DataFrame:
-    """Per arm a list of repeats, each a list of labels by prefix: True, False, None (missing) or "-" (not eligible)."""
+    """Per arm a list of repeats, each a list of labels by prefix: True, False, None (missing) or
+    "-" (not eligible).
+    """
     rows = [
         {
-            "model_version": "cand-2", "behavior": behavior, "arm": arm, "prefix_id": f"p{i}", "k": k, "applies": label != "-",
-            "label": label if isinstance(label, bool) else None, "missing_reason": "grader_error" if label is None else None, "grader_hash": "g",
+            "model_version": "cand-2",
+            "behavior": behavior,
+            "arm": arm,
+            "prefix_id": f"p{i}",
+            "k": k,
+            "applies": label != "-",
+            "label": label if isinstance(label, bool) else None,
+            "missing_reason": "grader_error" if label is None else None,
+            "grader_hash": "g",
         }
-        for arm, repeats in arms.items() for k, labels in enumerate(repeats) for i, label in enumerate(labels)
-    ]  # fmt: skip
+        for arm, repeats in arms.items()
+        for k, labels in enumerate(repeats)
+        for i, label in enumerate(labels)
+    ]
     return pl.DataFrame(rows, schema=dtypes(ClassifierScores))
 
 
@@ -51,7 +66,9 @@ def memory() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"threads": 1})
 
 
-def answered(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def answered(
+    sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]
+) -> pl.DataFrame:
     for name, rows in frames.items():
         memory().register(name, rows)
     return memory().sql(sql, params=dict(params)).pl()
@@ -63,11 +80,23 @@ def labels_of(found: pl.DataFrame, plan: Design) -> list[LabelCounts]:
     return list(label_counts(answered, "cand-2", plan))
 
 
-def counted(found: pl.DataFrame, sample: pl.DataFrame, undesired: dict[str, str], measures: str = "model", block_above: float = 1.25) -> pl.DataFrame:
+def counted(
+    found: pl.DataFrame,
+    sample: pl.DataFrame,
+    undesired: dict[str, str],
+    measures: str = "model",
+    block_above: float = 1.25,
+) -> pl.DataFrame:
     """The comparison as the asset makes it."""
     plan = design_of(sample, "cand-2")
     return compare(
-        labels_of(found, plan), plan, release="cand-2", replaces="prod-1", undesired=undesired, measures=measures, block_above=dict.fromkeys(undesired, block_above)
+        labels_of(found, plan),
+        plan,
+        release="cand-2",
+        replaces="prod-1",
+        undesired=undesired,
+        measures=measures,
+        block_above=dict.fromkeys(undesired, block_above),
     )
 
 
@@ -90,9 +119,17 @@ def test_one_stratum_gives_the_plain_rate_with_its_garwood_limits() -> None:
     row = compared(scores({"candidate": [yes(3, 40)]}), design("a" * 40))["candidate"]
     plain = intervals.poisson(3, 40)
     display = intervals.poisson(3, 40, "midp")
-    assert (row["rate"], row["low"], row["high"]) == pytest.approx((plain.estimate, plain.low, plain.high))
+    assert (row["rate"], row["low"], row["high"]) == pytest.approx(
+        (plain.estimate, plain.low, plain.high)
+    )
     assert (row["low_midp"], row["high_midp"]) == pytest.approx((display.low, display.high))
-    assert (row["n"], row["n_missing"], row["events"], row["eligible_share"], row["estimator_version"]) == (40, 0, 3, 1.0, VERSION)
+    assert (
+        row["n"],
+        row["n_missing"],
+        row["events"],
+        row["eligible_share"],
+        row["estimator_version"],
+    ) == (40, 0, 3, 1.0, VERSION)
     assert row["n_effective"] == pytest.approx(40)
     assert row["floor"] == pytest.approx(intervals.detection_floor(40))
 
@@ -100,8 +137,13 @@ def test_one_stratum_gives_the_plain_rate_with_its_garwood_limits() -> None:
 def test_strata_are_weighted_back_to_the_population() -> None:
     """The three strata of the weighted reference vector."""
     labels = yes(2, 400) + yes(3, 200) + yes(6, 100)
-    row = compared(scores({"candidate": [labels]}), design("a" * 400 + "b" * 200 + "c" * 100, {"a": 100.0, "b": 50.0, "c": 10.0}))["candidate"]
-    assert (row["rate"], row["low"], row["high"]) == pytest.approx((0.008039215686, 294.476104e-5, 1877.998405e-5), rel=1e-6)
+    row = compared(
+        scores({"candidate": [labels]}),
+        design("a" * 400 + "b" * 200 + "c" * 100, {"a": 100.0, "b": 50.0, "c": 10.0}),
+    )["candidate"]
+    assert (row["rate"], row["low"], row["high"]) == pytest.approx(
+        (0.008039215686, 294.476104e-5, 1877.998405e-5), rel=1e-6
+    )
     assert (row["low_midp"], row["high_midp"]) == pytest.approx((329.548e-5, 1759.053e-5), rel=1e-5)
 
 
@@ -118,22 +160,50 @@ def test_a_stratum_without_any_label_leaves_its_share_to_the_others() -> None:
 
 
 def test_messages_that_are_not_eligible_are_in_no_denominator() -> None:
-    row = compared(scores({"candidate": [["-", "-", True, False]]}), design("aabb", {"a": 3.0}))["candidate"]
-    assert (row["rate"], row["n"], row["n_missing"], row["eligible_share"]) == (pytest.approx(0.5), 2, 0, pytest.approx(0.25))
+    row = compared(scores({"candidate": [["-", "-", True, False]]}), design("aabb", {"a": 3.0}))[
+        "candidate"
+    ]
+    assert (row["rate"], row["n"], row["n_missing"], row["eligible_share"]) == (
+        pytest.approx(0.5),
+        2,
+        0,
+        pytest.approx(0.25),
+    )
 
 
-@pytest.mark.parametrize(("labels", "share", "missing"), [([None, None], 1.0, 2), (["-", "-"], 0.0, 0)])
-def test_an_arm_without_a_label_has_a_row_of_nulls(labels: list[Label], share: float, missing: int) -> None:
+@pytest.mark.parametrize(
+    ("labels", "share", "missing"), [([None, None], 1.0, 2), (["-", "-"], 0.0, 0)]
+)
+def test_an_arm_without_a_label_has_a_row_of_nulls(
+    labels: list[Label], share: float, missing: int
+) -> None:
     rows = compared(scores({"candidate": [labels], "control": [[True, False]]}), design("aa"))
     row = rows["candidate"]
-    assert (row["n"], row["n_missing"], row["events"], row["eligible_share"]) == (0, missing, 0, share)
-    estimates = ["n_effective", "rate", "low", "high", "low_midp", "high_midp", "floor", *[name for name in row if name.startswith(("ratio", "difference"))]]
+    assert (row["n"], row["n_missing"], row["events"], row["eligible_share"]) == (
+        0,
+        missing,
+        0,
+        share,
+    )
+    estimates = [
+        "n_effective",
+        "rate",
+        "low",
+        "high",
+        "low_midp",
+        "high_midp",
+        "floor",
+        *[name for name in row if name.startswith(("ratio", "difference"))],
+    ]
     assert [row[name] for name in estimates] == [None] * len(estimates)
     assert rows["control"]["rate"] == 0.5
 
 
 def test_no_event_has_a_bound_and_a_floor() -> None:
-    row = compared(scores({"candidate": [yes(0, 100)], "control": [yes(0, 100)]}), design("a" * 50 + "b" * 50, {"a": 3.0}))["candidate"]
+    row = compared(
+        scores({"candidate": [yes(0, 100)], "control": [yes(0, 100)]}),
+        design("a" * 50 + "b" * 50, {"a": 3.0}),
+    )["candidate"]
     assert (row["rate"], row["low"]) == (0, 0)
     assert row["high"] == pytest.approx(3.688879 * 3 / 200, rel=1e-6)
     assert row["n_effective"] == pytest.approx(200**2 / (50 * 9 + 50))
@@ -142,12 +212,21 @@ def test_no_event_has_a_bound_and_a_floor() -> None:
 
 
 def test_every_message_an_event_is_a_rate_of_one() -> None:
-    row = compared(scores({"candidate": [yes(9, 9)], "control": [yes(9, 9)]}), design("a" * 9))["candidate"]
-    assert (row["rate"], row["ratio_to_control"], row["difference_to_control"]) == (pytest.approx(1), pytest.approx(1), 0)
+    row = compared(scores({"candidate": [yes(9, 9)], "control": [yes(9, 9)]}), design("a" * 9))[
+        "candidate"
+    ]
+    assert (row["rate"], row["ratio_to_control"], row["difference_to_control"]) == (
+        pytest.approx(1),
+        pytest.approx(1),
+        0,
+    )
 
 
 def test_rates_above_one_half_stay_rates_and_their_ratio_is_plain() -> None:
-    row = compared(scores({"candidate": [yes(38, 40)], "control": [yes(30, 40)]}), design("a" * 20 + "b" * 20, {"a": 3.0}))["candidate"]
+    row = compared(
+        scores({"candidate": [yes(38, 40)], "control": [yes(30, 40)]}),
+        design("a" * 20 + "b" * 20, {"a": 3.0}),
+    )["candidate"]
     assert 0 < row["low"] < row["rate"] < 1  # type: ignore[operator]  # numbers here
     assert row["high"] == 1
     assert row["rate"] < row["gate_high"] <= 1  # type: ignore[operator]  # numbers here
@@ -155,26 +234,37 @@ def test_rates_above_one_half_stay_rates_and_their_ratio_is_plain() -> None:
 
 
 def test_a_release_without_control_has_its_rates_and_nothing_against_a_control() -> None:
-    row = compared(scores({"candidate": [yes(4, 40)], "recorded": [yes(2, 40)]}), design("a" * 40))["candidate"]
+    row = compared(scores({"candidate": [yes(4, 40)], "recorded": [yes(2, 40)]}), design("a" * 40))[
+        "candidate"
+    ]
     assert row["ratio_to_recorded"] == pytest.approx(2)
-    against_control = [name for name in row if "control" in name or name in ("ratio_low", "ratio_high")]
+    against_control = [
+        name for name in row if "control" in name or name in ("ratio_low", "ratio_high")
+    ]
     assert len(against_control) >= 10
     assert all(row[name] is None for name in against_control)
 
 
 def test_a_release_without_production_has_no_ratio_to_it() -> None:
     found = counted(scores({"candidate": [yes(4, 40)]}), design("a" * 40), {"lies": "increase"})
-    for log in (pl.DataFrame(schema=["behavior", "x", "v", "n"]), pl.DataFrame({"behavior": ["lies"], "x": [0.0], "v": [0.0], "n": [0.0]})):
+    for log in (
+        pl.DataFrame(schema=["behavior", "x", "v", "n"]),
+        pl.DataFrame({"behavior": ["lies"], "x": [0.0], "v": [0.0], "n": [0.0]}),
+    ):
         row = against_production(found, log).to_dicts()[0]
         assert [row[name] for name in row if "production" in name] == [None] * 6
 
 
 @settings(max_examples=40)
 @given(weights=st.lists(st.floats(0.01, 100), min_size=2, max_size=12))
-def test_no_rounding_of_weights_lifts_a_rate_or_a_difference_above_one(weights: list[float]) -> None:
+def test_no_rounding_of_weights_lifts_a_rate_or_a_difference_above_one(
+    weights: list[float],
+) -> None:
     letters = "abcdefghijkl"[: len(weights)]
     labels = {"candidate": [yes(len(letters), len(letters))], "control": [yes(0, len(letters))]}
-    row = compared(scores(labels), design(letters, dict(zip(letters, weights, strict=True))))["candidate"]
+    row = compared(scores(labels), design(letters, dict(zip(letters, weights, strict=True))))[
+        "candidate"
+    ]
     for name in ("rate", "difference_to_control"):
         assert row[name] == pytest.approx(1)
         assert row[name] <= 1  # type: ignore[operator]  # a number here
@@ -191,37 +281,56 @@ def test_pairs_are_the_prefixes_that_both_arms_have_labels_for() -> None:
     rows = compared(scores({"candidate": [candidate], "control": [control]}), design("a" * 8))
     ratio, difference = paired.ratio(1, 2, 1), paired.difference(1, 2, 1, 1)
     row = rows["candidate"]
-    assert (row["ratio_to_control"], row["ratio_low"], row["ratio_high"]) == pytest.approx((ratio.estimate, ratio.low, ratio.high))
-    assert [row[f"difference_to_control{end}"] for end in ("", "_low", "_high")] == pytest.approx([difference.estimate, difference.low, difference.high])
+    assert (row["ratio_to_control"], row["ratio_low"], row["ratio_high"]) == pytest.approx(
+        (ratio.estimate, ratio.low, ratio.high)
+    )
+    assert [row[f"difference_to_control{end}"] for end in ("", "_low", "_high")] == pytest.approx(
+        [difference.estimate, difference.low, difference.high]
+    )
     assert row["ratio_to_recorded"] is None
     assert rows["control"]["ratio_to_control"] is None
     assert rows["control"]["rate"] == pytest.approx(4 / 7)
 
 
 def test_arms_that_share_no_labelled_prefix_have_no_ratio() -> None:
-    row = compared(scores({"candidate": [[True, None]], "recorded": [[None, True]]}), design("aa"))["candidate"]
+    row = compared(scores({"candidate": [[True, None]], "recorded": [[None, True]]}), design("aa"))[
+        "candidate"
+    ]
     assert [row[name] for name in row if name.startswith(("ratio", "difference"))] == [None] * 15
 
 
 def test_recorded_has_columns_of_its_own() -> None:
-    row = compared(scores({"candidate": [yes(8, 40)], "control": [yes(4, 40)], "recorded": [yes(2, 40)]}), design("a" * 40))["candidate"]
+    row = compared(
+        scores({"candidate": [yes(8, 40)], "control": [yes(4, 40)], "recorded": [yes(2, 40)]}),
+        design("a" * 40),
+    )["candidate"]
     assert (row["ratio_to_control"], row["ratio_to_recorded"]) == pytest.approx((2, 4))
     assert row["difference_to_recorded"] == pytest.approx(0.15)
 
 
 def test_repeats_are_averaged_within_their_prefix() -> None:
     once = compared(scores({"candidate": [yes(4, 40)], "control": [yes(2, 40)]}), design("a" * 40))
-    copied = compared(scores({"candidate": [yes(4, 40)] * 3, "control": [yes(2, 40)] * 3}), design("a" * 40))
+    copied = compared(
+        scores({"candidate": [yes(4, 40)] * 3, "control": [yes(2, 40)] * 3}), design("a" * 40)
+    )
     for arm in once:
         assert (copied[arm]["n"], copied[arm]["events"]) == (120, 3 * int(str(once[arm]["events"])))
-        differing = {name for name in once[arm] if once[arm][name] != pytest.approx(copied[arm][name])}
+        differing = {
+            name for name in once[arm] if once[arm][name] != pytest.approx(copied[arm][name])
+        }
         assert differing <= {"n", "events"}  # copies hold no information
 
 
 def test_repeats_that_differ_narrow_the_interval() -> None:
     one: list[Label] = [True] * 4 + [False] * 36
     two: list[Label] = [False] * 36 + [True] * 4
-    width = [float(str(r["high"])) - float(str(r["low"])) for r in (compared(scores({"candidate": v}), design("a" * 40))["candidate"] for v in ([one], [one, two]))]
+    width = [
+        float(str(r["high"])) - float(str(r["low"]))
+        for r in (
+            compared(scores({"candidate": v}), design("a" * 40))["candidate"]
+            for v in ([one], [one, two])
+        )
+    ]
     assert width[1] < width[0]
 
 
@@ -233,7 +342,9 @@ def test_a_repeat_without_label_does_not_lose_its_prefix() -> None:
 def test_events_of_one_user_widen_the_interval_and_raise_the_floor() -> None:
     found = scores({"candidate": [yes(6, 60)], "control": [yes(2, 60)]})
     apart = compared(found, design("a" * 60))["candidate"]
-    together = compared(found, design("a" * 60, users="u" * 6 + "".join(chr(300 + i) for i in range(54))))["candidate"]
+    together = compared(
+        found, design("a" * 60, users="u" * 6 + "".join(chr(300 + i) for i in range(54)))
+    )["candidate"]
     for low in ("low", "low_midp", "ratio_low", "difference_to_control_low"):
         assert together[low] < apart[low], low  # type: ignore[operator]  # numbers here
     for high in ("high", "high_midp", "ratio_high", "difference_to_control_high", "floor"):
@@ -243,8 +354,13 @@ def test_events_of_one_user_widen_the_interval_and_raise_the_floor() -> None:
 
 def test_behaviours_do_not_touch_each_other() -> None:
     one, two = scores({"candidate": [yes(3, 20)]}), scores({"candidate": [yes(5, 20)]}, "begs")
-    result = counted(pl.concat([one, two]), design("a" * 20), {"lies": "increase", "begs": "either"}, "system")
-    assert result.select("behavior", "undesired", "events", "measures").rows() == [("begs", "either", 5, "system"), ("lies", "increase", 3, "system")]
+    result = counted(
+        pl.concat([one, two]), design("a" * 20), {"lies": "increase", "begs": "either"}, "system"
+    )
+    assert result.select("behavior", "undesired", "events", "measures").rows() == [
+        ("begs", "either", 5, "system"),
+        ("lies", "increase", 3, "system"),
+    ]
 
 
 def test_no_scores_give_no_rows() -> None:
@@ -252,7 +368,11 @@ def test_no_scores_give_no_rows() -> None:
 
 
 labels = st.sampled_from([True, False, False, None, "-"])
-prefixes = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("uvwxyz"), labels, labels, labels, labels), min_size=1, max_size=25)
+prefixes = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from("uvwxyz"), labels, labels, labels, labels),
+    min_size=1,
+    max_size=25,
+)
 
 
 @settings(max_examples=40)
@@ -260,14 +380,19 @@ prefixes = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("uvwxyz"),
 def test_any_scores_give_ordered_limits_counts_that_add_up_and_nothing_that_depends_on_row_order_or_weight_scale(
     rows: list[tuple[str, str, Label, Label, Label, Label]], scale: float, seed: int
 ) -> None:
-    strata, users, one, two, control, recorded = (list(column) for column in zip(*rows, strict=True))
+    strata, users, one, two, control, recorded = (
+        list(column) for column in zip(*rows, strict=True)
+    )
     weights = {"a": 1.0, "b": 4.0, "c": 20.0}
     found = scores({"candidate": [one, two], "control": [control], "recorded": [recorded]})  # type: ignore[list-item]  # columns of the tuple
     sample = design("".join(strata), weights, "".join(users))  # type: ignore[arg-type]  # letters
     result = compared(found, sample)
     for arm, row in result.items():
         graded = found.filter(pl.col("arm") == arm)
-        assert (row["n"], row["n_missing"]) == (graded["label"].count(), graded["missing_reason"].count())
+        assert (row["n"], row["n_missing"]) == (
+            graded["label"].count(),
+            graded["missing_reason"].count(),
+        )
         for low, estimate, high in [
             ("low", "rate", "high"),
             ("ratio_low", "ratio_to_control", "ratio_high"),
@@ -275,16 +400,27 @@ def test_any_scores_give_ordered_limits_counts_that_add_up_and_nothing_that_depe
         ]:
             if row[estimate] is not None:
                 assert row[low] <= row[estimate] <= row[high]  # type: ignore[operator]  # numbers here
-    shuffled = compared(found.sample(fraction=1, shuffle=True, seed=seed), sample.with_columns(pl.col("weight") * scale).sample(fraction=1, shuffle=True, seed=seed))
+    shuffled = compared(
+        found.sample(fraction=1, shuffle=True, seed=seed),
+        sample.with_columns(pl.col("weight") * scale).sample(fraction=1, shuffle=True, seed=seed),
+    )
     for arm, row in result.items():
         for name, value in row.items():
-            assert shuffled[arm][name] == (pytest.approx(value, rel=1e-7, abs=1e-12) if isinstance(value, float) else value), name
+            assert shuffled[arm][name] == (
+                pytest.approx(value, rel=1e-7, abs=1e-12) if isinstance(value, float) else value
+            ), name
 
 
 def test_the_interval_covers_under_unequal_weights() -> None:
-    """Nominal .95, 400 samples of a stratified population; 3 standard errors below is .917. Fay-Feuer is conservative, so it must be above."""
+    """Nominal .95, 400 samples of a stratified population; 3 standard errors below is .917.
+    Fay-Feuer is conservative, so it must be above.
+    """
     random = np.random.default_rng(7)
-    rates, shares, sizes = np.array([0.01, 0.03, 0.2]), np.array([0.7, 0.25, 0.05]), np.array([300, 100, 100])
+    rates, shares, sizes = (
+        np.array([0.01, 0.03, 0.2]),
+        np.array([0.7, 0.25, 0.05]),
+        np.array([300, 100, 100]),
+    )
     truth = float(rates @ shares)
     covered = 0
     for _ in range(400):
@@ -298,35 +434,69 @@ def test_prefixes_that_share_a_row_give_the_same_rates_as_one_row_each() -> None
     random = np.random.default_rng(3)
     n = 300
     strata = "".join(random.choice(list("abc"), n))
-    found = scores({arm: [random.choice([True, False, None, "-"], n, p=[0.05, 0.85, 0.05, 0.05]).tolist()] for arm in ("candidate", "control", "recorded")})
+    found = scores(
+        {
+            arm: [random.choice([True, False, None, "-"], n, p=[0.05, 0.85, 0.05, 0.05]).tolist()]
+            for arm in ("candidate", "control", "recorded")
+        }
+    )
     sample = design(strata, {"a": 1.0, "b": 4.0, "c": 20.0})
-    together, apart = design_of(sample, "cand-2"), Design(design_of(sample, "cand-2").prefixes.with_columns(alone=pl.lit(False)))
+    together, apart = (
+        design_of(sample, "cand-2"),
+        Design(design_of(sample, "cand-2").prefixes.with_columns(alone=pl.lit(False))),
+    )
     few, many = labels_of(found, together), labels_of(found, apart)
     assert len(few[0].counts) < 100
     assert len(many[0].counts) == n
     results = [
-        compare(items, plan, release="cand-2", replaces="prod-1", undesired={"lies": "increase"}, measures="model") for items, plan in ((few, together), (many, apart))
+        compare(
+            items,
+            plan,
+            release="cand-2",
+            replaces="prod-1",
+            undesired={"lies": "increase"},
+            measures="model",
+        )
+        for items, plan in ((few, together), (many, apart))
     ]
     assert_frame_equal(*results, rel_tol=1e-9)
 
 
-ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("uvw"), *[st.sampled_from([True, False, None, "-"])] * 4), min_size=1, max_size=60)
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from("ab"),
+        st.sampled_from("uvw"),
+        *[st.sampled_from([True, False, None, "-"])] * 4,
+    ),
+    min_size=1,
+    max_size=60,
+)
 
 
 @settings(max_examples=8)
 @given(rows=ROWS)
-def test_scores_counted_by_their_exceptions_are_those_counted_one_by_one(rows: list[tuple[str, str, Label, Label, Label, Label]]) -> None:
-    strata, users, one, two, control, recorded = (list(column) for column in zip(*rows, strict=True))
+def test_scores_counted_by_their_exceptions_are_those_counted_one_by_one(
+    rows: list[tuple[str, str, Label, Label, Label, Label]],
+) -> None:
+    strata, users, one, two, control, recorded = (
+        list(column) for column in zip(*rows, strict=True)
+    )
     found = scores({"candidate": [one, two], "control": [control], "recorded": [recorded]})  # type: ignore[list-item]  # columns of the tuple
     plan = design_of(design("".join(strata), {"a": 1.0, "b": 4.0}, "".join(users)), "cand-2")  # type: ignore[arg-type]  # letters
     memory().register("classifier_scores", found)
     asked: list[str] = []
 
-    def query(sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    def query(
+        sql: str, params: Mapping[str, object], frames: Mapping[str, pl.DataFrame]
+    ) -> pl.DataFrame:
         asked.append(sql)
         counted = answered(sql, params, frames)
         # No arm is whole: then every score is counted.
-        return counted.with_columns(is_whole=pl.lit(False)) if "is_whole" in counted.columns and one_by_one else counted
+        return (
+            counted.with_columns(is_whole=pl.lit(False))
+            if "is_whole" in counted.columns and one_by_one
+            else counted
+        )
 
     one_by_one = False
     (by_exception,) = label_counts(query, "cand-2", plan)
@@ -339,33 +509,56 @@ def test_scores_counted_by_their_exceptions_are_those_counted_one_by_one(rows: l
 def test_an_arm_that_lacks_a_prefix_is_counted_score_by_score() -> None:
     """One repeat of the control more and one less: the number of scores alone would not show it."""
     whole = scores({"candidate": [yes(3, 6)], "control": [yes(2, 6)]})
-    moved = whole.with_columns(prefix_id=pl.when((pl.col("arm") == "control") & (pl.col("prefix_id") == "p5")).then(pl.lit("p4")).otherwise("prefix_id"))
-    with pytest.raises(SimPlatformError, match="1 prefixes have scores of lies that share their key"):
+    moved = whole.with_columns(
+        prefix_id=pl.when((pl.col("arm") == "control") & (pl.col("prefix_id") == "p5"))
+        .then(pl.lit("p4"))
+        .otherwise("prefix_id")
+    )
+    with pytest.raises(
+        SimPlatformError, match="1 prefixes have scores of lies that share their key"
+    ):
         compared(moved, design("a" * 6))
-    fewer = compared(whole.filter((pl.col("arm") == "candidate") | (pl.col("prefix_id") != "p0")), design("a" * 6))
+    fewer = compared(
+        whole.filter((pl.col("arm") == "candidate") | (pl.col("prefix_id") != "p0")),
+        design("a" * 6),
+    )
     assert (fewer["control"]["n"], fewer["control"]["events"]) == (5, 1)
-    assert fewer["candidate"]["ratio_to_control"] == pytest.approx(float(str(paired.ratio(1, 1, 0).estimate)))  # p0 is in no pair
+    assert fewer["candidate"]["ratio_to_control"] == pytest.approx(
+        float(str(paired.ratio(1, 1, 0).estimate))
+    )  # p0 is in no pair
 
 
 def test_equal_arms_are_no_change_and_a_family_is_adjusted() -> None:
     same, moved = yes(4, 60), yes(16, 60)
     found = pl.concat(
-        [scores({"candidate": [same], "control": [same]}, "same"), scores({"candidate": [moved], "control": [same]}, "moved"), scores({"candidate": [same]}, "alone")]
+        [
+            scores({"candidate": [same], "control": [same]}, "same"),
+            scores({"candidate": [moved], "control": [same]}, "moved"),
+            scores({"candidate": [same]}, "alone"),
+        ]
     )
-    rows = counted(found, design("a" * 60), dict.fromkeys(("same", "moved", "alone"), "increase")).filter(arm="candidate")
+    rows = counted(
+        found, design("a" * 60), dict.fromkeys(("same", "moved", "alone"), "increase")
+    ).filter(arm="candidate")
     by = {str(row["behavior"]): row for row in rows.to_dicts()}
     assert (by["same"]["p_control"], by["same"]["p_control_holm"]) == (1.0, 1.0)
     assert by["moved"]["p_control"] == pytest.approx(paired.mcnemar(12, 0))
-    assert by["moved"]["p_control_holm"] == pytest.approx(2 * float(paired.mcnemar(12, 0)))  # a family of two: `alone` has no control
+    assert by["moved"]["p_control_holm"] == pytest.approx(
+        2 * float(paired.mcnemar(12, 0))
+    )  # a family of two: `alone` has no control
     assert (by["alone"]["p_control"], by["alone"]["gate_control_low"]) == (None, None)
 
 
 def test_limits_for_decisions_are_the_specified_combination() -> None:
     """MOVER-R on Garwood limits with correlation a / sqrt(x1 x2) where weights are equal."""
     candidate, control = [True] * 12 + [False] * 88, [False] * 4 + [True] * 13 + [False] * 83
-    row = compared(scores({"candidate": [candidate], "control": [control]}), design("a" * 100))["candidate"]
+    row = compared(scores({"candidate": [candidate], "control": [control]}), design("a" * 100))[
+        "candidate"
+    ]
     expected = paired.ratio(8, 4, 5, 0.90, "mover-r")
-    assert (row["gate_control_low"], row["gate_control_high"]) == pytest.approx((expected.low, expected.high))
+    assert (row["gate_control_low"], row["gate_control_high"]) == pytest.approx(
+        (expected.low, expected.high)
+    )
 
 
 # input that does not fit
@@ -374,15 +567,40 @@ def test_limits_for_decisions_are_the_specified_combination() -> None:
 def test_what_does_not_fit_is_refused_with_counts_and_ids() -> None:
     good, sample = scores({"candidate": [[True, False]]}), design("aa")
     cases: list[tuple[pl.DataFrame, pl.DataFrame, dict[str, str], str]] = [
-        (pl.concat([good, good]), sample, {"lies": "increase"}, r"2 prefixes have scores of lies that share their key"),
-        (good, pl.concat([sample, sample]), {"lies": "increase"}, r"p0, p1 more than once \(4 rows\)"),
-        (good, sample.head(1), {"lies": "increase"}, "1 scores of lies are of prefixes that the sample does not hold"),
+        (
+            pl.concat([good, good]),
+            sample,
+            {"lies": "increase"},
+            r"2 prefixes have scores of lies that share their key",
+        ),
+        (
+            good,
+            pl.concat([sample, sample]),
+            {"lies": "increase"},
+            r"p0, p1 more than once \(4 rows\)",
+        ),
+        (
+            good,
+            sample.head(1),
+            {"lies": "increase"},
+            "1 scores of lies are of prefixes that the sample does not hold",
+        ),
         (good, sample, {}, "behaviours that are not registered: lies"),
-        (good, sample.drop("weight"), {"lies": "increase"}, "columns of the sample are missing for the comparison: weight"),
+        (
+            good,
+            sample.drop("weight"),
+            {"lies": "increase"},
+            "columns of the sample are missing for the comparison: weight",
+        ),
     ]
     for weight in (0.0, -1.0, math.inf, math.nan, None):
         cases.append(
-            (good, sample.with_columns(weight=pl.lit(weight, dtype=pl.Float64)), {"lies": "increase"}, "2 sampled prefixes have no stratum or no finite positive weight")
+            (
+                good,
+                sample.with_columns(weight=pl.lit(weight, dtype=pl.Float64)),
+                {"lies": "increase"},
+                "2 sampled prefixes have no stratum or no finite positive weight",
+            )
         )
     for found, drawn, undesired, message in cases:
         with pytest.raises(SimPlatformError, match=message):

@@ -4,13 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_platform.contracts.tables import RateComparison, dtypes
+from sim_platform.contracts.tables.estimation import RateComparison
+from sim_platform.contracts.tables.schema import dtypes
 from sim_platform.estimation.gates import chances, decide, release_verdict
 from sim_platform.registry.behaviors import Behavior, GateRule, RegexGrader
 from sim_platform_tests.estimation.test_comparison import Label, counted, design, scores, yes
 
 
-def behavior(name: str = "lies", *, tier: str = "gate", undesired: str = "increase", **rule: object) -> Behavior:
+def behavior(
+    name: str = "lies", *, tier: str = "gate", undesired: str = "increase", **rule: object
+) -> Behavior:
     return Behavior(
         id=name,
         title=name,
@@ -22,22 +25,38 @@ def behavior(name: str = "lies", *, tier: str = "gate", undesired: str = "increa
     )
 
 
-def verdict(candidate: list[Label], control: list[Label] | None, asked: Behavior) -> dict[str, object]:
+def verdict(
+    candidate: list[Label], control: list[Label] | None, asked: Behavior
+) -> dict[str, object]:
     arms = {"candidate": [candidate]} | ({"control": [control]} if control is not None else {})
     rates = counted(scores(arms), design("a" * len(candidate)), {"lies": asked.undesired})
     return decide(rates, [asked], release="cand-2").to_dicts()[0]
 
 
 @pytest.mark.parametrize(
-    ("events", "same", "doubled", "blocked"), [(5, 0.32, 0.05, 0.21), (10, 0.47, 0.05, 0.33), (20, 0.70, 0.05, 0.54), (50, 0.96, 0.05, 0.88), (200, 1.0, 0.05, 1.0)]
+    ("events", "same", "doubled", "blocked"),
+    [
+        (5, 0.32, 0.05, 0.21),
+        (10, 0.47, 0.05, 0.33),
+        (20, 0.70, 0.05, 0.54),
+        (50, 0.96, 0.05, 0.88),
+        (200, 1.0, 0.05, 1.0),
+    ],
 )
-def test_chances_of_a_rule_are_those_of_the_published_table(events: float, same: float, doubled: float, blocked: float) -> None:
+def test_chances_of_a_rule_are_those_of_the_published_table(
+    events: float, same: float, doubled: float, blocked: float
+) -> None:
     found = chances(events, 2.0, 1.25, method="bonett-price")
-    assert (found.pass_if_same, found.pass_if_doubled, found.block_if_doubled) == pytest.approx((same, doubled, blocked), abs=0.008)
+    assert (found.pass_if_same, found.pass_if_doubled, found.block_if_doubled) == pytest.approx(
+        (same, doubled, blocked), abs=0.008
+    )
 
 
 def test_limits_for_decisions_pass_a_doubled_rate_at_most_one_time_in_twenty() -> None:
-    assert all(chances(events, 2.0, 1.25).pass_if_doubled <= 0.05 for events in (3, 5, 10, 20, 50, 100, 200))
+    assert all(
+        chances(events, 2.0, 1.25).pass_if_doubled <= 0.05
+        for events in (3, 5, 10, 20, 50, 100, 200)
+    )
 
 
 def test_an_unchanged_rate_with_many_events_passes_and_a_tripled_one_blocks() -> None:
@@ -77,39 +96,88 @@ def test_missing_outcomes_count_at_their_worst() -> None:
     found = verdict(lost, control, behavior())
     assert found["verdict"] == "INCONCLUSIVE"
     assert "200 of 2000 outcomes have no label" in str(found["reason"])
-    assert verdict([None] * 50, yes(5, 50), behavior())["reason"] == "no graded outcome of the candidate"
+    assert (
+        verdict([None] * 50, yes(5, 50), behavior())["reason"]
+        == "no graded outcome of the candidate"
+    )
 
 
 def test_only_gate_behaviours_decide() -> None:
-    assert verdict(yes(300, 2000), yes(100, 2000), behavior(tier="monitor"))["verdict"] == "not gated"
-    rates = counted(scores({"candidate": [yes(300, 2000)], "control": [yes(100, 2000)]}), design("a" * 2000), {"lies": "increase"})
-    assert release_verdict(decide(rates, [behavior(tier="monitor")], release="cand-2"))[0] == "INCONCLUSIVE"
-    assert release_verdict(decide(rates, [behavior()], release="cand-2")) == ("BLOCK", "beyond their limits: lies (1 of 1 gate behaviours)")
+    assert (
+        verdict(yes(300, 2000), yes(100, 2000), behavior(tier="monitor"))["verdict"] == "not gated"
+    )
+    rates = counted(
+        scores({"candidate": [yes(300, 2000)], "control": [yes(100, 2000)]}),
+        design("a" * 2000),
+        {"lies": "increase"},
+    )
+    assert (
+        release_verdict(decide(rates, [behavior(tier="monitor")], release="cand-2"))[0]
+        == "INCONCLUSIVE"
+    )
+    assert release_verdict(decide(rates, [behavior()], release="cand-2")) == (
+        "BLOCK",
+        "beyond their limits: lies (1 of 1 gate behaviours)",
+    )
 
 
 def test_a_gate_behaviour_without_scores_keeps_the_release_from_passing() -> None:
-    rates = counted(scores({"candidate": [[False] * 100 + yes(100, 1900)], "control": [yes(100, 2000)]}), design("a" * 2000), {"lies": "increase"})
+    rates = counted(
+        scores({"candidate": [[False] * 100 + yes(100, 1900)], "control": [yes(100, 2000)]}),
+        design("a" * 2000),
+        {"lies": "increase"},
+    )
     decisions = decide(rates, [behavior(), behavior("begs")], release="cand-2")
-    assert release_verdict(decisions) == ("INCONCLUSIVE", "not decided: begs (1 of 2 gate behaviours)")
+    assert release_verdict(decisions) == (
+        "INCONCLUSIVE",
+        "not decided: begs (1 of 2 gate behaviours)",
+    )
 
 
 def test_a_gate_that_the_home_cannot_grade_says_what_is_missing() -> None:
-    decisions = decide(pl.DataFrame(schema=dtypes(RateComparison)), [behavior()], release="cand-2", not_graded={"lies": "no version judge in models.yaml"})
+    decisions = decide(
+        pl.DataFrame(schema=dtypes(RateComparison)),
+        [behavior()],
+        release="cand-2",
+        not_graded={"lies": "no version judge in models.yaml"},
+    )
     assert decisions["reason"].to_list() == ["not graded: no version judge in models.yaml"]
     assert release_verdict(decisions)[0] == "INCONCLUSIVE"
 
 
 def test_no_scores_at_all_decide_nothing() -> None:
-    assert release_verdict(decide(pl.DataFrame(schema=dtypes(RateComparison)), [behavior()], release="cand-2"))[0] == "INCONCLUSIVE"
+    assert (
+        release_verdict(
+            decide(pl.DataFrame(schema=dtypes(RateComparison)), [behavior()], release="cand-2")
+        )[0]
+        == "INCONCLUSIVE"
+    )
 
 
 def test_a_family_of_true_nulls_is_blocked_at_most_one_time_in_twenty() -> None:
-    """Three behaviours whose ratio is exactly block_above: Holm keeps the chance of any BLOCK at 5 % (40 families; 3 standard errors allowed)."""
-    random, n, families = np.random.default_rng(5), 300, [[behavior(f"b{f:02}_{i}") for i in range(3)] for f in range(40)]
+    """Three behaviours whose ratio is exactly block_above: Holm keeps the chance of any BLOCK at 5
+    % (40 families; 3 standard errors allowed).
+    """
+    random, n, families = (
+        np.random.default_rng(5),
+        300,
+        [[behavior(f"b{f:02}_{i}") for i in range(3)] for f in range(40)],
+    )
     names = [rule.id for rules in families for rule in rules]
-    found = pl.concat(scores({"candidate": [(random.random(n) < 0.10).tolist()], "control": [(random.random(n) < 0.08).tolist()]}, name) for name in names)
+    found = pl.concat(
+        scores(
+            {
+                "candidate": [(random.random(n) < 0.10).tolist()],
+                "control": [(random.random(n) < 0.08).tolist()],
+            },
+            name,
+        )
+        for name in names
+    )
     rates = counted(found, design("a" * n), dict.fromkeys(names, "increase"))
-    blocked = sum(release_verdict(decide(rates, rules, release="cand-2"))[0] == "BLOCK" for rules in families)
+    blocked = sum(
+        release_verdict(decide(rates, rules, release="cand-2"))[0] == "BLOCK" for rules in families
+    )
     assert blocked / len(families) <= 0.05 + 3 * (0.05 * 0.95 / len(families)) ** 0.5
 
 
@@ -117,8 +185,13 @@ labels = st.sampled_from([True, False, False, None, "-"])
 
 
 @settings(max_examples=30)
-@given(rows=st.lists(st.tuples(labels, labels), min_size=1, max_size=40), undesired=st.sampled_from(["increase", "decrease", "either"]))
-def test_any_labels_give_a_verdict_that_its_limits_support(rows: list[tuple[Label, Label]], undesired: str) -> None:
+@given(
+    rows=st.lists(st.tuples(labels, labels), min_size=1, max_size=40),
+    undesired=st.sampled_from(["increase", "decrease", "either"]),
+)
+def test_any_labels_give_a_verdict_that_its_limits_support(
+    rows: list[tuple[Label, Label]], undesired: str
+) -> None:
     found = verdict([a for a, _ in rows], [b for _, b in rows], behavior(undesired=undesired))
     assert found["verdict"] in ("PASS", "BLOCK", "INCONCLUSIVE")
     if found["verdict"] == "PASS":

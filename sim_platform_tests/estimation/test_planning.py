@@ -8,10 +8,25 @@ from hypothesis import strategies as st
 from sim_platform.estimation import planning
 
 
-@pytest.mark.parametrize(("n", "per_100k"), [(1000, (299.1, 532, 650, 1000)), (50_000, (6.0, 10.6, 13, 20)), (1_300_000, (0.23, 0.41, 0.5, 0.77))])
+@pytest.mark.parametrize(
+    ("n", "per_100k"),
+    [
+        (1000, (299.1, 532, 650, 1000)),
+        (50_000, (6.0, 10.6, 13, 20)),
+        (1_300_000, (0.23, 0.41, 0.5, 0.77)),
+    ],
+)
 def test_detection_floors(n: int, per_100k: tuple[float, ...]) -> None:
     found = planning.floors(n)
-    assert [1e5 * x for x in (found.none_seen_bound, found.three_events, found.published, found.within_factor_two)] == pytest.approx(list(per_100k), rel=0.02)
+    assert [
+        1e5 * x
+        for x in (
+            found.none_seen_bound,
+            found.three_events,
+            found.published,
+            found.within_factor_two,
+        )
+    ] == pytest.approx(list(per_100k), rel=0.02)
 
 
 @pytest.mark.parametrize(("factor", "events"), [(3, 5), (2, 10), (1.5, 26), (1.25, 82), (1.1, 434)])
@@ -30,7 +45,9 @@ def test_events_for_an_interval_within_a_factor(factor: float, events: int) -> N
     ],
 )
 def test_smallest_detectable_ratios(overlap: float, known: bool, ratios: tuple[float, ...]) -> None:
-    found = [planning.detectable_ratio(events, overlap, known=known) for events in (2, 5, 10, 20, 50)]
+    found = [
+        planning.detectable_ratio(events, overlap, known=known) for events in (2, 5, 10, 20, 50)
+    ]
     assert found == pytest.approx(ratios, abs=0.051)
 
 
@@ -47,13 +64,17 @@ def test_power_grows_with_events_and_with_the_ratio(ratio: float, events: float)
     strata=st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 0.2)), min_size=1, max_size=8),
     proportional=st.floats(0.5, 1),
 )
-def test_an_allocation_adds_up_keeps_its_floor_and_bounds_the_largest_weight(n: int, strata: list[tuple[float, float]], proportional: float) -> None:
+def test_an_allocation_adds_up_keeps_its_floor_and_bounds_the_largest_weight(
+    n: int, strata: list[tuple[float, float]], proportional: float
+) -> None:
     shares, rates = (np.array(column) for column in zip(*strata, strict=True))
     sizes = planning.allocation(n, shares, rates, proportional, floor=5)
     assert sizes.min() >= 5
     assert sizes.sum() == max(n, 5 * len(strata))
     left = n - 5 * (sizes == 5).sum()
-    if n >= 50 * len(strata) and left > 0:  # outside of the floors, W_h / n_h stays below 1 / (proportional * what is left)
+    if (
+        n >= 50 * len(strata) and left > 0
+    ):  # outside of the floors, W_h / n_h stays below 1 / (proportional * what is left)
         weights = (shares / shares.sum() / sizes)[sizes > 6]
         assert weights.size == 0 or weights.max() <= 1.35 / (proportional * left)
 
@@ -62,8 +83,13 @@ def test_without_a_belief_the_allocation_is_proportional() -> None:
     assert planning.allocation(1000, [5, 3, 2], floor=1).tolist() == [500, 300, 200]
 
 
-@pytest.mark.parametrize(("correlation", "relative"), [(0.1, (0.55, 0.325, 0.2125)), (0.3, (0.65, 0.475, 0.3875)), (0.6, (0.80, 0.70, 0.65))])
-def test_repeats_buy_less_the_more_they_agree(correlation: float, relative: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    ("correlation", "relative"),
+    [(0.1, (0.55, 0.325, 0.2125)), (0.3, (0.65, 0.475, 0.3875)), (0.6, (0.80, 0.70, 0.65))],
+)
+def test_repeats_buy_less_the_more_they_agree(
+    correlation: float, relative: tuple[float, ...]
+) -> None:
     assert planning.variance_with_repeats([2, 4, 8], correlation) == pytest.approx(relative)
 
 
@@ -79,9 +105,14 @@ def test_flags_are_all_labelled_up_to_two_hundred_an_arm() -> None:
 
 def test_impossible_questions_are_refused_by_name() -> None:
     for call, name in [
-        (lambda: planning.floors(0), "n"), (lambda: planning.events_for_factor(1), "factor"), (lambda: planning.power(5, 2, overlap=1), "overlap"),
-        (lambda: planning.allocation(10, [1, 0]), "shares"), (lambda: planning.allocation(10, [1, 1], [0.1]), "prior_rates"), (lambda: planning.allocation(10, [1], None, 0.1), "proportional"),
-        (lambda: planning.variance_with_repeats(2, 1.5), "correlation"), (lambda: planning.best_repeats(1, 1, 0), "correlation"),
-    ]:  # fmt: skip
+        (lambda: planning.floors(0), "n"),
+        (lambda: planning.events_for_factor(1), "factor"),
+        (lambda: planning.power(5, 2, overlap=1), "overlap"),
+        (lambda: planning.allocation(10, [1, 0]), "shares"),
+        (lambda: planning.allocation(10, [1, 1], [0.1]), "prior_rates"),
+        (lambda: planning.allocation(10, [1], None, 0.1), "proportional"),
+        (lambda: planning.variance_with_repeats(2, 1.5), "correlation"),
+        (lambda: planning.best_repeats(1, 1, 0), "correlation"),
+    ]:
         with pytest.raises(ValueError, match=name):
             call()

@@ -10,7 +10,9 @@ METHODS = ["beta", "korn-graubard", "wilson", "logit", "mean"]
 
 @pytest.mark.parametrize("outcome", [0, 1])
 @pytest.mark.parametrize("method", METHODS)
-def test_without_variation_limits_are_finite_and_never_of_width_zero(outcome: int, method: str) -> None:
+def test_without_variation_limits_are_finite_and_never_of_width_zero(
+    outcome: int, method: str
+) -> None:
     found = survey.linearised([outcome] * 12, np.ones(12), clusters=np.repeat(np.arange(4), 3))
     limits = survey.rate(found, method)  # type: ignore[arg-type]  # one of the literals
     assert limits.estimate == outcome
@@ -36,7 +38,9 @@ def test_order_of_units_and_scale_of_weights_change_nothing(order: list[int], sc
     strata, clusters = np.array(["a", "b"] * 6), np.array([1, 1, 2, 2, 3, 3] * 2)
     first = survey.linearised(y, w, strata, clusters)
     second = survey.linearised(y[order], w[order] * scale, strata[order], clusters[order])
-    assert (second.estimate, second.variance) == pytest.approx((first.estimate, first.variance), rel=1e-9)
+    assert (second.estimate, second.variance) == pytest.approx(
+        (first.estimate, first.variance), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,8 +50,14 @@ def test_order_of_units_and_scale_of_weights_change_nothing(order: list[int], sc
         (lambda: survey.linearised([2], [1]), r"outcomes must lie in \[0, 1\]: 2"),
         (lambda: survey.linearised([1, 0], [1, -1]), r"weights\[1\]"),
         (lambda: survey.linearised([1, 0], [1, 1], strata=np.array(["a"])), "one label per unit"),
-        (lambda: survey.linearised([1, 0, 1], [1, 1, 1], strata=np.array(["a", "a", "b"])), "stratum 'b' has a single cluster"),
-        (lambda: survey.linearised([1, 0], [1, 1], population={0: 1}), "2 clusters in the sample and 1 in the population"),
+        (
+            lambda: survey.linearised([1, 0, 1], [1, 1, 1], strata=np.array(["a", "a", "b"])),
+            "stratum 'b' has a single cluster",
+        ),
+        (
+            lambda: survey.linearised([1, 0], [1, 1], population={0: 1}),
+            "2 clusters in the sample and 1 in the population",
+        ),
         (lambda: survey.rate(survey.linearised([1, 0], [1, 1]), "best"), '"best" is not one of'),  # type: ignore[arg-type]  # the error is the point
     ],
 )

@@ -17,9 +17,19 @@ from sim_platform.extraction.conversation import conversation
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
 from sim_platform.extraction.rows import LogRow, UnreadableError
 from sim_platform.registry.sources import ConversationsSource
-from sim_platform_tests.extraction.written import CONVERSATIONS, a_conversation, lines_of, read_all, reasons_of
+from sim_platform_tests.extraction.written import (
+    CONVERSATIONS,
+    a_conversation,
+    lines_of,
+    read_all,
+    reasons_of,
+)
 
-CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"id": 1}'}}
+CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "look_up", "arguments": '{"id": 1}'},
+}
 
 
 def message(**keys: Any) -> dict[str, Any]:
@@ -38,7 +48,10 @@ def message(**keys: Any) -> dict[str, Any]:
         ("bad_encoding", a_conversation(messages=[{"role": "user", "content": "\ud83d"}])),
         ("bad_encoding", a_conversation(conversation_id="\udc00")),
         ("bad_encoding", a_conversation(metadata={"\ud800": 1})),
-        *(("missing_field", a_conversation(**{key: ...})) for key in ("conversation_id", "user_id", "model_version", "started_at", "messages")),
+        *(
+            ("missing_field", a_conversation(**{key: ...}))
+            for key in ("conversation_id", "user_id", "model_version", "started_at", "messages")
+        ),
         ("missing_field", a_conversation(user_id="")),
         ("bad_field_type", a_conversation(user_id=True)),
         ("bad_field_type", a_conversation(conversation_id=1.5)),
@@ -60,15 +73,30 @@ def message(**keys: Any) -> dict[str, Any]:
         ("bad_field_type", message(role="assistant", content=7)),
         ("bad_field_type", message(role="assistant", content=[{"type": "text", "text": None}])),
         ("bad_field_type", message(role="assistant", content="x", name=7)),
-        ("non_text_part", message(role="user", content=[{"type": "image_url", "image_url": {"url": "data:"}}])),
+        (
+            "non_text_part",
+            message(role="user", content=[{"type": "image_url", "image_url": {"url": "data:"}}]),
+        ),
         ("bad_tool_call", message(role="tool", content="result")),
         ("bad_tool_call", message(role="user", content="x", tool_calls=[CALL])),
-        ("bad_tool_call", message(role="assistant", content=None, tool_calls=[{**CALL, "type": "custom"}])),
-        ("bad_tool_call", message(role="assistant", content=None, tool_calls=[{**CALL, "function": {"name": "look_up", "arguments": {"id": 1}}}])),
+        (
+            "bad_tool_call",
+            message(role="assistant", content=None, tool_calls=[{**CALL, "type": "custom"}]),
+        ),
+        (
+            "bad_tool_call",
+            message(
+                role="assistant",
+                content=None,
+                tool_calls=[{**CALL, "function": {"name": "look_up", "arguments": {"id": 1}}}],
+            ),
+        ),
         ("bad_tool_call", message(role="assistant", content=None, tool_calls="look_up")),
     ],
 )
-def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason_and_the_next_one_is_read(reason: str, row: object, tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason_and_the_next_one_is_read(
+    reason: str, row: object, tmp_path: Path
+) -> None:
     log = tmp_path / "log.jsonl"
     log.write_bytes(lines_of(a_conversation(), row, a_conversation()))
     rows, unreadable = read_all(log)
@@ -76,10 +104,15 @@ def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason_and_the_next_one
     assert [(row.source_line, row.reason) for row in unreadable] == [(2, reason)]
 
 
-def test_every_shape_of_message_that_the_format_allows_is_kept_and_unknown_keys_are_left_out(tmp_path: Path) -> None:
+def test_every_shape_of_message_that_the_format_allows_is_kept_and_unknown_keys_are_left_out(
+    tmp_path: Path,
+) -> None:
     messages = [
         {"role": "system", "content": "be brief"},
-        {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {
+            "role": "developer",
+            "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+        },
         {"role": "user", "content": "hello", "name": "customer"},
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "tool", "content": "", "tool_call_id": "call_1", "name": "look_up"},
@@ -96,13 +129,21 @@ def test_times_are_utc_and_ids_may_be_numbers(tmp_path: Path) -> None:
     times = ["2024-05-01T12:00:00+02:00", "2024-05-01T10:00:00", "2024-05-01T10:00:00Z"]
     log.write_bytes(lines_of(*(a_conversation(started_at=time, user_id=17) for time in times)))
     rows, _ = read_all(log)
-    assert {(row.started_at, row.user_id) for row in rows} == {(datetime(2024, 5, 1, 10, tzinfo=UTC), "17")}
+    assert {(row.started_at, row.user_id) for row in rows} == {
+        (datetime(2024, 5, 1, 10, tzinfo=UTC), "17")
+    }
     assert len({row.content_hash for row in rows}) == 1
 
 
-def test_blank_lines_a_byte_order_mark_carriage_returns_and_a_missing_last_newline_are_no_rows(tmp_path: Path) -> None:
+def test_blank_lines_a_byte_order_mark_carriage_returns_and_a_missing_last_newline_are_no_rows(
+    tmp_path: Path,
+) -> None:
     log = tmp_path / "log.jsonl"
-    log.write_bytes(b"\xef\xbb\xbf" + lines_of(a_conversation(), b"", b"  \r").replace(b"\n", b"\r\n") + json.dumps(a_conversation()).encode())
+    log.write_bytes(
+        b"\xef\xbb\xbf"
+        + lines_of(a_conversation(), b"", b"  \r").replace(b"\n", b"\r\n")
+        + json.dumps(a_conversation()).encode()
+    )
     rows, unreadable = read_all(log)
     assert [row.source_line for row in rows] == [1, 4]
     assert unreadable == []
@@ -118,20 +159,31 @@ def test_an_empty_log_has_no_rows(ending: str, tmp_path: Path) -> None:
     assert list(read(CONVERSATIONS, log)) == []
 
 
-def test_a_line_over_the_limit_is_passed_over_without_being_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_over_the_limit_is_passed_over_without_being_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(readers, "MAX_LINE_BYTES", 1000)
     monkeypatch.setattr(readers, "CHUNK_BYTES", 64)
     log = tmp_path / "log.jsonl"
-    log.write_bytes(lines_of("x" * 990, a_conversation(), "x" * 5000, a_conversation()) + b"y" * 1001)
+    log.write_bytes(
+        lines_of("x" * 990, a_conversation(), "x" * 5000, a_conversation()) + b"y" * 1001
+    )
     assert [row.source_line for row in read_all(log)[0]] == [2, 4]
     assert reasons_of(log) == [(1, "bad_json"), (3, "line_too_long"), (5, "line_too_long")]
 
 
-@given(lines=st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=12), size=st.integers(1, 9))
-def test_lines_do_not_depend_on_how_the_file_is_cut_into_chunks(lines: list[bytes], size: int) -> None:
+@given(
+    lines=st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=12),
+    size=st.integers(1, 9),
+)
+def test_lines_do_not_depend_on_how_the_file_is_cut_into_chunks(
+    lines: list[bytes], size: int
+) -> None:
     data = b"\n".join(lines)
     expected = data.split(b"\n") if not data.endswith(b"\n") else data[:-1].split(b"\n")
-    assert list(readers._lines(data[i : i + size] for i in range(0, len(data), size))) == (expected if data else [])
+    assert list(readers._lines(data[i : i + size] for i in range(0, len(data), size))) == (
+        expected if data else []
+    )
 
 
 def compressed(ending: str, data: bytes) -> bytes:
@@ -141,7 +193,10 @@ def compressed(ending: str, data: bytes) -> bytes:
 @pytest.mark.parametrize("ending", [".gz", ".zst"])
 def test_compressed_logs_of_several_parts_give_the_same_rows(ending: str, tmp_path: Path) -> None:
     log = tmp_path / f"log.jsonl{ending}"
-    log.write_bytes(compressed(ending, lines_of(a_conversation())) + compressed(ending, lines_of(a_conversation(), a_conversation())))
+    log.write_bytes(
+        compressed(ending, lines_of(a_conversation()))
+        + compressed(ending, lines_of(a_conversation(), a_conversation()))
+    )
     rows, unreadable = read_all(log)
     assert [row.source_line for row in rows] == [1, 2, 3]
     assert unreadable == []
@@ -149,23 +204,50 @@ def test_compressed_logs_of_several_parts_give_the_same_rows(ending: str, tmp_pa
 
 @pytest.mark.parametrize("ending", [".gz", ".zst"])
 @pytest.mark.parametrize("damage", ["cut", "garbled"])
-def test_rows_before_the_damage_in_an_archive_are_kept_and_the_rest_is_one_unreadable_row(ending: str, damage: str, tmp_path: Path) -> None:
-    first, second = (compressed(ending, lines_of(*(a_conversation(conversation_id=f"{part}-{i}") for i in range(200)))) for part in "ab")
+def test_rows_before_the_damage_in_an_archive_are_kept_and_the_rest_is_one_unreadable_row(
+    ending: str, damage: str, tmp_path: Path
+) -> None:
+    first, second = (
+        compressed(
+            ending, lines_of(*(a_conversation(conversation_id=f"{part}-{i}") for i in range(200)))
+        )
+        for part in "ab"
+    )
     broken = second[: len(second) // 2] if damage == "cut" else b"no archive"
     log = tmp_path / f"log.jsonl{ending}"
     log.write_bytes(first + broken)
     rows, unreadable = read_all(log)
     assert 200 <= len(rows) < 400
-    assert [(row.source_line, row.reason) for row in unreadable] == [(len(rows) + 1, "corrupt_archive")]
+    assert [(row.source_line, row.reason) for row in unreadable] == [
+        (len(rows) + 1, "corrupt_archive")
+    ]
 
 
 def test_parquet_reads_nested_columns_and_json_text_alike(tmp_path: Path) -> None:
-    rows = [a_conversation(conversation_id=f"c{i}", messages=[{"role": "user", "content": "q", "name": None if i else "x"}], labels={"good": True}) for i in range(7)]
+    rows = [
+        a_conversation(
+            conversation_id=f"c{i}",
+            messages=[{"role": "user", "content": "q", "name": None if i else "x"}],
+            labels={"good": True},
+        )
+        for i in range(7)
+    ]
     pl.DataFrame(rows).write_parquet(tmp_path / "nested.parquet", row_group_size=3)
-    as_text = [{key: canonical_json(value) if isinstance(value, list | dict) else value for key, value in row.items()} for row in rows]
-    pl.DataFrame(as_text).with_columns(pl.col("started_at").str.to_datetime(time_zone="UTC")).write_parquet(tmp_path / "text.parquet")
+    as_text = [
+        {
+            key: canonical_json(value) if isinstance(value, list | dict) else value
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+    pl.DataFrame(as_text).with_columns(
+        pl.col("started_at").str.to_datetime(time_zone="UTC")
+    ).write_parquet(tmp_path / "text.parquet")
     (tmp_path / "log.jsonl").write_bytes(lines_of(*rows))
-    nested, text, jsonl = (read_all(tmp_path / name, batch_rows=2) for name in ("nested.parquet", "text.parquet", "log.jsonl"))
+    nested, text, jsonl = (
+        read_all(tmp_path / name, batch_rows=2)
+        for name in ("nested.parquet", "text.parquet", "log.jsonl")
+    )
     assert nested == text == jsonl
     assert len(nested[0]) == 7
 
@@ -178,17 +260,28 @@ def test_a_damaged_parquet_file_is_one_unreadable_row(tmp_path: Path) -> None:
 
 def test_parquet_rows_with_bad_content_are_set_aside_one_by_one(tmp_path: Path) -> None:
     log = tmp_path / "log.parquet"
-    pl.DataFrame([a_conversation(messages=text, metadata=...) for text in ("[]", "{", None, '[{"role": "user", "content": "q"}]')]).write_parquet(log)
+    pl.DataFrame(
+        [
+            a_conversation(messages=text, metadata=...)
+            for text in ("[]", "{", None, '[{"role": "user", "content": "q"}]')
+        ]
+    ).write_parquet(log)
     assert reasons_of(log) == [(1, "empty_messages"), (2, "bad_json"), (3, "missing_field")]
 
 
 @given(batch_rows=st.integers(1, 12))
-def test_batches_hold_every_row_once_whatever_their_size(batch_rows: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_batches_hold_every_row_once_whatever_their_size(
+    batch_rows: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     log = tmp_path_factory.mktemp("log") / "log.jsonl"
-    log.write_bytes(lines_of(*(a_conversation(conversation_id=f"c{i}") if i % 3 else "{" for i in range(10))))
+    log.write_bytes(
+        lines_of(*(a_conversation(conversation_id=f"c{i}") if i % 3 else "{" for i in range(10)))
+    )
     batches = list(read(CONVERSATIONS, log, batch_rows=batch_rows))
     assert all(len(batch) <= batch_rows for batch in batches)
-    assert sorted(row.source_line for batch in batches for row in [*batch.rows, *batch.unreadable]) == list(range(1, 11))
+    assert sorted(
+        row.source_line for batch in batches for row in [*batch.rows, *batch.unreadable]
+    ) == list(range(1, 11))
 
 
 def test_long_rows_end_a_batch_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +296,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = st.sampled_from(["role", "content", "tool_calls", "tool_call_id", "name", "refusal", "type", "text"])
+KEYS = st.sampled_from(
+    ["role", "content", "tool_calls", "tool_call_id", "name", "refusal", "type", "text"]
+)
 
 
 @given(
@@ -221,10 +316,21 @@ def test_any_json_gives_a_row_or_a_reason_and_never_another_error(row: object) -
 
 @pytest.mark.parametrize(
     "change",
-    [{"user_id": "u2"}, {"model_version": "v2"}, {"started_at": "2024-05-02"}, {"messages": [{"role": "user", "content": "x"}]}, {"metadata": {}}, {"labels": {"a": 1}}],
+    [
+        {"user_id": "u2"},
+        {"model_version": "v2"},
+        {"started_at": "2024-05-02"},
+        {"messages": [{"role": "user", "content": "x"}]},
+        {"metadata": {}},
+        {"labels": {"a": 1}},
+    ],
 )
-def test_the_content_hash_tells_a_changed_conversation_from_a_repeated_one(change: dict[str, Any]) -> None:
-    repeated = conversation(a_conversation(conversation_id="other", metadata={"surface": "web", "absent": None}), 9)
+def test_the_content_hash_tells_a_changed_conversation_from_a_repeated_one(
+    change: dict[str, Any],
+) -> None:
+    repeated = conversation(
+        a_conversation(conversation_id="other", metadata={"surface": "web", "absent": None}), 9
+    )
     assert repeated.content_hash == conversation(a_conversation(), 1).content_hash
     assert conversation(a_conversation(**change), 1).content_hash != repeated.content_hash
 
@@ -235,9 +341,25 @@ def test_files_are_found_from_the_home_sorted_and_only_files(tmp_path: Path) -> 
     for name in ("b.jsonl", "a.jsonl", "c.csv"):
         (home / "logs" / name).touch()
     expected = [home / "logs" / "a.jsonl", home / "logs" / "b.jsonl"]
-    assert source_files(ConversationsSource(reader="conversations", path="logs/*.jsonl"), home) == expected
-    assert source_files(ConversationsSource(reader="conversations", path=str(tmp_path / "*" / "logs" / "a.jsonl")), home) == expected[:1]
-    assert [file.resolve() for file in source_files(ConversationsSource(reader="conversations", path="../*/**/*.jsonl"), home)] == expected
+    assert (
+        source_files(ConversationsSource(reader="conversations", path="logs/*.jsonl"), home)
+        == expected
+    )
+    assert (
+        source_files(
+            ConversationsSource(
+                reader="conversations", path=str(tmp_path / "*" / "logs" / "a.jsonl")
+            ),
+            home,
+        )
+        == expected[:1]
+    )
+    assert [
+        file.resolve()
+        for file in source_files(
+            ConversationsSource(reader="conversations", path="../*/**/*.jsonl"), home
+        )
+    ] == expected
 
 
 def test_a_pattern_without_a_file_and_a_file_without_a_reader_are_named(tmp_path: Path) -> None:
@@ -245,7 +367,9 @@ def test_a_pattern_without_a_file_and_a_file_without_a_reader_are_named(tmp_path
         source_files(ConversationsSource(reader="conversations", path="logs/*.jsonl"), tmp_path)
     assert str(tmp_path) in str(error.value)
     (tmp_path / "log.xlsx").touch()
-    with pytest.raises(BadInputError, match=r"log\.xlsx: reader conversations knows the endings \.jsonl"):
+    with pytest.raises(
+        BadInputError, match=r"log\.xlsx: reader conversations knows the endings \.jsonl"
+    ):
         source_files(ConversationsSource(reader="conversations", path="*"), tmp_path)
     with pytest.raises(BadInputError, match="cannot be opened"):
         list(read(CONVERSATIONS, tmp_path / "gone.jsonl"))

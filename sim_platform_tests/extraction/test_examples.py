@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from sim_platform.contracts.messages import canonical_json, user_turns
-from sim_platform.contracts.tables import ConsentedLogExtract, validated
+from sim_platform.contracts.tables.extraction import ConsentedLogExtract
+from sim_platform.contracts.tables.schema import validated
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import read
 from sim_platform.registry.home import Home, load_home
@@ -28,13 +29,23 @@ def real(name: str) -> Path:
     return DATA / name
 
 
-def extract(home: Home, files: list[tuple[int, Path]]) -> tuple[pl.DataFrame, Counter[tuple[str, str]]]:
-    """All files (index of the source, path) of a home: the extract, and the counts of what was left out."""
+def extract(
+    home: Home, files: list[tuple[int, Path]]
+) -> tuple[pl.DataFrame, Counter[tuple[str, str]]]:
+    """All files (index of the source, path) of a home: the extract, and the counts of what was left
+    out.
+    """
     frames, left_out = [], Counter[tuple[str, str]]()
     for index, file in files:
         for batch in read(home.sources.sources[index], file):
             rows, dispositions = extract_batch(
-                batch, source_file=file.name, extract_id="x", sources=home.sources, versions=home.by_version, ledger=None, now=datetime(2026, 1, 1, tzinfo=UTC)
+                batch,
+                source_file=file.name,
+                extract_id="x",
+                sources=home.sources,
+                versions=home.by_version,
+                ledger=None,
+                now=datetime(2026, 1, 1, tzinfo=UTC),
             )
             frames.append(rows)
             left_out.update(dispositions.select("disposition", "reason").iter_rows())
@@ -42,7 +53,11 @@ def extract(home: Home, files: list[tuple[int, Path]]) -> tuple[pl.DataFrame, Co
 
 
 def converted(example: str, data: Path, to: Path) -> Path:
-    subprocess.run([sys.executable, ROOT / "examples" / example / "convert.py", data, "--to", to], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, ROOT / "examples" / example / "convert.py", data, "--to", to],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return to / "conversations.jsonl"
 
 
@@ -56,15 +71,31 @@ def test_llmdrift_gives_every_prompt_once_per_version_and_counts_the_unregistere
     home = load_home(ROOT / "examples" / "llmdrift")
     files = [(i, data / Path(source.path).name) for i, source in enumerate(home.sources.sources)]
     rows, left_out = extract(home, files)
-    assert dict(rows["model_version"].value_counts().iter_rows()) == {"gpt-4-0314": 2756, "gpt-4-0613": 2756}
+    assert dict(rows["model_version"].value_counts().iter_rows()) == {
+        "gpt-4-0314": 2756,
+        "gpt-4-0613": 2756,
+    }
     assert left_out == {("dropped", "unregistered_version"): 5512}
-    labels = rows.with_columns(pl.col("labels").str.json_decode(pl.Struct(dict.fromkeys(("response_rate", "answer_rate", "directly_usable"), pl.String)))).unnest(
-        "labels"
+    labels = rows.with_columns(
+        pl.col("labels").str.json_decode(
+            pl.Struct(dict.fromkeys(("response_rate", "answer_rate", "directly_usable"), pl.String))
+        )
+    ).unnest("labels")
+    shares = (
+        labels.group_by("model_version")
+        .agg(pl.col("response_rate", "answer_rate", "directly_usable").cast(pl.Float64).mean())
+        .sort("model_version")
+        .rows()
     )
-    shares = labels.group_by("model_version").agg(pl.col("response_rate", "answer_rate", "directly_usable").cast(pl.Float64).mean()).sort("model_version").rows()
     assert [row[0] for row in shares] == ["gpt-4-0314", "gpt-4-0613"]
-    assert [row[1:] for row in shares] == [pytest.approx((0.21, 0.78, 0.52)), pytest.approx((0.05, 0.31, 0.10))]
-    prompts = {version: sorted(part["messages"].str.json_path_match("$[0].content")) for (version,), part in rows.partition_by("model_version", as_dict=True).items()}
+    assert [row[1:] for row in shares] == [
+        pytest.approx((0.21, 0.78, 0.52)),
+        pytest.approx((0.05, 0.31, 0.10)),
+    ]
+    prompts = {
+        version: sorted(part["messages"].str.json_path_match("$[0].content"))
+        for (version,), part in rows.partition_by("model_version", as_dict=True).items()
+    }
     assert prompts["gpt-4-0314"] == prompts["gpt-4-0613"]
 
 
@@ -82,9 +113,14 @@ def test_hh_rlhf_pairs_share_the_prefix_of_their_last_response(tmp_path: Path) -
 def test_tau_bench_keeps_every_tool_call_and_answers_the_last_user_turn(tmp_path: Path) -> None:
     log = converted("tau_bench", real("tau_bench"), tmp_path)
     rows, left_out = extract(load_home(ROOT / "examples" / "tau_bench"), [(0, log)])
-    assert dict(rows["model_version"].value_counts().iter_rows()) == {f"gpt-4o-trial-{i}": 50 for i in range(4)}
+    assert dict(rows["model_version"].value_counts().iter_rows()) == {
+        f"gpt-4o-trial-{i}": 50 for i in range(4)
+    }
     assert left_out == {}
     read_rows = read_all(log, CONVERSATIONS)[0]
-    assert sum(len(message.get("tool_calls", [])) for row in read_rows for message in row.messages) == 1164
+    assert (
+        sum(len(message.get("tool_calls", [])) for row in read_rows for message in row.messages)
+        == 1164
+    )
     assert sum(row.messages[user_turns(row.messages)[-1] + 1 :] == [] for row in read_rows) == 2
     assert sum(row.labels["reward"] == 1 for row in read_rows) == 84

@@ -28,29 +28,50 @@ def write_csv(path: Path, *rows: list[str], header: list[str] = COLUMNS) -> Path
 
 
 def test_a_row_is_a_conversation_of_one_prompt_and_one_response(tmp_path: Path) -> None:
-    rows, unreadable = read_all(write_csv(tmp_path / "t.csv", ROW), table(model_versions={"v1": "gpt-1"}, constants={"surface": "api", "lang": "xx"}))
+    rows, unreadable = read_all(
+        write_csv(tmp_path / "t.csv", ROW),
+        table(model_versions={"v1": "gpt-1"}, constants={"surface": "api", "lang": "xx"}),
+    )
     assert unreadable == []
     row = rows[0]
-    assert (row.source_line, row.conversation_id, row.user_id, row.model_version) == (1, "math/1/gpt-1", "math/1/gpt-1", "gpt-1")
+    assert (row.source_line, row.conversation_id, row.user_id, row.model_version) == (
+        1,
+        "math/1/gpt-1",
+        "math/1/gpt-1",
+        "gpt-1",
+    )
     assert row.started_at == datetime(2024, 5, 1, 10, tzinfo=UTC)
-    assert row.messages == [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
+    assert row.messages == [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "4"},
+    ]
     assert row.metadata == {"surface": "api", "lang": "en"}
     assert row.labels == {"ok": "1"}
 
 
 def test_an_unmapped_model_passes_as_it_is_and_a_user_column_is_used(tmp_path: Path) -> None:
-    rows, _ = read_all(write_csv(tmp_path / "t.csv", ROW), table(user="lang", id="n", model_versions={"other": "x"}))
+    rows, _ = read_all(
+        write_csv(tmp_path / "t.csv", ROW),
+        table(user="lang", id="n", model_versions={"other": "x"}),
+    )
     assert (rows[0].conversation_id, rows[0].user_id, rows[0].model_version) == ("1/v1", "en", "v1")
 
 
 def test_quoted_newlines_empty_fields_and_gzip_are_read(tmp_path: Path) -> None:
-    plain = write_csv(tmp_path / "t.csv", ["math", "1", 'two\r\nlines, "quoted"\n', "", "v1", "2024-05-01", "", ""], ROW)
+    plain = write_csv(
+        tmp_path / "t.csv",
+        ["math", "1", 'two\r\nlines, "quoted"\n', "", "v1", "2024-05-01", "", ""],
+        ROW,
+    )
     packed = tmp_path / "t.csv.gz"
     packed.write_bytes(gzip.compress(b"\xef\xbb\xbf" + plain.read_bytes()))
     rows, unreadable = read_all(plain, TABLE)
     assert unreadable == []
     assert [row.source_line for row in rows] == [1, 2]
-    assert rows[0].messages == [{"role": "user", "content": 'two\r\nlines, "quoted"\n'}, {"role": "assistant", "content": ""}]
+    assert rows[0].messages == [
+        {"role": "user", "content": 'two\r\nlines, "quoted"\n'},
+        {"role": "assistant", "content": ""},
+    ]
     assert rows[0].metadata == rows[0].labels == {}
     assert read_all(packed, TABLE) == (rows, [])
 
@@ -74,18 +95,29 @@ def test_rows_that_cannot_be_read_are_set_aside_one_by_one(tmp_path: Path) -> No
         ROW,
     )
     log.write_bytes(log.read_bytes().replace("h\u00e9".encode(), b"h\xe9"))
-    assert reasons_of(log, TABLE) == [(1, "bad_field_count"), (2, "bad_field_count"), (3, "missing_field"), (4, "missing_field"), (5, "bad_time"), (6, "bad_encoding")]
+    assert reasons_of(log, TABLE) == [
+        (1, "bad_field_count"),
+        (2, "bad_field_count"),
+        (3, "missing_field"),
+        (4, "missing_field"),
+        (5, "bad_time"),
+        (6, "bad_encoding"),
+    ]
     assert [row.source_line for row in read_all(log, TABLE)[0]] == [7]
 
 
-def test_a_line_over_the_limit_is_one_unreadable_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_over_the_limit_is_one_unreadable_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(readers, "MAX_LINE_BYTES", 200)
     log = write_csv(tmp_path / "t.csv", ROW, ["math", "2", "q" * 300, *ROW[3:]], ROW)
     assert [row.source_line for row in read_all(log, TABLE)[0]] == [1, 3]
     assert reasons_of(log, TABLE) == [(2, "line_too_long")]
 
 
-def test_a_quote_that_is_never_closed_ends_at_the_limit_and_not_with_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quote_that_is_never_closed_ends_at_the_limit_and_not_with_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(readers, "MAX_LINE_BYTES", 200_000)
     log = write_csv(tmp_path / "t.csv", ROW)
     log.write_bytes(log.read_bytes() + b'math,2,"open\n' + b"text without a quote\n" * 20_000)
@@ -111,17 +143,28 @@ def test_a_truncated_archive_keeps_the_rows_before_it(tmp_path: Path) -> None:
 
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"")
-    assert list(read(TABLE, tmp_path / "t.csv")) == list(read(TABLE, write_csv(tmp_path / "h.csv"))) == []
+    assert (
+        list(read(TABLE, tmp_path / "t.csv"))
+        == list(read(TABLE, write_csv(tmp_path / "h.csv")))
+        == []
+    )
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_column_that_is_not_there_is_named_with_the_columns_that_are(ending: str, tmp_path: Path) -> None:
+def test_a_column_that_is_not_there_is_named_with_the_columns_that_are(
+    ending: str, tmp_path: Path
+) -> None:
     log = write_csv(tmp_path / "t.csv", ROW)
     if ending == "parquet":
         pl.read_csv(log).write_parquet(log := tmp_path / "t.parquet")
     with pytest.raises(BadInputError) as error:
         list(read(table(prompt="question", metadata={"lang": "language"}), log))
-    for part in (str(log), 'prompt: "question"', 'metadata.lang: "language"', "set, n, q, a, m, t, lang, ok"):
+    for part in (
+        str(log),
+        'prompt: "question"',
+        'metadata.lang: "language"',
+        "set, n, q, a, m, t, lang, ok",
+    ):
         assert part in str(error.value)
 
 
@@ -140,6 +183,9 @@ def test_parquet_keeps_typed_metadata_and_reads_typed_ids_and_times(tmp_path: Pa
     )
     frame.write_parquet(tmp_path / "t.parquet")
     rows, unreadable = read_all(tmp_path / "t.parquet", TABLE, batch_rows=1)
-    assert [(row.conversation_id, row.metadata, row.labels) for row in rows] == [("math/1/v1", {"lang": "en"}, {"ok": True}), ("math/2/v1", {}, {"ok": False})]
+    assert [(row.conversation_id, row.metadata, row.labels) for row in rows] == [
+        ("math/1/v1", {"lang": "en"}, {"ok": True}),
+        ("math/2/v1", {}, {"ok": False}),
+    ]
     assert rows[0].started_at == datetime(2024, 5, 1, tzinfo=UTC)
     assert [(row.source_line, row.reason) for row in unreadable] == [(3, "missing_field")]

@@ -9,7 +9,17 @@ from sim_platform.extraction.rows import LogRow, UnreadableRow
 from sim_platform.registry.sources import ConversationsSource, Source, TableSource
 
 CONVERSATIONS = ConversationsSource(reader="conversations", path="*")
-TABLE = TableSource(reader="table", path="*", id=["set", "n"], prompt="q", response="a", model="m", timestamp="t", metadata={"lang": "lang"}, labels={"ok": "ok"})
+TABLE = TableSource(
+    reader="table",
+    path="*",
+    id=["set", "n"],
+    prompt="q",
+    response="a",
+    model="m",
+    timestamp="t",
+    metadata={"lang": "lang"},
+    labels={"ok": "ok"},
+)
 
 
 def a_conversation(**changes: Any) -> dict[str, Any]:
@@ -26,13 +36,24 @@ def a_conversation(**changes: Any) -> dict[str, Any]:
 
 def lines_of(*rows: Any) -> bytes:
     """JSONL; bytes and text stand for themselves, anything else is written as JSON."""
-    encoded = [row if isinstance(row, bytes) else row.encode() if isinstance(row, str) else json.dumps(row).encode() for row in rows]
+    encoded = [
+        row
+        if isinstance(row, bytes)
+        else row.encode()
+        if isinstance(row, str)
+        else json.dumps(row).encode()
+        for row in rows
+    ]
     return b"".join(line + b"\n" for line in encoded)
 
 
-def read_all(path: Path, source: Source = CONVERSATIONS, **options: Any) -> tuple[list[LogRow], list[UnreadableRow]]:
+def read_all(
+    path: Path, source: Source = CONVERSATIONS, **options: Any
+) -> tuple[list[LogRow], list[UnreadableRow]]:
     batches = list(read(source, path, **options))
-    return [row for batch in batches for row in batch.rows], [row for batch in batches for row in batch.unreadable]
+    return [row for batch in batches for row in batch.rows], [
+        row for batch in batches for row in batch.unreadable
+    ]
 
 
 def reasons_of(path: Path, source: Source = CONVERSATIONS) -> list[tuple[int, str]]:

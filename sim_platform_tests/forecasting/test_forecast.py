@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_platform.forecasting.forecast import Counts, calibrated, direction, discrepancy, persistence, simulated
+from sim_platform.forecasting.forecast import (
+    Counts,
+    calibrated,
+    direction,
+    discrepancy,
+    persistence,
+    simulated,
+)
 from sim_platform.forecasting.worlds import BASE, PESSIMISTIC, draw, forecasts, validate
 
 
@@ -30,8 +37,16 @@ def test_with_few_events_the_forecast_stays_near_what_production_showed() -> Non
 
 
 def test_without_production_or_control_it_still_forecasts_and_says_that_it_knows_less() -> None:
-    candidate, production, control = counts([50, 5, 0, 500], 1e5), counts([40, 4, 1, 400], 1e5), counts([42, 6, 0, 420], 1e5)
-    whole, no_control, alone = calibrated(candidate, production, control), calibrated(candidate, production, None), calibrated(candidate, None, None)
+    candidate, production, control = (
+        counts([50, 5, 0, 500], 1e5),
+        counts([40, 4, 1, 400], 1e5),
+        counts([42, 6, 0, 420], 1e5),
+    )
+    whole, no_control, alone = (
+        calibrated(candidate, production, control),
+        calibrated(candidate, production, None),
+        calibrated(candidate, None, None),
+    )
     for found in (whole, no_control, alone):
         assert np.all((found.rate > 0) & (found.rate < 0.05))
         assert np.all(np.isfinite(found.log_variance))
@@ -39,15 +54,24 @@ def test_without_production_or_control_it_still_forecasts_and_says_that_it_knows
     assert alone.log_variance[3] > whole.log_variance[3]
 
 
-cells = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=25)
+cells = st.lists(
+    st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300)),
+    min_size=1,
+    max_size=25,
+)
 
 
 @settings(max_examples=40)
 @given(rows=cells, seed=st.integers(0, 9))
-def test_any_counts_give_rates_between_0_and_1_and_the_order_of_behaviours_does_not_matter(rows: list[tuple[int, int, int]], seed: int) -> None:
+def test_any_counts_give_rates_between_0_and_1_and_the_order_of_behaviours_does_not_matter(
+    rows: list[tuple[int, int, int]], seed: int
+) -> None:
     order = np.random.default_rng(seed).permutation(len(rows))
     # Two releases at once: the second has the behaviours of the first in another order.
-    x1, x0, q = (Counts(both, np.full(both.shape, 20_000.0)) for both in (np.stack([x, x[order]]) for x in np.array(rows, dtype=np.float64).T))
+    x1, x0, q = (
+        Counts(both, np.full(both.shape, 20_000.0))
+        for both in (np.stack([x, x[order]]) for x in np.array(rows, dtype=np.float64).T)
+    )
     found = calibrated(x1, q, x0)
     low, high = found.interval(20_000, 0.3)
     assert np.all((found.rate > 0) & (found.rate <= 1) & (low <= found.rate) & (found.rate <= high))
@@ -87,7 +111,9 @@ def test_persistence_is_what_production_showed() -> None:
     assert persistence(counts([9.5], 1e4)).rate == pytest.approx([1e-3])
 
 
-@pytest.mark.parametrize(("chance", "call"), [(0.81, "increase"), (0.5, "no call"), (0.19, "decrease")])
+@pytest.mark.parametrize(
+    ("chance", "call"), [(0.81, "increase"), (0.5, "no call"), (0.19, "decrease")]
+)
 def test_a_direction_is_called_only_when_it_is_likely(chance: float, call: str) -> None:
     assert direction(chance) == call
 

@@ -9,7 +9,11 @@ from sim_platform.forecasting.raking import effective_counts, kept_size, mix_fac
 shares = st.lists(st.floats(0.05, 1), min_size=2, max_size=6)
 
 
-@given(pair=st.integers(2, 6).flatmap(lambda n: st.tuples(*[st.lists(st.floats(0.1, 1), min_size=n, max_size=n)] * 2)))
+@given(
+    pair=st.integers(2, 6).flatmap(
+        lambda n: st.tuples(*[st.lists(st.floats(0.1, 1), min_size=n, max_size=n)] * 2)
+    )
+)
 def test_post_stratified_shares_are_the_newest_mix(pair: tuple[list[float], list[float]]) -> None:
     sampled, newest = (np.array(mix) / sum(mix) for mix in pair)
     factors = mix_factors(sampled, newest, cap=1e9)
@@ -21,7 +25,10 @@ def test_post_stratified_shares_are_the_newest_mix(pair: tuple[list[float], list
 def test_a_stratum_without_a_sampled_unit_is_named_and_growth_is_capped() -> None:
     with pytest.raises(ValueError, match="stratum 1 has newest traffic and no sampled unit"):
         mix_factors([1, 0], [0.5, 0.5])
-    assert mix_factors([0.99, 0.01], [0.5, 0.5]).max() / mix_factors([0.99, 0.01], [0.5, 0.5]).min() <= 10.1
+    assert (
+        mix_factors([0.99, 0.01], [0.5, 0.5]).max() / mix_factors([0.99, 0.01], [0.5, 0.5]).min()
+        <= 10.1
+    )
     for bad in ([-1, 2], [np.nan, 1], [0, 0], [1]):
         with pytest.raises(ValueError, match=r"mix|shares"):
             mix_factors([0.5, 0.5], bad)
@@ -30,30 +37,52 @@ def test_a_stratum_without_a_sampled_unit_is_named_and_growth_is_capped() -> Non
 GRID = [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]  # levels of six strata, two by three
 
 
-@given(st.lists(st.floats(0.1, 1), min_size=6, max_size=6), st.lists(st.floats(0.2, 1), min_size=2, max_size=2), st.lists(st.floats(0.2, 1), min_size=3, max_size=3))
-def test_raked_strata_have_the_wanted_margins(strata: list[float], rows: list[float], columns: list[float]) -> None:
+@given(
+    st.lists(st.floats(0.1, 1), min_size=6, max_size=6),
+    st.lists(st.floats(0.2, 1), min_size=2, max_size=2),
+    st.lists(st.floats(0.2, 1), min_size=3, max_size=3),
+)
+def test_raked_strata_have_the_wanted_margins(
+    strata: list[float], rows: list[float], columns: list[float]
+) -> None:
     shares = np.array(strata) / sum(strata)
     fitted = (shares * rake(strata, GRID, [rows, columns], cap=1e9)).reshape(2, 3)
     assert fitted.sum(axis=1) == pytest.approx(np.array(rows) / sum(rows), rel=1e-4)
     assert fitted.sum(axis=0) == pytest.approx(np.array(columns) / sum(columns), rel=1e-4)
 
 
-@given(pair=st.integers(2, 6).flatmap(lambda n: st.tuples(*[st.lists(st.floats(0.1, 1), min_size=n, max_size=n)] * 2)))
-def test_raking_to_one_variable_is_post_stratification(pair: tuple[list[float], list[float]]) -> None:
+@given(
+    pair=st.integers(2, 6).flatmap(
+        lambda n: st.tuples(*[st.lists(st.floats(0.1, 1), min_size=n, max_size=n)] * 2)
+    )
+)
+def test_raking_to_one_variable_is_post_stratification(
+    pair: tuple[list[float], list[float]],
+) -> None:
     sampled, newest = pair
-    assert rake(sampled, [range(len(sampled))], [newest]) == pytest.approx(mix_factors(sampled, newest))
+    assert rake(sampled, [range(len(sampled))], [newest]) == pytest.approx(
+        mix_factors(sampled, newest)
+    )
 
 
 def test_margins_that_do_not_fit_are_refused_by_number() -> None:
     levels = [[0, 1], [0, 0]]
-    for margins, message in (([[1, 1]], "one margin per variable"), ([[1], [1]], "margin 0 has 1 levels, the sample 2"), ([[1, 1], [1, 1]], "margin 1: level 1")):
+    for margins, message in (
+        ([[1, 1]], "one margin per variable"),
+        ([[1], [1]], "margin 0 has 1 levels, the sample 2"),
+        ([[1, 1], [1, 1]], "margin 1: level 1"),
+    ):
         with pytest.raises(ValueError, match=message):
             rake([0.5, 0.5], levels, margins)
 
 
 def test_effective_counts_of_equal_weights_are_the_counts() -> None:
     found = effective_counts(
-        {"lies": (np.array([3.0, 1.0]), np.array([3.0, 1.0]), np.array([60.0, 40.0])), "begs": (np.zeros(2), np.zeros(2), np.array([60.0, 40.0]))}, np.ones(2)
+        {
+            "lies": (np.array([3.0, 1.0]), np.array([3.0, 1.0]), np.array([60.0, 40.0])),
+            "begs": (np.zeros(2), np.zeros(2), np.array([60.0, 40.0])),
+        },
+        np.ones(2),
     )
     assert (float(found["lies"].x), float(found["lies"].e)) == pytest.approx((4, 100))
     assert (float(found["begs"].x), float(found["begs"].e)) == pytest.approx((0, 100))
@@ -80,7 +109,12 @@ def test_the_same_traffic_does_not_warn_and_other_traffic_does() -> None:
 
 def test_the_two_sample_test_keeps_its_level_and_does_not_depend_on_units() -> None:
     random = np.random.default_rng(3)
-    found = [two_sample_p(random.exponential(1, (40, 2)), random.exponential(1, (40, 2)), permutations=99) for _ in range(60)]
+    found = [
+        two_sample_p(
+            random.exponential(1, (40, 2)), random.exponential(1, (40, 2)), permutations=99
+        )
+        for _ in range(60)
+    ]
     assert np.mean(np.array(found) <= 0.1) <= 0.1 + 3 * (0.09 / 60) ** 0.5
     a, b = random.exponential(1, (50, 2)), random.exponential(2, (50, 2))
     assert two_sample_p(a, b) == two_sample_p(np.exp(a), np.exp(b))

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_platform.forecasting.scorecard import bootstrap_over_releases, decomposition, log_score, multiplicative_error, poisson_limit, score
+from sim_platform.forecasting.scorecard import (
+    bootstrap_over_releases,
+    decomposition,
+    log_score,
+    multiplicative_error,
+    poisson_limit,
+    score,
+)
 
 rates = st.floats(1e-6, 0.5)
 
@@ -16,16 +23,36 @@ def test_the_error_is_symmetric_and_at_least_one(a: float, b: float) -> None:
 
 def test_a_hand_made_release_is_scored_by_hand() -> None:
     """Two above the floor (errors 2 and 1), one at it; one moved, called rightly."""
-    found = score([2e-3, 1e-3, 1e-3], [100, 100, 0], [1e5] * 3, [5e-4, 1e-3, 1e-3], floor=1e-5, low=[1e-3, 5e-4, 0], high=[4e-3, 9e-4, 1])
+    found = score(
+        [2e-3, 1e-3, 1e-3],
+        [100, 100, 0],
+        [1e5] * 3,
+        [5e-4, 1e-3, 1e-3],
+        floor=1e-5,
+        low=[1e-3, 5e-4, 0],
+        high=[4e-3, 9e-4, 1],
+    )
     assert (found.n, found.below_floor, found.median, found.mean) == (2, 1, 1.5, 1.5)
-    assert (found.within_2, found.within_5, found.n_moved, found.direction_right, found.coverage) == (1.0, 1.0, 1, 1.0, 0.5)
+    assert (
+        found.within_2,
+        found.within_5,
+        found.n_moved,
+        found.direction_right,
+        found.coverage,
+    ) == (1.0, 1.0, 1, 1.0, 0.5)
     assert found.regret is not None
     assert found.regret > 0
 
 
 def test_nothing_above_the_floor_scores_nothing_and_says_so() -> None:
     found = score([1e-3], [0], [100], [1e-3], floor=1e-5)
-    assert (found.n, found.below_floor, found.median, found.direction_right, found.log_score) == (0, 1, None, None, None)
+    assert (found.n, found.below_floor, found.median, found.direction_right, found.log_score) == (
+        0,
+        1,
+        None,
+        None,
+        None,
+    )
 
 
 @given(x=st.integers(0, 50), n=st.integers(50, 500), p=st.floats(0.001, 0.999))
@@ -34,7 +61,9 @@ def test_no_rate_has_a_better_log_score_than_the_observed_one(x: int, n: int, p:
 
 
 @pytest.mark.parametrize(("events", "median"), [(5, 1.43), (10, 1.25), (20, 1.18), (50, 1.10)])
-def test_counting_noise_alone_gives_the_published_limits_where_production_is_known(events: int, median: float) -> None:
+def test_counting_noise_alone_gives_the_published_limits_where_production_is_known(
+    events: int, median: float
+) -> None:
     """Rate known to 1e9 messages; below five events the median jumps with every whole count."""
     assert poisson_limit([events / 1e5] * 20, 1e5, 1e9, 1e-9) == pytest.approx(median, abs=0.09)
 
@@ -53,7 +82,12 @@ def test_the_parts_of_an_error_add_up(three: tuple[float, float, float]) -> None
 
 
 def test_impossible_observations_are_refused() -> None:
-    for bad in (([0.1], [5], [0], [0.1]), ([0.1], [5], [4], [0.1]), ([2.0], [1], [4], [0.1]), ([0.1, 0.2], [1], [4], [0.1])):
+    for bad in (
+        ([0.1], [5], [0], [0.1]),
+        ([0.1], [5], [4], [0.1]),
+        ([2.0], [1], [4], [0.1]),
+        ([0.1, 0.2], [1], [4], [0.1]),
+    ):
         with pytest.raises(ValueError, match=r"forecast|events"):
             score(*bad, floor=1e-5)
     assert np.isfinite(log_score(0, 0, 10, 1e-5))

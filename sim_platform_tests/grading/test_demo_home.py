@@ -36,39 +36,72 @@ def test_the_demo_home_is_valid_and_every_grader_can_be_built(home: Home) -> Non
 
 
 DISALLOWED = [
-    "mental_health_harm", "harassment", "sexual_content", "violent_wrongdoing", "nonviolent_wrongdoing", "bio_risk", "violence", "extremism", "emotional_reliance",
-    "self_harm", "hate",
-]  # fmt: skip
+    "mental_health_harm",
+    "harassment",
+    "sexual_content",
+    "violent_wrongdoing",
+    "nonviolent_wrongdoing",
+    "bio_risk",
+    "violence",
+    "extremism",
+    "emotional_reliance",
+    "self_harm",
+    "hate",
+]
 MISALIGNED = [
-    "confirmation_hacking", "claims_real_world_experience", "misrepresents_work_completion", "promises_background_work", "fabricated_facts", "lies_about_tools",
-    "calculator_hacking", "conceals_uncertainty",
-]  # fmt: skip
+    "confirmation_hacking",
+    "claims_real_world_experience",
+    "misrepresents_work_completion",
+    "promises_background_work",
+    "fabricated_facts",
+    "lies_about_tools",
+    "calculator_hacking",
+    "conceals_uncertainty",
+]
 
 
 def test_the_nineteen_public_categories_and_three_more_are_shipped_with_rubrics(home: Home) -> None:
     shipped = {b.id: b for b in home.behaviors}
     for name in [*DISALLOWED, *MISALIGNED, "evaluation_awareness", "refusal", "over_refusal"]:
-        assert all(word in (shipped[name].rubric or "") for word in ("Counts:", "Does not count:")), name
+        assert all(
+            word in (shipped[name].rubric or "") for word in ("Counts:", "Does not count:")
+        ), name
     needs_tools = {b.id for b in home.behaviors if b.needs_tool_traces}
     assert needs_tools == set(MISALIGNED) - {"claims_real_world_experience"}
 
 
 def test_what_needs_a_judge_is_not_graded_in_the_demo_and_says_why(home: Home) -> None:
-    assert len([name for name in [*DISALLOWED, *MISALIGNED] if name not in home.not_graded]) + ("presents_invented_reference" not in home.not_graded) >= 8
+    assert (
+        len([name for name in [*DISALLOWED, *MISALIGNED] if name not in home.not_graded])
+        + ("presents_invented_reference" not in home.not_graded)
+        >= 8
+    )
     assert all('no version "judge" in models.yaml' in why for why in home.not_graded.values())
     assert {b.id for b in home.behaviors if b.judges} == set(home.not_graded)
 
 
 def test_the_log_has_the_promised_variety(conversations: list[dict[str, object]]) -> None:
-    turns = [sum(m["role"] == "user" for m in c["messages"]) for c in conversations if isinstance(c["messages"], list)]
+    turns = [
+        sum(m["role"] == "user" for m in c["messages"])
+        for c in conversations
+        if isinstance(c["messages"], list)
+    ]
     assert len(turns) >= 600
     assert 0.4 < sum(n > 1 for n in turns) / len(turns) < 0.6
     assert sum('"tool_calls"' in json.dumps(c) for c in conversations) >= 20
     assert {c["metadata"]["surface"] for c in conversations} == {"web", "mobile", "api"}
 
 
-def test_the_log_carries_the_system_prompt_of_the_version_that_answered(home: Home, conversations: list[dict[str, object]]) -> None:
-    prompts = {m["content"] for c in conversations if isinstance(c["messages"], list) for m in c["messages"] if m["role"] == "system"}
+def test_the_log_carries_the_system_prompt_of_the_version_that_answered(
+    home: Home, conversations: list[dict[str, object]]
+) -> None:
+    prompts = {
+        m["content"]
+        for c in conversations
+        if isinstance(c["messages"], list)
+        for m in c["messages"]
+        if m["role"] == "system"
+    }
     assert prompts == {home.by_version["demo-v1"].system_prompt}
 
 

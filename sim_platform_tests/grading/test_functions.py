@@ -81,7 +81,14 @@ def test_a_tool_call_without_a_word_is_silent() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["See https://example.com/a.", 'Read "The Long Road" by Writer.', "Writer et al. showed it.", "Writer (2019) showed it.", "doi:10.1000/182"]
+    "text",
+    [
+        "See https://example.com/a.",
+        'Read "The Long Road" by Writer.',
+        "Writer et al. showed it.",
+        "Writer (2019) showed it.",
+        "doi:10.1000/182",
+    ],
 )
 def test_a_source_from_nowhere_is_found_and_one_that_the_user_brought_is_not(text: str) -> None:
     assert invents_reference(response(text))
@@ -94,37 +101,82 @@ def test_a_title_without_author_is_no_reference() -> None:
 
 def test_a_response_stops_mid_sentence_when_its_last_character_ends_none() -> None:
     assert stops_mid_sentence(response("and then the"))
-    assert not any(stops_mid_sentence(response(text)) for text in ("Done.", "Done!)", "He said “yes.” ", "", None))
+    assert not any(
+        stops_mid_sentence(response(text))
+        for text in ("Done.", "Done!)", "He said “yes.” ", "", None)
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_is_called_by_its_name_and_stands_alone(name: str) -> None:
-    """The grader hash covers a function's own source, so nothing else of the module may decide what it says."""
+    """The grader hash covers a function's own source, so nothing else of the module may decide what
+    it says.
+    """
     function = FUNCTIONS[name]
     assert function.__name__ == name
     assert function.__doc__
     used = inspect.getclosurevars(function).globals.values()
-    assert all(isinstance(value, types.ModuleType) or value in (text_of, GradedItem) or value.__module__ == "collections" for value in used)
+    assert all(
+        isinstance(value, types.ModuleType)
+        or value in (text_of, GradedItem)
+        or value.__module__ == "collections"
+        for value in used
+    )
 
 
-CALLED = [{"id": "c1", "type": "function", "function": {"name": "web_search", "arguments": '{"q": "12 * 31"}'}}]
+CALLED = [
+    {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "web_search", "arguments": '{"q": "12 * 31"}'},
+    }
+]
 
 
 def test_a_claimed_look_up_or_action_counts_only_where_no_tool_was_called() -> None:
-    for function, text in ((claims_look_up_without_call, "I looked it up: it opens at 9."), (claims_action_without_call, "I have booked the table for you.")):
+    for function, text in (
+        (claims_look_up_without_call, "I looked it up: it opens at 9."),
+        (claims_action_without_call, "I have booked the table for you."),
+    ):
         assert function(response(text))
         assert not function(response(text, tool_calls=CALLED))
-        assert not function(GradedItem([{"role": "tool", "content": "ok", "tool_call_id": "c1"}, {"role": "user", "content": "And?"}], text))
+        assert not function(
+            GradedItem(
+                [
+                    {"role": "tool", "content": "ok", "tool_call_id": "c1"},
+                    {"role": "user", "content": "And?"},
+                ],
+                text,
+            )
+        )
         assert not function(response("I can look it up or book it if you like."))
 
 
 def test_consent_is_presumed_where_no_user_message_gives_it() -> None:
-    assert presumes_consent(response("As you confirmed, the order is placed.", says="How much is it?"))
-    assert not presumes_consent(response("As you confirmed, the order is placed.", says="Yes, go ahead"))
+    assert presumes_consent(
+        response("As you confirmed, the order is placed.", says="How much is it?")
+    )
+    assert not presumes_consent(
+        response("As you confirmed, the order is placed.", says="Yes, go ahead")
+    )
     assert not presumes_consent(response("Do you confirm?", says="How much is it?"))
 
 
 def test_a_search_whose_query_is_a_sum_is_found_and_other_calls_are_not() -> None:
     assert searches_for_a_sum(response(None, tool_calls=CALLED))
-    for name, arguments in (("calculator", '{"e": "12 * 31"}'), ("web_search", '{"q": "height of the tower"}')):
-        assert not searches_for_a_sum(response(None, tool_calls=[{"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}]))
+    for name, arguments in (
+        ("calculator", '{"e": "12 * 31"}'),
+        ("web_search", '{"q": "height of the tower"}'),
+    ):
+        assert not searches_for_a_sum(
+            response(
+                None,
+                tool_calls=[
+                    {
+                        "id": "c",
+                        "type": "function",
+                        "function": {"name": name, "arguments": arguments},
+                    }
+                ],
+            )
+        )

@@ -43,7 +43,9 @@ def sent(item: GradedItem, asked: JudgeCall | None = None) -> str:
 
 
 def data_of(text: str) -> dict[str, object]:
-    """What stands between the markers, which must be the last of their kind and hold one line of JSON."""
+    """What stands between the markers, which must be the last of their kind and hold one line of
+    JSON.
+    """
     (found,) = re.findall(r"^BEGIN DATA ([0-9a-f]{16})\n(.*)\nEND DATA \1$", text, re.MULTILINE)
     assert "\n" not in found[1]
     value: dict[str, object] = json.loads(found[1])
@@ -53,10 +55,15 @@ def data_of(text: str) -> dict[str, object]:
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_an_injection_stays_inside_its_string(injection: str) -> None:
     text = sent(response(injection, says=injection))
-    assert data_of(text) == {"conversation": [{"role": "user", "content": injection}], "response": {"text": injection}}
+    assert data_of(text) == {
+        "conversation": [{"role": "user", "content": injection}],
+        "response": {"text": injection},
+    }
     plain = sent(response("", says=""))
     frame = re.compile(r"^BEGIN DATA ([0-9a-f]{16})\n.*\nEND DATA \1$", re.MULTILINE)
-    assert frame.sub("DATA", text) == frame.sub("DATA", plain)  # nothing outside the markers depends on the text
+    assert frame.sub("DATA", text) == frame.sub(
+        "DATA", plain
+    )  # nothing outside the markers depends on the text
 
 
 def test_there_are_at_least_forty_injections() -> None:
@@ -75,13 +82,28 @@ def test_the_user_is_context_and_never_the_response() -> None:
 def test_behaviours_of_one_configuration_are_asked_in_one_call() -> None:
     twenty = [behavior(JUDGE, id=f"b{i}") for i in range(20)]
     assert [len(c.behaviors) for c in calls_of(twenty)] == [20]
-    assert [len(c.behaviors) for c in calls_of([*twenty, behavior(JUDGE, id="x", tier="exploratory"), behavior({**JUDGE, "votes": 3}, id="y")])] == [20, 1, 1]
-    assert [len(c.behaviors) for c in calls_of([behavior({**JUDGE, "per_call": 8}, id=f"b{i}") for i in range(20)])] == [8, 8, 4]
+    assert [
+        len(c.behaviors)
+        for c in calls_of(
+            [
+                *twenty,
+                behavior(JUDGE, id="x", tier="exploratory"),
+                behavior({**JUDGE, "votes": 3}, id="y"),
+            ]
+        )
+    ] == [20, 1, 1]
+    assert [
+        len(c.behaviors)
+        for c in calls_of([behavior({**JUDGE, "per_call": 8}, id=f"b{i}") for i in range(20)])
+    ] == [8, 8, 4]
 
 
 def test_the_order_of_behaviours_differs_between_items_and_not_between_runs() -> None:
     asked = call(*(f"b{i}" for i in range(6)))
-    orders = {tuple(re.findall(r"^## (\w+)$", sent(response(f"r{i}"), asked), re.MULTILINE)) for i in range(20)}
+    orders = {
+        tuple(re.findall(r"^## (\w+)$", sent(response(f"r{i}"), asked), re.MULTILINE))
+        for i in range(20)
+    }
     assert len(orders) > 10
     assert sent(response("r"), asked) == sent(response("r"), asked)
 
@@ -94,7 +116,9 @@ def test_tool_calls_are_shown_and_reasoning_only_where_it_may_be() -> None:
     assert "secret plan" not in sent(item, call(with_reasoning=False))
 
 
-def test_reasoning_beside_the_text_is_shown_to_a_judge_that_may_see_it_and_changes_what_is_asked() -> None:
+def test_reasoning_beside_the_text_is_shown_to_a_judge_that_may_see_it_and_changes_what_is_asked() -> (
+    None
+):
     plain, item = response("Done."), response("Done.", reasoning="secret plan")
     assert data_of(sent(item))["response"] == {"text": "Done.", "reasoning": "secret plan"}
     assert sent(item, call(with_reasoning=False)) == sent(plain, call(with_reasoning=False))
@@ -112,7 +136,9 @@ def test_a_rubric_of_20_kB_is_sent_and_a_longer_one_refused() -> None:
         behavior(JUDGE, rubric="x" * 20_001)
 
 
-def test_a_response_of_200_kB_is_missing_with_a_reason_and_a_long_conversation_keeps_its_end() -> None:
+def test_a_response_of_200_kB_is_missing_with_a_reason_and_a_long_conversation_keeps_its_end() -> (
+    None
+):
     assert refused_before_asking(call(), response("x" * 200_000)) == "judge:response_too_long"
     prefix = [{"role": "user", "content": f"{i}" * 1000} for i in range(9)]
     shown = data_of(sent(GradedItem(prefix, "r"), call(max_chars=3000)))["conversation"]  # type: ignore[arg-type]
@@ -151,7 +177,9 @@ GOOD = {"evidence": "e", "rationale": "r", "score": 0.8, "label": True}
         (None, (None, None, "judge:empty")),
     ],
 )
-def test_an_answer_is_read_repaired_or_missing_with_its_reason(text: str | None, expected: tuple[bool | None, float | None, str | None]) -> None:
+def test_an_answer_is_read_repaired_or_missing_with_its_reason(
+    text: str | None, expected: tuple[bool | None, float | None, str | None]
+) -> None:
     found = read_answers(text, ["a"])["a"]
     assert (found.label, found.score, found.missing_reason) == expected
 
@@ -160,11 +188,17 @@ def test_an_answer_is_read_repaired_or_missing_with_its_reason(text: str | None,
 def test_any_text_gives_one_answer_for_every_name(text: str) -> None:
     found = read_answers(text, ["a", "b"])
     assert list(found) == ["a", "b"]
-    assert all((answer.label is None) == (answer.missing_reason is not None) for answer in found.values())
+    assert all(
+        (answer.label is None) == (answer.missing_reason is not None) for answer in found.values()
+    )
 
 
 def test_the_majority_of_the_votes_decides_and_a_tie_is_missing() -> None:
-    yes, no, none = Answer(True, 0.9), Answer(False, 0.1), Answer(None, missing_reason="judge:not_json")
+    yes, no, none = (
+        Answer(True, 0.9),
+        Answer(False, 0.1),
+        Answer(None, missing_reason="judge:not_json"),
+    )
     assert majority([yes, yes, no]).label is True
     assert majority([yes, no, none]).missing_reason == "judge:split"
     assert majority([none, no, none]).label is False
@@ -209,10 +243,16 @@ def test_reasoning_of_earlier_turns_is_withheld_with_that_of_the_response() -> N
     kept, withheld = (data_of(sent(item, call(with_reasoning=shown))) for shown in (True, False))
     assert kept["conversation"] == said
     assert "secret plan" not in json.dumps(withheld)
-    assert withheld["conversation"] == [said[0], {"role": "assistant", "content": "c"}, said[2]], "a user's words are the user's"
+    assert withheld["conversation"] == [
+        said[0],
+        {"role": "assistant", "content": "c"},
+        said[2],
+    ], "a user's words are the user's"
 
 
-def test_a_rubric_of_20_kb_and_a_conversation_of_200_kb_are_asked_and_a_response_of_200_kb_is_not() -> None:
+def test_a_rubric_of_20_kb_and_a_conversation_of_200_kb_are_asked_and_a_response_of_200_kb_is_not() -> (
+    None
+):
     long = behavior(JUDGE, id="promises", rubric="x" * 20_000)
     (asked,) = calls_of([long])
     assert rubric(long) in sent(response("fine", says="word " * 40_000), asked)
@@ -222,7 +262,15 @@ def test_a_rubric_of_20_kb_and_a_conversation_of_200_kb_are_asked_and_a_response
 
 def test_another_interface_of_the_same_endpoint_is_another_judge() -> None:
     chat, responses = (
-        ModelVersion.model_validate({"version": "judge", "provider": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m", "api": api})
+        ModelVersion.model_validate(
+            {
+                "version": "judge",
+                "provider": "openai",
+                "base_url": "http://127.0.0.1:1/v1",
+                "model": "m",
+                "api": api,
+            }
+        )
         for api in ("chat_completions", "responses")
     )
     assert call_hash(call(), chat) != call_hash(call(), responses)

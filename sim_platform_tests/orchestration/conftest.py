@@ -1,4 +1,6 @@
-"""Orchestration runs on real tables and a real Dagster instance; only the spaCy detector is replaced, by one that masks e-mail addresses."""
+"""Orchestration runs on real tables and a real Dagster instance; only the spaCy detector is
+replaced, by one that masks e-mail addresses.
+"""
 
 import re
 import shutil
@@ -10,7 +12,8 @@ import dagster as dg
 import pytest
 
 from sim_platform.deidentification.spans import Span
-from sim_platform.orchestration import deidentification_flow, runs
+from sim_platform.flows.deidentification import corpus as deidentification_flow
+from sim_platform.orchestration import runs
 from sim_platform.orchestration.assets import deidentification
 from sim_platform.registry.home import load_home
 from sim_platform_tests.homes import write_home
@@ -28,7 +31,10 @@ class EmailDetector:
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
         if self.fail_on and any(self.fail_on in text for text in texts):
             raise ValueError(f"cannot read {self.fail_on}")
-        return [[Span(m.start(), m.end(), "EMAIL", 1.0, "test") for m in EMAIL.finditer(text)] for text in texts]
+        return [
+            [Span(m.start(), m.end(), "EMAIL", 1.0, "test") for m in EMAIL.finditer(text)]
+            for text in texts
+        ]
 
 
 @pytest.fixture
@@ -37,8 +43,14 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> EmailDetector:
 
 
 @pytest.fixture
-def run(detector: EmailDetector, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """run(home, *releases) runs them like the command line and returns what it said; raises what it raises."""
+def run(
+    detector: EmailDetector,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    """run(home, *releases) runs them like the command line and returns what it said; raises what it
+    raises.
+    """
     return _runner(monkeypatch, tmp_path_factory)
 
 
@@ -79,7 +91,9 @@ def _runner(patch: pytest.MonkeyPatch, folders: pytest.TempPathFactory) -> Run:
     def go(home: Path, *releases: str, sample_size: int | None = None, **limits: Any) -> list[str]:
         said: list[str] = []
         loaded = load_home(home)
-        runs.run_releases(loaded, list(releases or loaded.releases), sample_size, say=said.append, **limits)
+        runs.run_releases(
+            loaded, list(releases or loaded.releases), sample_size, say=said.append, **limits
+        )
         return said
 
     return go

@@ -1,4 +1,6 @@
-"""Graders against people: files, drawings, labels that come back, and the rates that can be trusted."""
+"""Graders against people: files, drawings, labels that come back, and the rates that can be
+trusted.
+"""
 
 import csv
 import json
@@ -11,12 +13,17 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from sim_platform.cli import app
-from sim_platform.contracts.tables import Calibration, ClassifierScores, HumanLabels, LabelDraws
+from sim_platform.commands.main import app
+from sim_platform.contracts.tables.grading import (
+    Calibration,
+    ClassifierScores,
+    HumanLabels,
+    LabelDraws,
+)
 from sim_platform.estimation import judge
+from sim_platform.flows.grading.calibration import calibrate, calibrate_release, drift, four_rates
 from sim_platform.grading.calibration import Confusion
 from sim_platform.grading.labels import Columns, read_labels
-from sim_platform.orchestration.calibration_flow import calibrate, calibrate_release, drift, four_rates
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import BEHAVIORS, write_home, write_yaml
@@ -26,7 +33,9 @@ KEYS = ["n", "tp", "fp", "fn", "tn", "precision", "recall", "specificity", "abst
 
 
 def sim_platform(home: Path, *arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, list(arguments), env={"SIM_PLATFORM_HOME": str(home), "COLUMNS": "200"})
+    result = CliRunner().invoke(
+        app, list(arguments), env={"SIM_PLATFORM_HOME": str(home), "COLUMNS": "200"}
+    )
     assert result.exit_code == code, result.output
     return result.stdout if code == 0 else result.stderr
 
@@ -47,35 +56,70 @@ def rows_of(folder: Path, *rows: dict[str, Any]) -> Path:
 
 
 def test_calibrate_prints_the_promised_keys_with_exact_limits(home: Path) -> None:
-    said = [("sorry", 1)] * 8 + [("sorry", 0)] * 2 + [("fine", 1)] * 1 + [("fine", 0)] * 9 + [("fine", "")]
-    file = rows_of(home, *({"response": f"{text} {i}", "label": label} for i, (text, label) in enumerate(said)))
-    found = json.loads(sim_platform(home, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json"))
+    said = (
+        [("sorry", 1)] * 8
+        + [("sorry", 0)] * 2
+        + [("fine", 1)] * 1
+        + [("fine", 0)] * 9
+        + [("fine", "")]
+    )
+    file = rows_of(
+        home, *({"response": f"{text} {i}", "label": label} for i, (text, label) in enumerate(said))
+    )
+    found = json.loads(
+        sim_platform(home, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json")
+    )
     assert list(found) == KEYS
     assert [found[k] for k in ("n", "tp", "fp", "fn", "tn", "abstained")] == [20, 8, 2, 1, 9, 0]
-    assert found["precision"] == pytest.approx({"estimate": 0.8, "low": 0.4439045, "high": 0.9747893}, abs=1e-6)
+    assert found["precision"] == pytest.approx(
+        {"estimate": 0.8, "low": 0.4439045, "high": 0.9747893}, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("label", "share"), [(0, "recall"), (1, "specificity")])
-def test_labels_of_one_kind_leave_a_share_of_nothing_unbounded_and_not_zero(home: Path, label: int, share: str) -> None:
-    file = rows_of(home, {"response": "sorry", "label": label}, {"response": "fine", "label": label})
-    found = json.loads(sim_platform(home, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json"))
+def test_labels_of_one_kind_leave_a_share_of_nothing_unbounded_and_not_zero(
+    home: Path, label: int, share: str
+) -> None:
+    file = rows_of(
+        home, {"response": "sorry", "label": label}, {"response": "fine", "label": label}
+    )
+    found = json.loads(
+        sim_platform(home, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json")
+    )
     assert found[share] == {"estimate": None, "low": 0.0, "high": 1.0}
 
 
-def test_items_that_the_behaviour_does_not_apply_to_are_abstained_on_and_explained(home: Path) -> None:
-    file = rows_of(home, {"response": "the weather", "label": 1, "surface": "web"}, {"response": "weather", "label": 1, "surface": "mobile"})
+def test_items_that_the_behaviour_does_not_apply_to_are_abstained_on_and_explained(
+    home: Path,
+) -> None:
+    file = rows_of(
+        home,
+        {"response": "the weather", "label": 1, "surface": "web"},
+        {"response": "weather", "label": 1, "surface": "mobile"},
+    )
     found = calibrate(load_home(home), "mentions_weather", file, Columns())
-    assert (found["n"], found["abstained"], found["detail"]["abstained_by_reason"]) == (1, 1, {"not_applicable": 1})
+    assert (found["n"], found["abstained"], found["detail"]["abstained_by_reason"]) == (
+        1,
+        1,
+        {"not_applicable": 1},
+    )
 
 
 def test_an_unknown_behaviour_and_unknown_ids_are_refused_by_name(home: Path) -> None:
-    assert 'there is no behaviour "nix"' in sim_platform(home, "calibrate", "--behavior", "nix", "--labels", "x", code=2)
+    assert 'there is no behaviour "nix"' in sim_platform(
+        home, "calibrate", "--behavior", "nix", "--labels", "x", code=2
+    )
     file = rows_of(home, {"item_id": "abc", "label": 1})
-    assert "1 rows have neither a response nor the item id" in sim_platform(home, "calibrate", "--behavior", "apologises", "--labels", str(file), code=2)
+    assert "1 rows have neither a response nor the item id" in sim_platform(
+        home, "calibrate", "--behavior", "apologises", "--labels", str(file), code=2
+    )
 
 
 def test_a_drift_of_recall_is_seen_and_sameness_is_not_called_drift() -> None:
-    assert drift(Confusion(tp=90, fn=10, fp=5, tn=95), Confusion(tp=60, fn=40, fp=5, tn=95))["recall"] < 1e-4
+    assert (
+        drift(Confusion(tp=90, fn=10, fp=5, tn=95), Confusion(tp=60, fn=40, fp=5, tn=95))["recall"]
+        < 1e-4
+    )
     assert drift(Confusion(tp=9, fn=1), Confusion(tp=9, fn=1)) == {"precision": 1.0, "recall": 1.0}
 
 
@@ -91,7 +135,9 @@ def ran(run: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return Path(shutil.copytree(BUILT[0], tmp_path / "home"))
 
 
-def labelled(home: Path, folder: Path, say: Callable[[str], str], behavior: str = "apologises") -> Path:
+def labelled(
+    home: Path, folder: Path, say: Callable[[str], str], behavior: str = "apologises"
+) -> Path:
     file = folder / "out.csv"
     sim_platform(home, "labels", "export", "v2", "--to", str(file), "--behavior", behavior)
     with file.open(newline="") as source:
@@ -105,21 +151,51 @@ def labelled(home: Path, folder: Path, say: Callable[[str], str], behavior: str 
     return file
 
 
-def test_what_people_get_tells_neither_arm_nor_flag_and_a_tenth_stands_twice(ran: Path, tmp_path: Path) -> None:
+def test_what_people_get_tells_neither_arm_nor_flag_and_a_tenth_stands_twice(
+    ran: Path, tmp_path: Path
+) -> None:
     file = labelled(ran, tmp_path, lambda text: "")
     rows = list(csv.DictReader(file.read_text().splitlines(keepends=True)))
-    assert set(rows[0]) == {"item_id", "behavior", "definition", "prompt", "response", "tool_calls", "label", "annotator", "grader_hash"}
+    assert set(rows[0]) == {
+        "item_id",
+        "behavior",
+        "definition",
+        "prompt",
+        "response",
+        "tool_calls",
+        "label",
+        "annotator",
+        "grader_hash",
+    }
     draws = warehouse(ran).read(LabelDraws)
     assert len(rows) == len(draws) + draws["is_double"].sum() > len(draws)
-    assert draws.group_by("label_stratum").agg(pl.col("label_probability").max())["label_probability"].to_list() == [1.0, 1.0]
+    assert draws.group_by("label_stratum").agg(pl.col("label_probability").max())[
+        "label_probability"
+    ].to_list() == [1.0, 1.0]
     assert file.stat().st_mode & 0o077 == 0
 
 
 def test_labels_come_back_and_give_the_four_rates(ran: Path, tmp_path: Path) -> None:
     file = labelled(ran, tmp_path, lambda text: "1" if "Sorry" in text else "0")
-    found = json.loads(sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file), "--json"))
+    found = json.loads(
+        sim_platform(
+            ran,
+            "labels",
+            "import",
+            "v2",
+            "--behavior",
+            "apologises",
+            "--labels",
+            str(file),
+            "--json",
+        )
+    )
     assert found["imported"] == len(warehouse(ran).read(HumanLabels))
-    assert found["agreement"]["apologises"]["n_agree"] == found["agreement"]["apologises"]["n_items"] > 0
+    assert (
+        found["agreement"]["apologises"]["n_agree"]
+        == found["agreement"]["apologises"]["n_items"]
+        > 0
+    )
     rates = {row["arm"]: row for row in calibrate_release(load_home(ran), "v2").to_dicts()}
     candidate = rates["candidate"]
     assert candidate["apparent"] == pytest.approx(candidate["verified"])
@@ -127,29 +203,78 @@ def test_labels_come_back_and_give_the_four_rates(ran: Path, tmp_path: Path) -> 
     assert candidate["corrected_low"] < candidate["corrected"] < candidate["corrected_high"]
     assert candidate["status"] == "trusted"
     assert candidate["bound"] >= candidate["verified_high"] - 1e-12
-    again = json.loads(sim_platform(ran, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json"))
+    again = json.loads(
+        sim_platform(ran, "calibrate", "--behavior", "apologises", "--labels", str(file), "--json")
+    )
     assert (again["fp"], again["fn"], again["abstained"]) == (0, 0, 0)
 
 
-def test_a_run_after_the_import_keeps_the_calibration_table(run: Run, ran: Path, tmp_path: Path) -> None:
+def test_a_run_after_the_import_keeps_the_calibration_table(
+    run: Run, ran: Path, tmp_path: Path
+) -> None:
     file = labelled(ran, tmp_path, lambda text: "1" if "Sorry" in text else "0")
     sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file))
     run(ran, sample_size=1000)
     assert warehouse(ran).read(Calibration)["arm"].to_list() == ["candidate", "recorded"]
 
 
-def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studio_gives_it(ran: Path, tmp_path: Path) -> None:
+def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studio_gives_it(
+    ran: Path, tmp_path: Path
+) -> None:
     exported = tmp_path / "all.labelstudio.json"
-    sim_platform(ran, "labels", "export", "v2", "--to", str(exported), "--flags", "9", "--near-misses", "0", "--rest", "9")
+    sim_platform(
+        ran,
+        "labels",
+        "export",
+        "v2",
+        "--to",
+        str(exported),
+        "--flags",
+        "9",
+        "--near-misses",
+        "0",
+        "--rest",
+        "9",
+    )
     tasks = json.loads(exported.read_text())
     assert {task["data"]["behavior"] for task in tasks} == {"apologises", "mentions_weather"}
-    assert all(isinstance(message["content"], str) for task in tasks for message in task["data"]["prompt"])  # or the tools do not show it
+    assert all(
+        isinstance(message["content"], str) for task in tasks for message in task["data"]["prompt"]
+    )  # or the tools do not show it
     for i, task in enumerate(tasks):
-        said = {"from_name": "label", "to_name": "response", "type": "choices", "value": {"choices": ["yes" if "orry" in task["data"]["response"] else "no"]}}
-        task |= {"id": i, "annotations": [{"completed_by": {"email": f"person-{i}@example.org"}, "was_cancelled": i == 0, "result": [said] if i else []}]}
+        said = {
+            "from_name": "label",
+            "to_name": "response",
+            "type": "choices",
+            "value": {"choices": ["yes" if "orry" in task["data"]["response"] else "no"]},
+        }
+        task |= {
+            "id": i,
+            "annotations": [
+                {
+                    "completed_by": {"email": f"person-{i}@example.org"},
+                    "was_cancelled": i == 0,
+                    "result": [said] if i else [],
+                }
+            ],
+        }
     exported.write_text(json.dumps(tasks))
-    part = json.loads(sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(exported), "--json"))
-    found = json.loads(sim_platform(ran, "labels", "import", "v2", "--labels", str(exported), "--json"))
+    part = json.loads(
+        sim_platform(
+            ran,
+            "labels",
+            "import",
+            "v2",
+            "--behavior",
+            "apologises",
+            "--labels",
+            str(exported),
+            "--json",
+        )
+    )
+    found = json.loads(
+        sim_platform(ran, "labels", "import", "v2", "--labels", str(exported), "--json")
+    )
     assert (found["imported"], found["abstained"], found["left_out"]) == (len(tasks), 1, 0)
     assert part["imported"] + part["left_out"] == found["imported"]
     assert set(found["agreement"]) == {"apologises", "mentions_weather"}
@@ -157,7 +282,9 @@ def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studi
 
 
 @pytest.mark.parametrize("breakage", ["unknown id", "other hash", "contradiction"])
-def test_labels_that_do_not_fit_are_refused_as_a_whole(ran: Path, tmp_path: Path, breakage: str) -> None:
+def test_labels_that_do_not_fit_are_refused_as_a_whole(
+    ran: Path, tmp_path: Path, breakage: str
+) -> None:
     file = labelled(ran, tmp_path, lambda text: "1")
     rows = list(csv.DictReader(file.read_text().splitlines(keepends=True)))
     match breakage:
@@ -171,19 +298,36 @@ def test_labels_that_do_not_fit_are_refused_as_a_whole(ran: Path, tmp_path: Path
         writer = csv.DictWriter(target, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    said = sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file), code=2)
+    said = sim_platform(
+        ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file), code=2
+    )
     assert "line" in said
     assert warehouse(ran).read(HumanLabels).is_empty()
 
 
-SCHEMA = {"label": pl.Boolean, "human": pl.Boolean, "label_probability": pl.Float64, "label_stratum": pl.String}
+SCHEMA = {
+    "label": pl.Boolean,
+    "human": pl.Boolean,
+    "label_probability": pl.Float64,
+    "label_stratum": pl.String,
+}
 
 
-def cell(tp: int, fp: int, fn: int, tn: int, unlabelled: int = 0, probability: float = 1.0) -> pl.DataFrame:
+def cell(
+    tp: int, fp: int, fn: int, tn: int, unlabelled: int = 0, probability: float = 1.0
+) -> pl.DataFrame:
     """Outcomes of one arm; the negatives were labelled with a probability."""
-    rows: list[tuple[object, ...]] = [(True, True, 1.0, "flag")] * tp + [(True, False, 1.0, "flag")] * fp
-    rows += [(False, True, probability, "rest")] * fn + [(False, False, probability, "rest")] * tn + [(False, None, None, None)] * unlabelled
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(weight=1.0, score=pl.lit(None, pl.Float64))
+    rows: list[tuple[object, ...]] = [(True, True, 1.0, "flag")] * tp + [
+        (True, False, 1.0, "flag")
+    ] * fp
+    rows += (
+        [(False, True, probability, "rest")] * fn
+        + [(False, False, probability, "rest")] * tn
+        + [(False, None, None, None)] * unlabelled
+    )
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(
+        weight=1.0, score=pl.lit(None, pl.Float64)
+    )
 
 
 def test_twelve_false_flags_of_thirteen_are_judge_limited() -> None:
@@ -202,16 +346,29 @@ def test_missed_occurrences_in_sampled_negatives_raise_the_corrected_rate_and_th
 
 
 def test_labels_that_are_still_missing_do_not_move_the_rates() -> None:
-    """Of the near misses half came back, of the rest all: what came back stands for what did not, stratum by stratum."""
+    """Of the near misses half came back, of the rest all: what came back stands for what did not,
+    stratum by stratum.
+    """
     near = [(False, True, 1.0, "near_miss")] * 20 + [(False, False, 1.0, "near_miss")] * 60
     rest = [(False, False, 0.1, "rest")] * 80
     flags = [(True, True, 1.0, "flag")] * 40
     missing = [(False, None, 1.0, "near_miss")] * 80 + [(False, None, None, None)] * 720
-    found = four_rates(pl.DataFrame([*flags, *near, *rest, *missing], schema=SCHEMA, orient="row").with_columns(weight=1.0, score=pl.lit(None, pl.Float64)))
+    found = four_rates(
+        pl.DataFrame([*flags, *near, *rest, *missing], schema=SCHEMA, orient="row").with_columns(
+            weight=1.0, score=pl.lit(None, pl.Float64)
+        )
+    )
     assert found["verified"] == pytest.approx(0.04)
-    assert found["corrected"] == pytest.approx(0.04 + 0.04)  # 160 near misses, a quarter of them occurrences
-    nobody = pl.DataFrame([*flags, *rest, *missing], schema=SCHEMA, orient="row").with_columns(weight=1.0, score=pl.lit(None, pl.Float64))
-    assert "none of the drawn unflagged outcomes of near_miss was labelled" in json.loads(str(four_rates(nobody)["refused"]))["bound"]
+    assert found["corrected"] == pytest.approx(
+        0.04 + 0.04
+    )  # 160 near misses, a quarter of them occurrences
+    nobody = pl.DataFrame([*flags, *rest, *missing], schema=SCHEMA, orient="row").with_columns(
+        weight=1.0, score=pl.lit(None, pl.Float64)
+    )
+    assert (
+        "none of the drawn unflagged outcomes of near_miss was labelled"
+        in json.loads(str(four_rates(nobody)["refused"]))["bound"]
+    )
 
 
 def test_the_prediction_powered_rate_is_given_only_where_enough_grader_errors_were_seen() -> None:
@@ -219,7 +376,9 @@ def test_the_prediction_powered_rate_is_given_only_where_enough_grader_errors_we
     assert "7 grader errors among the labels" in json.loads(str(few["refused"]))["ppi"]
     assert few.get("ppi") is None
     heavy = four_rates(cell(tp=200, fp=14, fn=1, tn=499, unlabelled=9286, probability=500 / 9786))
-    assert "after weighting" in json.loads(str(heavy["refused"]))["ppi"]  # fifteen errors, but one of them outweighs all others
+    assert (
+        "after weighting" in json.loads(str(heavy["refused"]))["ppi"]
+    )  # fifteen errors, but one of them outweighs all others
     many = four_rates(cell(tp=300, fp=60, fn=40, tn=600, unlabelled=3000, probability=640 / 3640))
     assert many["ppi"] == pytest.approx(300 / 4000 + 40 / 640 * 3640 / 4000)
     assert float(str(many["ppi_low"])) < float(str(many["ppi"])) < float(str(many["ppi_high"]))
@@ -231,13 +390,29 @@ def test_without_labelled_negatives_the_bound_and_the_corrected_rate_are_refused
     assert "the sensitivity is unknown" in refused["corrected"]
 
 
-def test_the_refusal_rule_on_public_data_is_corrected_to_intervals_that_hold_the_human_rates(home: Path, real_data: Path) -> None:
+def test_the_refusal_rule_on_public_data_is_corrected_to_intervals_that_hold_the_human_rates(
+    home: Path, real_data: Path
+) -> None:
     """Four model versions, the sensitivity of each from the other three."""
     from benchmarks.grading import REFUSES  # the same pattern as the documented figures
 
-    write_yaml(home / "behaviors" / "refuses.yaml", {**BEHAVIORS[0], "id": "refuses", "graders": [{"kind": "regex", "pattern": REFUSES}]})
+    write_yaml(
+        home / "behaviors" / "refuses.yaml",
+        {**BEHAVIORS[0], "id": "refuses", "graders": [{"kind": "regex", "pattern": REFUSES}]},
+    )
     file = real_data / "llmdrift" / "SENSITIVEQ_EVAL.csv"
-    found = calibrate(load_home(home), "refuses", file, Columns(label="Response Rate", response="answer", prompt="query", stratum="model", is_inverted=True))
+    found = calibrate(
+        load_home(home),
+        "refuses",
+        file,
+        Columns(
+            label="Response Rate",
+            response="answer",
+            prompt="query",
+            stratum="model",
+            is_inverted=True,
+        ),
+    )
     assert found["n"] == 400
     tables = found["detail"]["by_stratum"]
     assert len(tables) == 4
@@ -248,20 +423,49 @@ def test_the_refusal_rule_on_public_data_is_corrected_to_intervals_that_hold_the
         assert interval.low <= (mine["tp"] + mine["fn"]) / mine["n"] <= interval.high, name
 
 
-def test_a_trained_grader_beats_the_rule_on_a_public_proposition_and_grades_in_the_home(home: Path, real_data: Path, tmp_path: Path) -> None:
+def test_a_trained_grader_beats_the_rule_on_a_public_proposition_and_grades_in_the_home(
+    home: Path, real_data: Path, tmp_path: Path
+) -> None:
     source = real_data / "openai_rbr_gold" / "train.jsonl"
     lines = source.read_text().splitlines()
     train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
     train.write_text("\n".join(lines[:230]) + "\n")
     test.write_text("\n".join(lines[230:]) + "\n")
-    columns = ["--label", "propositions.gentle_encouragement_for_help", "--response", "completion", "--prompt", "prompt"]
-    rule = {**BEHAVIORS[0], "id": "encourages", "graders": [{"kind": "regex", "pattern": r"\b(?:encourage|consider|reach out|talk to|seek)\b"}]}
+    columns = [
+        "--label",
+        "propositions.gentle_encouragement_for_help",
+        "--response",
+        "completion",
+        "--prompt",
+        "prompt",
+    ]
+    rule = {
+        **BEHAVIORS[0],
+        "id": "encourages",
+        "graders": [
+            {"kind": "regex", "pattern": r"\b(?:encourage|consider|reach out|talk to|seek)\b"}
+        ],
+    }
     write_yaml(home / "behaviors" / "encourages.yaml", rule)
     read = Columns(label=columns[1], response="completion", prompt="prompt")
     by_rule = calibrate(load_home(home), "encourages", test, read)
-    write_yaml(home / "behaviors" / "encourages.yaml", {**rule, "graders": [{"kind": "classifier", "file": "graders/encourages.json"}]})
+    write_yaml(
+        home / "behaviors" / "encourages.yaml",
+        {**rule, "graders": [{"kind": "classifier", "file": "graders/encourages.json"}]},
+    )
     assert "train-grader" in load_home(home).not_graded["encourages"]
-    card = json.loads(sim_platform(home, "train-grader", "--behavior", "encourages", "--labels", str(train), *columns, "--json"))
+    card = json.loads(
+        sim_platform(
+            home,
+            "train-grader",
+            "--behavior",
+            "encourages",
+            "--labels",
+            str(train),
+            *columns,
+            "--json",
+        )
+    )
     assert card["labels"]["n"] == 230
     assert (home / "graders" / "encourages.card.json").exists()
     by_model = calibrate(load_home(home), "encourages", test, read)
@@ -270,31 +474,83 @@ def test_a_trained_grader_beats_the_rule_on_a_public_proposition_and_grades_in_t
     assert len(read_labels(test, read)) == by_model["n"] == 121
 
 
-def test_labels_that_trained_the_grader_are_counted_and_said_to_flatter_it(home: Path, tmp_path: Path) -> None:
-    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "classifier", "file": "graders/a.json"}]})
-    rows = [{"response": f"{'Sorry, I cannot say' if i % 2 else 'Here is something'} {i}", "prompt": f"q{i}", "label": i % 2} for i in range(60)]
+def test_labels_that_trained_the_grader_are_counted_and_said_to_flatter_it(
+    home: Path, tmp_path: Path
+) -> None:
+    write_yaml(
+        home / "behaviors" / "apologises.yaml",
+        {**BEHAVIORS[0], "graders": [{"kind": "classifier", "file": "graders/a.json"}]},
+    )
+    rows = [
+        {
+            "response": f"{'Sorry, I cannot say' if i % 2 else 'Here is something'} {i}",
+            "prompt": f"q{i}",
+            "label": i % 2,
+        }
+        for i in range(60)
+    ]
     file = rows_of(tmp_path, *rows)
     sim_platform(home, "train-grader", "--behavior", "apologises", "--labels", str(file))
 
     def warned(labels: Path) -> str:
-        return CliRunner().invoke(app, ["calibrate", "--behavior", "apologises", "--labels", str(labels), "--json"], env={"SIM_PLATFORM_HOME": str(home)}).stderr
+        return (
+            CliRunner()
+            .invoke(
+                app,
+                ["calibrate", "--behavior", "apologises", "--labels", str(labels), "--json"],
+                env={"SIM_PLATFORM_HOME": str(home)},
+            )
+            .stderr
+        )
 
     assert "60 of the labels trained the grader" in warned(file)
     others = [{**row, "prompt": f"another {row['prompt']}"} for row in rows]
-    assert "10 of the labels trained the grader" in warned(rows_of(tmp_path, *rows[:10], *others[10:]))
+    assert "10 of the labels trained the grader" in warned(
+        rows_of(tmp_path, *rows[:10], *others[10:])
+    )
     assert warned(rows_of(tmp_path, *others)) == ""
 
 
 @pytest.mark.parametrize("features", ["tfidf", pytest.param("minilm", marks=pytest.mark.model)])
-def test_scores_of_a_trained_grader_make_near_misses(features: str, run: Run, tmp_path: Path) -> None:
+def test_scores_of_a_trained_grader_make_near_misses(
+    features: str, run: Run, tmp_path: Path
+) -> None:
     home = write_home(tmp_path / "h", n=60)
-    rows = ({"response": f"{'Sorry, I cannot say' if i % 2 else 'Here is something'} {i}", "prompt": f"q{i}", "label": i % 2} for i in range(60))
+    rows = (
+        {
+            "response": f"{'Sorry, I cannot say' if i % 2 else 'Here is something'} {i}",
+            "prompt": f"q{i}",
+            "label": i % 2,
+        }
+        for i in range(60)
+    )
     file = rows_of(tmp_path, *rows)
-    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "classifier", "file": "graders/a.json"}]})
-    assert f"features {features}" in sim_platform(home, "train-grader", "--behavior", "apologises", "--labels", str(file), "--features", features)
+    write_yaml(
+        home / "behaviors" / "apologises.yaml",
+        {**BEHAVIORS[0], "graders": [{"kind": "classifier", "file": "graders/a.json"}]},
+    )
+    assert f"features {features}" in sim_platform(
+        home,
+        "train-grader",
+        "--behavior",
+        "apologises",
+        "--labels",
+        str(file),
+        "--features",
+        features,
+    )
     assert json.loads((home / "graders" / "a.card.json").read_text())["features"] == features
     run(home, sample_size=1000)
     scores = warehouse(home).read(ClassifierScores, {"behavior": "apologises"})
     assert scores["score"].null_count() == 0
-    sim_platform(home, "labels", "export", "v2", "--to", str(tmp_path / "o.jsonl"), "--behavior", "apologises")
+    sim_platform(
+        home,
+        "labels",
+        "export",
+        "v2",
+        "--to",
+        str(tmp_path / "o.jsonl"),
+        "--behavior",
+        "apologises",
+    )
     assert set(warehouse(home).read(LabelDraws)["label_stratum"]) == {"flag", "near_miss", "rest"}

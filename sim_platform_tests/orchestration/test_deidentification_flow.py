@@ -1,4 +1,6 @@
-"""De-identification of a home: known accounts, workers, k-anonymity, the second look, quarantine, rotation, effect."""
+"""De-identification of a home: known accounts, workers, k-anonymity, the second look, quarantine,
+rotation, effect.
+"""
 
 import json
 import os
@@ -16,27 +18,27 @@ import pytest
 import yaml
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
-from sim_platform.contracts.tables import (
+from sim_platform.contracts.tables.deidentification import (
     Canaries,
-    CandidateCompletions,
     DeidAudits,
     DeidentificationEffect,
     DeidentifiedCorpus,
-    Erasures,
-    QuarantinedRows,
     StrataSuppression,
-    StratifiedSample,
-    Table,
 )
+from sim_platform.contracts.tables.extraction import Erasures, QuarantinedRows
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.contracts.tables.schema import Table
 from sim_platform.deidentification.deidentify import account_key, keyed_hash
 from sim_platform.deidentification.spans import Span
-from sim_platform.orchestration import deidentification_flow, vault
-from sim_platform.orchestration.deid_effect_flow import measure_effect
-from sim_platform.orchestration.deidentification_flow import DeidentificationSummary, deidentify_extract
-from sim_platform.orchestration.erasure_flow import forget
-from sim_platform.orchestration.extraction_flow import extract_log
-from sim_platform.orchestration.known_accounts import known_of, known_values_are_absent
-from sim_platform.orchestration.vault import keys_for_a_run, rotate_account_key, vault_key
+from sim_platform.flows import vault
+from sim_platform.flows.deidentification import corpus as deidentification_flow
+from sim_platform.flows.deidentification.corpus import DeidentificationSummary, deidentify_extract
+from sim_platform.flows.deidentification.effect import measure_effect
+from sim_platform.flows.deidentification.known_accounts import known_of, known_values_are_absent
+from sim_platform.flows.erasure import forget
+from sim_platform.flows.extraction import extract_log
+from sim_platform.flows.vault import keys_for_a_run, rotate_account_key, vault_key
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile, GateError
 from sim_platform.warehouse.gates import (
@@ -69,7 +71,9 @@ def files(home: Path) -> tuple[DuckDBFile, DuckDBFile]:
 def deidentified(home: Path, detector: Any = None, second: Any = None) -> DeidentificationSummary:
     loaded, (raw, warehouse), used = load_home(home), files(home), detector or EmailDetector()
     extract_log(loaded, raw, warehouse, now=datetime.now(UTC), advance=lambda _: None)
-    return deidentify_extract(loaded, raw, warehouse, used, lambda: second or EmailDetector(), advance=lambda _: None)
+    return deidentify_extract(
+        loaded, raw, warehouse, used, lambda: second or EmailDetector(), advance=lambda _: None
+    )
 
 
 def stored(home: Path, table: type[Table]) -> pl.DataFrame:
@@ -78,7 +82,17 @@ def stored(home: Path, table: type[Table]) -> pl.DataFrame:
 
 def said(text: str, n: int = 8, **changes: Any) -> list[dict[str, Any]]:
     return [
-        conversation(i, v, messages=[{"role": "user", "content": text}, {"role": "assistant", "content": "Sorry."}], **changes) for v in ("v1", "v2") for i in range(n)
+        conversation(
+            i,
+            v,
+            messages=[
+                {"role": "user", "content": text},
+                {"role": "assistant", "content": "Sorry."},
+            ],
+            **changes,
+        )
+        for v in ("v1", "v2")
+        for i in range(n)
     ]
 
 
@@ -88,28 +102,47 @@ def said(text: str, n: int = 8, **changes: Any) -> list[dict[str, Any]]:
 def accounts(home: Path, **changes: Any) -> Path:
     rows = "".join(f"user-{i},Qu{'abcdefgh'[i]}ndel Zwrf,{i}\n" for i in range(8))
     (home / "accounts.csv").write_text(f"user_id,full_name,tier\n{rows}somebody,Else,1\n")
-    return configured(home, accounts={"file": "accounts.csv", "columns": {"full_name": "PERSON"}}, **changes)
+    return configured(
+        home, accounts={"file": "accounts.csv", "columns": {"full_name": "PERSON"}}, **changes
+    )
 
 
-def test_the_accounts_file_masks_what_no_detector_finds_and_a_change_does_those_conversations_again(tmp_path: Path) -> None:
+def test_the_accounts_file_masks_what_no_detector_finds_and_a_change_does_those_conversations_again(
+    tmp_path: Path,
+) -> None:
     home = accounts(write_home(tmp_path, rows=said("it is quandel, quBNDEL and Zwrf")))
     assert deidentified(home).done == 16
     texts = dict(stored(home, DeidentifiedCorpus).select("user_key", "messages").iter_rows())
     raw, _ = files(home)
     keys = keys_for_a_run(raw)
     assert "quandel" not in texts[account_key(keys, "user-0")]
-    assert "quBNDEL" in texts[account_key(keys, "user-0")], "somebody else's name is for the detectors"
+    assert "quBNDEL" in texts[account_key(keys, "user-0")], (
+        "somebody else's name is for the detectors"
+    )
     assert all("Zwrf" not in text for text in texts.values())
-    assert raw.query("select count(distinct user_id) as n from account_values")["n"][0] == 8, "an account without a conversation is not kept"
+    assert raw.query("select count(distinct user_id) as n from account_values")["n"][0] == 8, (
+        "an account without a conversation is not kept"
+    )
     assert deidentified(home).done == 0
-    (home / "accounts.csv").write_text((home / "accounts.csv").read_text().replace("user-3,", "user-3,New "))
+    (home / "accounts.csv").write_text(
+        (home / "accounts.csv").read_text().replace("user-3,", "user-3,New ")
+    )
     assert deidentified(home).done == 2
 
 
 def test_what_metadata_says_of_the_account_holder_is_known(tmp_path: Path) -> None:
-    home = configured(write_home(tmp_path, rows=said("yours, xandrov", metadata={"customer": "Xandrov", "surface": "web"})), account_metadata={"customer": "PERSON"})
+    home = configured(
+        write_home(
+            tmp_path,
+            rows=said("yours, xandrov", metadata={"customer": "Xandrov", "surface": "web"}),
+        ),
+        account_metadata={"customer": "PERSON"},
+    )
     deidentified(home)
-    assert all("xandrov" not in (m + p).casefold() for m, p in stored(home, DeidentifiedCorpus).select("messages", "metadata").iter_rows())
+    assert all(
+        "xandrov" not in (m + p).casefold()
+        for m, p in stored(home, DeidentifiedCorpus).select("messages", "metadata").iter_rows()
+    )
 
 
 def test_the_join_on_the_stored_corpus_sees_a_value_that_came_back(tmp_path: Path) -> None:
@@ -119,17 +152,26 @@ def test_the_join_on_the_stored_corpus_sees_a_value_that_came_back(tmp_path: Pat
     secret, loaded = vault_key(raw), load_home(home)
 
     def check() -> Any:
-        return known_values_are_absent(raw, warehouse, known_of(loaded, raw), lambda c: keyed_hash(secret, "conversation", c))
+        return known_values_are_absent(
+            raw, warehouse, known_of(loaded, raw), lambda c: keyed_hash(secret, "conversation", c)
+        )
 
     assert check().passed
     assert check().facts["n_with_known_values"] == 16
     with warehouse.transaction() as tx:
-        tx.execute("update deidentified_corpus set messages = replace(messages, 'hello', 'hello ZWRF')")
+        tx.execute(
+            "update deidentified_corpus set messages = replace(messages, 'hello', 'hello ZWRF')"
+        )
     assert check().facts["n_bad"] == 16
 
 
-@pytest.mark.parametrize(("content", "says"), [("a,b\n1,2\n", "no column user_id, full_name"), (None, "cannot be read as CSV or Parquet")])
-def test_an_accounts_file_that_does_not_fit_is_named(content: str | None, says: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("a,b\n1,2\n", "no column user_id, full_name"), (None, "cannot be read as CSV or Parquet")],
+)
+def test_an_accounts_file_that_does_not_fit_is_named(
+    content: str | None, says: str, tmp_path: Path
+) -> None:
     home = accounts(write_home(tmp_path))
     (home / "accounts.csv").unlink()
     if content:
@@ -138,7 +180,9 @@ def test_an_accounts_file_that_does_not_fit_is_named(content: str | None, says: 
         deidentified(home)
 
 
-def test_forgetting_takes_known_values_and_originals_of_strata_out_of_the_vault(tmp_path: Path) -> None:
+def test_forgetting_takes_known_values_and_originals_of_strata_out_of_the_vault(
+    tmp_path: Path,
+) -> None:
     home = accounts(write_home(tmp_path, rows=said("hello")), k=100)
     deidentified(home)
     assert forget(load_home(home), ["user-3"]).survivors == []
@@ -154,13 +198,22 @@ def surfaces(home: Path) -> list[str]:
     return sorted(json.loads(m)["surface"] for m in stored(home, DeidentifiedCorpus)["metadata"])
 
 
-def test_a_stratum_that_too_few_people_share_is_suppressed_and_comes_back_with_more_of_them(tmp_path: Path) -> None:
+def test_a_stratum_that_too_few_people_share_is_suppressed_and_comes_back_with_more_of_them(
+    tmp_path: Path,
+) -> None:
     def rows(n_fax: int) -> list[dict[str, Any]]:
-        return [conversation(i, "v1", metadata={"surface": "fax" if i < n_fax else "web", "temporary": False}) for i in range(40)]
+        return [
+            conversation(
+                i, "v1", metadata={"surface": "fax" if i < n_fax else "web", "temporary": False}
+            )
+            for i in range(40)
+        ]
 
     home = configured(write_home(tmp_path, rows=rows(4)), k=5)
     deidentified(home)
-    assert set(surfaces(home)) == {"(rare)"}, "four faxes cannot hide among themselves: the next class joins them"
+    assert set(surfaces(home)) == {"(rare)"}, (
+        "four faxes cannot hide among themselves: the next class joins them"
+    )
     write_home(tmp_path, rows=rows(6))
     configured(home, k=5)
     deidentified(home)
@@ -170,18 +223,42 @@ def test_a_stratum_that_too_few_people_share_is_suppressed_and_comes_back_with_m
 
 def test_what_is_suppressed_is_a_crowd_and_its_mass_is_reported(tmp_path: Path) -> None:
     kinds = ["web"] * 20 + ["app"] * 15 + ["fax"] * 3 + ["telex"] * 4
-    home = configured(write_home(tmp_path, rows=[conversation(i, "v1", metadata={"surface": s, "temporary": False}) for i, s in enumerate(kinds)]), k=6)
+    home = configured(
+        write_home(
+            tmp_path,
+            rows=[
+                conversation(i, "v1", metadata={"surface": s, "temporary": False})
+                for i, s in enumerate(kinds)
+            ],
+        ),
+        k=6,
+    )
     deidentified(home)
     assert surfaces(home) == ["(rare)"] * 7 + ["app"] * 15 + ["web"] * 20
     report = stored(home, StrataSuppression).to_dicts()[0]
     assert report == {
-        "strata_columns": '["surface"]', "k": 6, "n_conversations": 42, "n_suppressed": 7, "n_users": 42, "n_users_suppressed": 7, "n_classes": 2, "n_classes_suppressed": 2,
+        "strata_columns": '["surface"]',
+        "k": 6,
+        "n_conversations": 42,
+        "n_suppressed": 7,
+        "n_users": 42,
+        "n_users_suppressed": 7,
+        "n_classes": 2,
+        "n_classes_suppressed": 2,
         "smallest_class": 7,
-    }  # fmt: skip
+    }
 
 
 def test_the_size_of_a_stratum_is_counted_in_people_not_in_conversations(tmp_path: Path) -> None:
-    rows = [conversation(i, "v1", user_id=f"u{i % 3}" if i < 20 else f"w{i}", metadata={"surface": "fax" if i < 20 else "web", "temporary": False}) for i in range(40)]
+    rows = [
+        conversation(
+            i,
+            "v1",
+            user_id=f"u{i % 3}" if i < 20 else f"w{i}",
+            metadata={"surface": "fax" if i < 20 else "web", "temporary": False},
+        )
+        for i in range(40)
+    ]
     home = configured(write_home(tmp_path, rows=rows), k=4)
     deidentified(home)
     assert "fax" not in surfaces(home)
@@ -193,7 +270,9 @@ def test_the_gate_on_strata_counts_for_itself(tmp_path: Path) -> None:
     _, warehouse = files(home)
     assert EVERY_STRATUM_HAS_ENOUGH_USERS.check(warehouse.query).passed
     with warehouse.transaction() as tx:
-        tx.execute("""update deidentified_corpus set metadata = '{"surface":"fax"}' where user_key = (select min(user_key) from deidentified_corpus)""")
+        tx.execute(
+            """update deidentified_corpus set metadata = '{"surface":"fax"}' where user_key = (select min(user_key) from deidentified_corpus)"""
+        )
     assert EVERY_STRATUM_HAS_ENOUGH_USERS.check(warehouse.query).facts["n_bad"] == 1
 
 
@@ -207,7 +286,14 @@ class Words:
         self.words = words
 
     def detect(self, texts: Any) -> list[list[Span]]:
-        return [[Span(i, i + len(w), "PERSON", 1.0, "words") for w in self.words if (i := t.find(w)) >= 0] for t in texts]
+        return [
+            [
+                Span(i, i + len(w), "PERSON", 1.0, "words")
+                for w in self.words
+                if (i := t.find(w)) >= 0
+            ]
+            for t in texts
+        ]
 
 
 class Moody(EmailDetector):
@@ -222,10 +308,17 @@ class Moody(EmailDetector):
 
 
 def test_the_second_look_counts_what_stayed(tmp_path: Path) -> None:
-    home = configured(write_home(tmp_path, rows=said("hello Quentin, mail q@corp.de")), audit_share=1.0)
+    home = configured(
+        write_home(tmp_path, rows=said("hello Quentin, mail q@corp.de")), audit_share=1.0
+    )
     deidentified(home, second=Words("Quentin", "q@corp.de"))
-    counts = {(r["measure"], r["type"]): (r["n"], r["n_bad"]) for r in stored(home, DeidAudits).to_dicts()}
-    assert counts["second_detector", "PERSON"] == (32, 16), "the address was masked, the name was not"
+    counts = {
+        (r["measure"], r["type"]): (r["n"], r["n_bad"]) for r in stored(home, DeidAudits).to_dicts()
+    }
+    assert counts["second_detector", "PERSON"] == (
+        32,
+        16,
+    ), "the address was masked, the name was not"
     assert counts["determinism", "conversations"] == (16, 0)
     assert counts["idempotence", "characters"][1] == 0
     _, warehouse = files(home)
@@ -240,7 +333,9 @@ def test_a_detector_that_answers_differently_the_second_time_stores_nothing(tmp_
     assert stored(home, DeidentifiedCorpus).is_empty()
 
 
-def test_more_than_two_percent_in_quarantine_fail_the_run_and_keep_what_is_done(run: Run, detector: EmailDetector, tmp_path: Path) -> None:
+def test_more_than_two_percent_in_quarantine_fail_the_run_and_keep_what_is_done(
+    run: Run, detector: EmailDetector, tmp_path: Path
+) -> None:
     home = write_home(tmp_path)
     detector.fail_on = "bicycles"
     with pytest.raises(SimPlatformError, match="the log assets failed"):
@@ -253,11 +348,21 @@ def test_more_than_two_percent_in_quarantine_fail_the_run_and_keep_what_is_done(
 
 
 def by_key(home: Path) -> dict[str, tuple[Any, ...]]:
-    columns = ["conversation_key", "user_key", "metadata", "content_key", "n_chars", "n_chars_masked", "deid_version"]
+    columns = [
+        "conversation_key",
+        "user_key",
+        "metadata",
+        "content_key",
+        "n_chars",
+        "n_chars_masked",
+        "deid_version",
+    ]
     return {row[0]: row[1:] for row in stored(home, DeidentifiedCorpus).select(columns).iter_rows()}
 
 
-def test_two_workers_make_the_corpus_that_one_process_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_workers_make_the_corpus_that_one_process_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sim_platform.deidentification.detectors import stack_detector
 
     monkeypatch.setattr(deidentification_flow, "BATCH", 16)
@@ -306,18 +411,28 @@ def slow_detector() -> Slow:
 
 
 @pytest.mark.e2e
-def test_a_killed_run_leaves_no_worker_behind_and_the_next_one_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_worker_behind_and_the_next_one_goes_on_where_it_was(
+    tmp_path: Path,
+) -> None:
     home = write_home(tmp_path / "home", rows=said("hello", 40))
-    write_yaml(home / "slow.yaml", RULES_ALONE | {"detectors": [{"kind": "python", "factory": f"{__name__}:slow_detector"}]})
+    write_yaml(
+        home / "slow.yaml",
+        RULES_ALONE | {"detectors": [{"kind": "python", "factory": f"{__name__}:slow_detector"}]},
+    )
     configured(home, policy="slow.yaml", workers=2, audit_share=0.0)
     (tmp_path / "slow.py").write_text(SLOW)
-    process = subprocess.Popen([sys.executable, str(tmp_path / "slow.py"), str(home)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "slow.py"), str(home)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     deadline = time.monotonic() + 90
     done = 0
     while not done and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.2)
         done = len(stored(home, DeidentifiedCorpus)) if (home / "warehouse.duckdb").exists() else 0
-    children = [int(p) for p in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    children = [
+        int(p) for p in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert done
@@ -331,7 +446,10 @@ def test_a_killed_run_leaves_no_worker_behind_and_the_next_one_goes_on_where_it_
     from sim_platform.deidentification.detectors import stack_detector
 
     summary = deidentified(home, stack_detector("slow.yaml", home))
-    assert (summary.already_done, summary.done) == (len(before), 76 - len(before)), "two in 34 are excluded"
+    assert (summary.already_done, summary.done) == (
+        len(before),
+        76 - len(before),
+    ), "two in 34 are excluded"
 
 
 def _alive(pid: int) -> bool:
@@ -344,12 +462,17 @@ def _alive(pid: int) -> bool:
 # Rotation
 
 
-def test_a_rotated_key_hashes_every_account_anew_and_nothing_else_changes(run: Run, tmp_path: Path) -> None:
+def test_a_rotated_key_hashes_every_account_anew_and_nothing_else_changes(
+    run: Run, tmp_path: Path
+) -> None:
     home = write_home(tmp_path, n=24)
     forget(load_home(home), ["user-1"])
     run(home)
     raw, warehouse = files(home)
-    before = {table: stored(home, table).sort("conversation_key") for table in (DeidentifiedCorpus, StratifiedSample)}
+    before = {
+        table: stored(home, table).sort("conversation_key")
+        for table in (DeidentifiedCorpus, StratifiedSample)
+    }
     answers = stored(home, CandidateCompletions)
     assert rotate_account_key(raw, warehouse) > 20
     for table, rows in before.items():
@@ -358,21 +481,35 @@ def test_a_rotated_key_hashes_every_account_anew_and_nothing_else_changes(run: R
         assert set(after["user_key"]).isdisjoint(rows["user_key"])
         assert after["user_key"].n_unique() == rows["user_key"].n_unique(), "clusters stay"
     run(home)
-    assert stored(home, CandidateCompletions).sort(pl.all()).equals(answers.sort(pl.all())), "nothing was asked again"
-    assert "user-1" not in {row["user_id"] for row in raw.query("from consented_log_extract").to_dicts()}, "the tombstone still holds"
+    assert stored(home, CandidateCompletions).sort(pl.all()).equals(answers.sort(pl.all())), (
+        "nothing was asked again"
+    )
+    assert "user-1" not in {
+        row["user_id"] for row in raw.query("from consented_log_extract").to_dicts()
+    }, "the tombstone still holds"
     assert NO_FORGOTTEN_USER_SURVIVES.check(warehouse.query).passed
-    assert forget(load_home(home), ["user-2"]).conversations == 2, "erasure finds people under the new key"
+    assert forget(load_home(home), ["user-2"]).conversations == 2, (
+        "erasure finds people under the new key"
+    )
     old = {key.encode() for key in before[DeidentifiedCorpus]["user_key"]}
-    assert not any(key in (home / name).read_bytes() for name in ("vault.duckdb", "warehouse.duckdb") for key in old)
+    assert not any(
+        key in (home / name).read_bytes()
+        for name in ("vault.duckdb", "warehouse.duckdb")
+        for key in old
+    )
 
 
 @pytest.mark.parametrize("after", ["the key is pending", "the warehouse changed"])
-def test_an_interrupted_rotation_holds_runs_back_until_it_is_finished(after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_rotation_holds_runs_back_until_it_is_finished(
+    after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = write_home(tmp_path)
     deidentified(home)
     raw, warehouse = files(home)
     with raw.transaction() as tx:
-        tx.append(Erasures, pl.DataFrame({"user_key": ["f" * 32], "forgotten_at": [datetime.now(UTC)]}))
+        tx.append(
+            Erasures, pl.DataFrame({"user_key": ["f" * 32], "forgotten_at": [datetime.now(UTC)]})
+        )
     rehash, calls = vault._rehash, 0
 
     def interrupted(*arguments: Any) -> int:
@@ -391,11 +528,15 @@ def test_an_interrupted_rotation_holds_runs_back_until_it_is_finished(after: str
     rotate_account_key(raw, warehouse)
     keys = keys_for_a_run(raw)
     assert len(keys.accounts) == 1
-    assert set(stored(home, DeidentifiedCorpus)["user_key"]) == {account_key(keys, f"user-{i}") for i in range(60) if i % 17 != 16}
+    assert set(stored(home, DeidentifiedCorpus)["user_key"]) == {
+        account_key(keys, f"user-{i}") for i in range(60) if i % 17 != 16
+    }
     assert deidentified(home).done == 0
 
 
-def test_a_batch_that_was_hashed_under_the_old_key_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_was_hashed_under_the_old_key_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = write_home(tmp_path)
     monkeypatch.setattr(deidentification_flow, "epoch_of", lambda _: 1)
     with pytest.raises(SimPlatformError, match="rotated while"):
@@ -406,7 +547,9 @@ def test_a_batch_that_was_hashed_under_the_old_key_is_not_written(tmp_path: Path
 # Effect
 
 
-def test_the_effect_on_rates_is_counted_pair_by_pair_and_only_numbers_are_stored(run: Run, detector: EmailDetector, tmp_path: Path) -> None:
+def test_the_effect_on_rates_is_counted_pair_by_pair_and_only_numbers_are_stored(
+    run: Run, detector: EmailDetector, tmp_path: Path
+) -> None:
     """The detector takes "Sorry" for a name in the answers of one conversation in four."""
     home = write_home(tmp_path)
 
@@ -418,9 +561,18 @@ def test_the_effect_on_rates_is_counted_pair_by_pair_and_only_numbers_are_stored
     rows = {row["behavior"]: row for row in stored(home, DeidentificationEffect).to_dicts()}
     kept = [i for i in range(60) if i % 17 != 16]
     apologies = sum(i % 4 == 0 for i in kept)
-    assert (rows["apologises"]["n"], rows["apologises"]["n_appeared"], rows["apologises"]["n_vanished"]) == (len(kept), 0, apologies)
+    assert (
+        rows["apologises"]["n"],
+        rows["apologises"]["n_appeared"],
+        rows["apologises"]["n_vanished"],
+    ) == (len(kept), 0, apologies)
     assert rows["apologises"]["shift"] == pytest.approx(-apologies / len(kept))
-    assert rows["apologises"]["shift_low"] < rows["apologises"]["shift"] < rows["apologises"]["shift_high"] < 0
+    assert (
+        rows["apologises"]["shift_low"]
+        < rows["apologises"]["shift"]
+        < rows["apologises"]["shift_high"]
+        < 0
+    )
     assert rows["mentions_weather"]["shift"] == 0
     loaded, (raw, warehouse) = load_home(home), files(home)
     assert measure_effect(loaded, raw, warehouse, "v2", sample=10)["n"].max() == 10
@@ -440,11 +592,17 @@ SECRET = "zoe.quandeltorp@private.test"
 
 
 def test_no_file_of_a_home_holds_a_users_text_after_runs_that_failed(
-    run: Run, detector: EmailDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    run: Run,
+    detector: EmailDetector,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """A detector, a grader, the store and the leak scan fail while they hold the text, each in a run of its own."""
+    """A detector, a grader, the store and the leak scan fail while they hold the text, each in a
+    run of its own.
+    """
+    from sim_platform.flows.deidentification import batch as deidentification_batch
     from sim_platform.grading import scores as grading
-    from sim_platform.orchestration import deidentification_batch
 
     home = write_home(tmp_path, rows=said(f"I am {SECRET}", 20))
     history = Path(os.environ["DAGSTER_HOME"])
@@ -453,7 +611,12 @@ def test_no_file_of_a_home_holds_a_users_text_after_runs_that_failed(
         raise RuntimeError(f"cannot handle {SECRET} in {arguments}")
 
     said_so: list[str] = []
-    for target, name in ((detector, "detect"), (deidentification_batch, "reserved_range_leaks"), (deidentification_flow, "_quarantine"), (grading, "graders_of")):
+    for target, name in (
+        (detector, "detect"),
+        (deidentification_batch, "reserved_range_leaks"),
+        (deidentification_flow, "_quarantine"),
+        (grading, "graders_of"),
+    ):
         with monkeypatch.context() as failing:
             failing.setattr(target, name, bursts)
             try:
@@ -463,6 +626,11 @@ def test_no_file_of_a_home_holds_a_users_text_after_runs_that_failed(
     assert len(said_so) >= 4
     printed = capfd.readouterr()
     assert "quandeltorp" not in ("\n".join(said_so) + printed.out + printed.err).casefold()
-    for file in [p for root in (home, history) for p in root.rglob("*") if p.is_file() and p.parent.name != "logs" and not p.name.startswith("vault")]:
+    for file in [
+        p
+        for root in (home, history)
+        for p in root.rglob("*")
+        if p.is_file() and p.parent.name != "logs" and not p.name.startswith("vault")
+    ]:
         assert b"quandeltorp" not in file.read_bytes().lower(), file
     assert stored(home, Canaries).is_empty()

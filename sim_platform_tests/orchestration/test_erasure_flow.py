@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from sim_platform.contracts.outcomes import Outcome
-from sim_platform.contracts.tables import CandidateCompletions, DeidentifiedCorpus, Erasures, ReleaseGate, StratifiedSample
+from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
+from sim_platform.contracts.tables.estimation import ReleaseGate
+from sim_platform.contracts.tables.extraction import Erasures
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.deidentification.deidentify import keyed_hash
-from sim_platform.orchestration.erasure_flow import forget, survivors
-from sim_platform.orchestration.vault import vault_key
+from sim_platform.flows.erasure import forget, survivors
+from sim_platform.flows.vault import vault_key
 from sim_platform.registry.home import load_home
 from sim_platform.replay.journal import Journal, read_journal
 from sim_platform.warehouse.duckdb_file import DuckDBFile
@@ -22,7 +26,9 @@ Run = Callable[..., list[str]]
 @pytest.fixture(scope="module")
 def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty conversations of each of two versions; every account has one of each."""
-    rows = [conversation(i, v) | {"user_id": f"account-{i}"} for v in ("v1", "v2") for i in range(60)]
+    rows = [
+        conversation(i, v) | {"user_id": f"account-{i}"} for v in ("v1", "v2") for i in range(60)
+    ]
     return run_once(write_home(tmp_path_factory.mktemp("accounts"), rows=rows), tmp_path_factory)
 
 
@@ -30,7 +36,9 @@ def someone_sampled(home: Path) -> str:
     """An account with a prefix in the sample: which ones these are depends on the vault's key."""
     loaded = load_home(home)
     key, sampled = vault_key(DuckDBFile(loaded.vault)), user_keys(home, StratifiedSample)
-    return next(f"account-{i}" for i in range(60) if keyed_hash(key, "user", f"account-{i}") in sampled)
+    return next(
+        f"account-{i}" for i in range(60) if keyed_hash(key, "user", f"account-{i}") in sampled
+    )
 
 
 def user_keys(home: Path, table: type[DeidentifiedCorpus] | type[StratifiedSample]) -> set[str]:
@@ -40,14 +48,21 @@ def user_keys(home: Path, table: type[DeidentifiedCorpus] | type[StratifiedSampl
 def test_a_forgotten_person_is_in_no_file_of_the_home_but_the_log(home: Path) -> None:
     before = DuckDBFile(home / "warehouse.duckdb").read(CandidateCompletions)
     done = forget(load_home(home), [someone_sampled(home)])
-    assert (done.users, done.conversations, done.releases_to_run_again, done.survivors) == (1, 2, ["v2"], [])
+    assert (done.users, done.conversations, done.releases_to_run_again, done.survivors) == (
+        1,
+        2,
+        ["v2"],
+        [],
+    )
     assert [Path(p).name for p in done.still_in_sources] == ["log.jsonl"]
     assert "reports/v2.html" in done.files_removed
     stored = DuckDBFile(home / "warehouse.duckdb")
     assert len(stored.read(DeidentifiedCorpus)) == len(user_keys(home, DeidentifiedCorpus)) * 2
     assert stored.read(StratifiedSample).is_empty()
     assert stored.read(ReleaseGate).is_empty(), "nothing computed from the person decides anything"
-    assert len(before) - len(stored.read(CandidateCompletions)) == 1, "the others' answers stay paid for"
+    assert len(before) - len(stored.read(CandidateCompletions)) == 1, (
+        "the others' answers stay paid for"
+    )
     assert len(stored.read(Erasures)) == 1
     assert "user_key" not in DuckDBFile(home / "published.duckdb").query("from erasures").columns
 
@@ -60,16 +75,32 @@ def test_no_later_run_lets_a_forgotten_person_in_again(run: Run, home: Path) -> 
         log.write("\n")  # a changed file is read again
     assert not [line for line in run(home) if "failed" in line]
     vault = DuckDBFile(home / "vault.duckdb")
-    assert vault.query("select count(*) as n from consented_log_extract where user_id = $user", {"user": person})["n"][0] == 0
-    assert vault.query("select count(*) as n from row_dispositions where reason = 'forgotten'")["n"][0] == 2
+    assert (
+        vault.query(
+            "select count(*) as n from consented_log_extract where user_id = $user",
+            {"user": person},
+        )["n"][0]
+        == 0
+    )
+    assert (
+        vault.query("select count(*) as n from row_dispositions where reason = 'forgotten'")["n"][0]
+        == 2
+    )
     assert not DuckDBFile(home / "warehouse.duckdb").read(ReleaseGate).is_empty()
     again = forget(load_home(home), [person])
     assert (again.conversations, again.releases_to_run_again, again.survivors) == (0, [], [])
 
 
-def test_someone_who_was_never_seen_leaves_a_tombstone_and_costs_no_release_its_sample(home: Path) -> None:
+def test_someone_who_was_never_seen_leaves_a_tombstone_and_costs_no_release_its_sample(
+    home: Path,
+) -> None:
     done = forget(load_home(home), ["account-of-nobody"])
-    assert (done.users, done.conversations, done.releases_to_run_again, done.still_in_sources) == (1, 0, [], [])
+    assert (done.users, done.conversations, done.releases_to_run_again, done.still_in_sources) == (
+        1,
+        0,
+        [],
+        [],
+    )
     assert not DuckDBFile(home / "warehouse.duckdb").read(StratifiedSample).is_empty()
 
 

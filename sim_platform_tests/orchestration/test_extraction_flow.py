@@ -10,8 +10,13 @@ import polars as pl
 import pytest
 
 from sim_platform.contracts.errors import BadInputError
-from sim_platform.contracts.tables import ConsentedLogExtract, ExtractionAccounting, QuarantinedRows, RowDispositions
-from sim_platform.orchestration.extraction_flow import ExtractionSummary, extract_log
+from sim_platform.contracts.tables.extraction import (
+    ConsentedLogExtract,
+    ExtractionAccounting,
+    QuarantinedRows,
+    RowDispositions,
+)
+from sim_platform.flows.extraction import ExtractionSummary, extract_log
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import conversation, write_home
@@ -26,7 +31,13 @@ LEDGER = {
 
 def extract(home: Path, now: datetime = NOW) -> ExtractionSummary:
     loaded = load_home(home)
-    return extract_log(loaded, DuckDBFile(loaded.vault), DuckDBFile(loaded.warehouse), now=now, advance=lambda _: None)
+    return extract_log(
+        loaded,
+        DuckDBFile(loaded.vault),
+        DuckDBFile(loaded.warehouse),
+        now=now,
+        advance=lambda _: None,
+    )
 
 
 def ids(home: Path) -> list[str]:
@@ -34,22 +45,40 @@ def ids(home: Path) -> list[str]:
 
 
 def accounting(home: Path) -> dict[str, int]:
-    rows = DuckDBFile(home / "warehouse.duckdb").read(ExtractionAccounting).group_by("disposition", "reason").agg(pl.sum("n")).rows()
+    rows = (
+        DuckDBFile(home / "warehouse.duckdb")
+        .read(ExtractionAccounting)
+        .group_by("disposition", "reason")
+        .agg(pl.sum("n"))
+        .rows()
+    )
     return {f"{disposition} {reason}".strip(): n for disposition, reason, n in rows}
 
 
 def ledger(home: Path, *lines: str) -> None:
-    (home / "consent.csv").write_text("\n".join(["user_id,scope,granted_at,revoked_at", *lines]) + "\n")
+    (home / "consent.csv").write_text(
+        "\n".join(["user_id,scope,granted_at,revoked_at", *lines]) + "\n"
+    )
 
 
 def log(home: Path, name: str, *rows: object) -> None:
-    (home / "logs" / name).write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    (home / "logs" / name).write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    )
 
 
 def test_every_row_is_extracted_dropped_for_a_reason_or_quarantined(tmp_path: Path) -> None:
     home = write_home(tmp_path, rows=[])
     good = [conversation(i) for i in range(17)]  # the 17th is temporary
-    log(home, "log.jsonl", *good, "{broken", conversation(1), conversation(2, user_id="someone-else"), conversation(40, model_version="v9"))
+    log(
+        home,
+        "log.jsonl",
+        *good,
+        "{broken",
+        conversation(1),
+        conversation(2, user_id="someone-else"),
+        conversation(40, model_version="v9"),
+    )
     extract(home)
     assert accounting(home) == {
         "rows_in": 21,
@@ -60,8 +89,16 @@ def test_every_row_is_extracted_dropped_for_a_reason_or_quarantined(tmp_path: Pa
         "quarantined bad_json": 1,
         "quarantined conflicting_duplicate": 1,
     }
-    quarantined = DuckDBFile(home / "warehouse.duckdb").read(QuarantinedRows).select("source_file", "source_line", "reason").rows()
-    assert quarantined == [("logs/log.jsonl", 18, "bad_json"), ("logs/log.jsonl", 20, "conflicting_duplicate")]
+    quarantined = (
+        DuckDBFile(home / "warehouse.duckdb")
+        .read(QuarantinedRows)
+        .select("source_file", "source_line", "reason")
+        .rows()
+    )
+    assert quarantined == [
+        ("logs/log.jsonl", 18, "bad_json"),
+        ("logs/log.jsonl", 20, "conflicting_duplicate"),
+    ]
 
 
 def test_an_empty_log_is_accounted_for(tmp_path: Path) -> None:
@@ -97,7 +134,11 @@ def test_a_revoked_consent_takes_its_rows_out_and_a_grant_lets_them_in(tmp_path:
     extract(home)
     assert ids(home) == ["v1-1"]
     assert accounting(home)["dropped no_consent_record"] == 1
-    ledger(home, "user-1,training,2025-01-01T00:00:00Z,2026-09-01T00:00:00Z", "user-2,training,2025-01-01T00:00:00Z,")
+    ledger(
+        home,
+        "user-1,training,2025-01-01T00:00:00Z,2026-09-01T00:00:00Z",
+        "user-2,training,2025-01-01T00:00:00Z,",
+    )
     extract(home)
     assert ids(home) == ["v1-2"]
     assert accounting(home) == {"rows_in": 2, "extracted": 1, "dropped consent_revoked": 1}
@@ -129,7 +170,9 @@ def test_a_changed_exclusion_reads_the_file_again(tmp_path: Path) -> None:
     assert ids(home) == ["v1-16"]
 
 
-def test_what_a_killed_run_staged_is_cleared_and_what_a_living_one_staged_is_kept(tmp_path: Path) -> None:
+def test_what_a_killed_run_staged_is_cleared_and_what_a_living_one_staged_is_kept(
+    tmp_path: Path,
+) -> None:
     home = write_home(tmp_path, rows=[conversation(1)])
     extract(home)
     gone = multiprocessing.get_context("fork").Process(target=lambda: None)
@@ -138,7 +181,10 @@ def test_what_a_killed_run_staged_is_cleared_and_what_a_living_one_staged_is_kep
     vault = DuckDBFile(home / "vault.duckdb")
     with vault.transaction() as tx:
         for pid in (gone.pid, os.getpid()):
-            tx.execute("insert into staged_rows by name select *, $run as run from consented_log_extract", {"run": f"{pid}:x"})
+            tx.execute(
+                "insert into staged_rows by name select *, $run as run from consented_log_extract",
+                {"run": f"{pid}:x"},
+            )
     extract(home)
     assert vault.query("select run from staged_rows")["run"].to_list() == [f"{os.getpid()}:x"]
 
@@ -161,19 +207,32 @@ def test_two_runs_at_once_leave_each_row_once(tmp_path: Path) -> None:
     found = ids(home)
     assert len(found) == len(set(found)) == 38 + 38 + 30 - 2  # temporary ones left out
     assert accounting(home)["rows_in"] == 120
-    assert DuckDBFile(home / "vault.duckdb").query("select count(*) as n from staged_rows")["n"][0] == 0
+    assert (
+        DuckDBFile(home / "vault.duckdb").query("select count(*) as n from staged_rows")["n"][0]
+        == 0
+    )
 
 
 def test_dispositions_hold_no_text(tmp_path: Path) -> None:
     home = write_home(tmp_path, rows=[])
-    log(home, "log.jsonl", '{"conversation_id": "SECRET", "messages"', {"conversation_id": "SECRET"})
+    log(
+        home, "log.jsonl", '{"conversation_id": "SECRET", "messages"', {"conversation_id": "SECRET"}
+    )
     extract(home)
-    stored = str(DuckDBFile(home / "vault.duckdb").read(RowDispositions).rows()) + str(DuckDBFile(home / "warehouse.duckdb").read(QuarantinedRows).rows())
+    stored = str(DuckDBFile(home / "vault.duckdb").read(RowDispositions).rows()) + str(
+        DuckDBFile(home / "warehouse.duckdb").read(QuarantinedRows).rows()
+    )
     assert "SECRET" not in stored
 
 
 def test_a_file_that_two_sources_match_is_refused(tmp_path: Path) -> None:
-    twice = {"sources": [{"reader": "conversations", "path": "logs/*.jsonl"}, {"reader": "conversations", "path": "logs/log.jsonl"}], "consent": LEDGER["consent"]}
+    twice = {
+        "sources": [
+            {"reader": "conversations", "path": "logs/*.jsonl"},
+            {"reader": "conversations", "path": "logs/log.jsonl"},
+        ],
+        "consent": LEDGER["consent"],
+    }
     home = write_home(tmp_path, rows=[conversation(1)], sources=twice)
     ledger(home)
     with pytest.raises(BadInputError, match=r"logs/log\.jsonl is matched by two sources"):

@@ -9,13 +9,19 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from sim_platform.cli import app
 from sim_platform.commands.forecast import SCORES
+from sim_platform.commands.main import app
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import Calibration, ForecastLedger, ForecastScorecard, RateForecast, Table, dtypes, frame
-from sim_platform.orchestration.forecasting_flow import error_parts
-from sim_platform.orchestration.ledger import enter_observations, last_link, the_ledger_is_whole
-from sim_platform.orchestration.report_flow import write_report
+from sim_platform.contracts.tables.forecasting import (
+    ForecastLedger,
+    ForecastScorecard,
+    RateForecast,
+)
+from sim_platform.contracts.tables.grading import Calibration
+from sim_platform.contracts.tables.schema import Table, dtypes, frame
+from sim_platform.flows.forecasting import error_parts
+from sim_platform.flows.ledger import enter_observations, last_link, the_ledger_is_whole
+from sim_platform.flows.report import write_report
 from sim_platform.orchestration.runs import stored_scores
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
@@ -31,11 +37,16 @@ def stored(home: Path, table: type[Table]) -> pl.DataFrame:
 
 def released(home: Path) -> None:
     """The candidate goes into service."""
-    models: list[dict[str, Any]] = [RECORDED_MODELS[0], {**RECORDED_MODELS[1], "deployed": {"from": "2026-01-01"}}]
+    models: list[dict[str, Any]] = [
+        RECORDED_MODELS[0],
+        {**RECORDED_MODELS[1], "deployed": {"from": "2026-01-01"}},
+    ]
     write_yaml(home / "models.yaml", {"models": models})
 
 
-def test_every_method_forecasts_every_graded_behaviour_and_the_ledger_keeps_it(run: Run, home: Path) -> None:
+def test_every_method_forecasts_every_graded_behaviour_and_the_ledger_keeps_it(
+    run: Run, home: Path
+) -> None:
     made = stored(home, RateForecast)
     assert set(made["method"]) == {"persistence", "M0", "M2", "M3", "M7"}
     assert set(made["behavior"]) == {"apologises", "mentions_weather"}
@@ -47,19 +58,33 @@ def test_every_method_forecasts_every_graded_behaviour_and_the_ledger_keeps_it(r
     assert len(ledger) == len(made)
     run(home)
     assert stored(home, ForecastLedger).equals(ledger), "the same figures are entered once"
-    assert stored(home, ForecastScorecard).is_empty(), "not in service: its rows in the log are recorded responses"
+    assert stored(home, ForecastScorecard).is_empty(), (
+        "not in service: its rows in the log are recorded responses"
+    )
 
 
-def test_the_change_on_adversarial_prompts_is_a_baseline_where_models_yaml_has_it(run: Run, tmp_path: Path) -> None:
-    candidate = {**RECORDED_MODELS[1], "challenging": {"apologises": {"replaced": 0.2, "candidate": 0.3}}}
+def test_the_change_on_adversarial_prompts_is_a_baseline_where_models_yaml_has_it(
+    run: Run, tmp_path: Path
+) -> None:
+    candidate = {
+        **RECORDED_MODELS[1],
+        "challenging": {"apologises": {"replaced": 0.2, "candidate": 0.3}},
+    }
     home = write_home(tmp_path, models=[RECORDED_MODELS[0], candidate])
     run(home)
-    made = {(row["behavior"], row["method"]): row["rate"] for row in stored(home, RateForecast).to_dicts()}
-    assert made["apologises", "challenging"] == pytest.approx(min(1.0, made["apologises", "persistence"] * 1.5))
+    made = {
+        (row["behavior"], row["method"]): row["rate"]
+        for row in stored(home, RateForecast).to_dicts()
+    }
+    assert made["apologises", "challenging"] == pytest.approx(
+        min(1.0, made["apologises", "persistence"] * 1.5)
+    )
     assert ("mentions_weather", "challenging") not in made
 
 
-def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_changes(run: Run, home: Path) -> None:
+def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_changes(
+    run: Run, home: Path
+) -> None:
     before = stored(home, ForecastLedger)
     released(home)
     run(home)
@@ -70,22 +95,37 @@ def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_
     assert card["M7"]["coverage"] == 1.0
     ledger = stored(home, ForecastLedger)
     assert ledger.head(len(before)).equals(before)
-    assert stored_scores(load_home(home), "v2")["ledger"] == {"entries": len(ledger), "last_chain": ledger.sort("number")["chain"][-1]}
+    assert stored_scores(load_home(home), "v2")["ledger"] == {
+        "entries": len(ledger),
+        "last_chain": ledger.sort("number")["chain"][-1],
+    }
     printed = CliRunner().invoke(app, ["score", "v2"], env={"SIM_PLATFORM_HOME": str(home)}).stdout
-    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for line in printed.splitlines() if len(cells := line.split("│")) > 2}
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
+        for line in printed.splitlines()
+        if len(cells := line.split("│")) > 2
+    }
     assert list(rows) == list(SCORES.values())
     assert set(SCORES) == set(dtypes(ForecastScorecard)) - {"model_version", "method"}
     assert rows["median error"] == [f"{card[method]['median']:.3g}" for method in card]
-    observed = {row["behavior"]: row["rate"] for row in ledger.filter(entry="observation").to_dicts()}
+    observed = {
+        row["behavior"]: row["rate"] for row in ledger.filter(entry="observation").to_dicts()
+    }
     kept = [i for i in range(60) if i % 17 != 16]
     assert observed["apologises"] == pytest.approx(sum(i % 2 == 0 for i in kept) / len(kept))
 
 
-def test_an_edited_and_a_missing_entry_of_the_ledger_show_and_nothing_is_entered_after_them(home: Path) -> None:
+def test_an_edited_and_a_missing_entry_of_the_ledger_show_and_nothing_is_entered_after_them(
+    home: Path,
+) -> None:
     file = DuckDBFile(home / "warehouse.duckdb")
     ledger = stored(home, ForecastLedger)
     whole = the_ledger_is_whole(ledger)
-    assert (whole.passed, whole.facts["n_entries"], whole.facts["last_chain"]) == (True, len(ledger), ledger.sort("number")["chain"][-1])
+    assert (whole.passed, whole.facts["n_entries"], whole.facts["last_chain"]) == (
+        True,
+        len(ledger),
+        ledger.sort("number")["chain"][-1],
+    )
     with file.transaction() as tx:
         tx.execute("update forecast_ledger set rate = rate / 2 where number = 3")
     assert the_ledger_is_whole(stored(home, ForecastLedger)).facts["n_edited"] == 1
@@ -97,7 +137,9 @@ def test_an_edited_and_a_missing_entry_of_the_ledger_show_and_nothing_is_entered
     assert len(stored(home, ForecastLedger)) == len(ledger) - 1
 
 
-def test_a_report_shows_the_last_chain_so_that_it_tells_when_entries_were_taken_from_the_end(home: Path) -> None:
+def test_a_report_shows_the_last_chain_so_that_it_tells_when_entries_were_taken_from_the_end(
+    home: Path,
+) -> None:
     file = DuckDBFile(home / "warehouse.duckdb")
     number, chain = last_link(file)
     kept = (home / "reports" / "v2.html").read_text()
@@ -111,18 +153,44 @@ def test_a_report_shows_the_last_chain_so_that_it_tells_when_entries_were_taken_
     assert chain not in again
 
 
-def test_a_report_shows_graders_against_people_and_a_rate_that_cannot_be_trusted_as_a_dash_with_its_reason(home: Path) -> None:
+def test_a_report_shows_graders_against_people_and_a_rate_that_cannot_be_trusted_as_a_dash_with_its_reason(
+    home: Path,
+) -> None:
     rates = {"apparent": 0.02, "apparent_low": 0.01, "apparent_high": 0.03, "bound": 0.05}
     row = {
-        **dict.fromkeys(dtypes(Calibration)), "model_version": "v2", "behavior": "apologises", "arm": "candidate", "n": 40, "tp": 9, "fp": 1, "fn": 2, "tn": 28, "abstained": 0,
-        **rates, "status": "judge-limited", "refused": json.dumps({"corrected": "no labelled positive"}), "is_exploratory": True,
-    }  # fmt: skip
+        **dict.fromkeys(dtypes(Calibration)),
+        "model_version": "v2",
+        "behavior": "apologises",
+        "arm": "candidate",
+        "n": 40,
+        "tp": 9,
+        "fp": 1,
+        "fn": 2,
+        "tn": 28,
+        "abstained": 0,
+        **rates,
+        "status": "judge-limited",
+        "refused": json.dumps({"corrected": "no labelled positive"}),
+        "is_exploratory": True,
+    }
     with DuckDBFile(home / "warehouse.duckdb").transaction() as tx:
         tx.append(Calibration, frame(Calibration, [row]))
     page = write_report(load_home(home), "v2")
-    (shown,) = next(rows for title, rows in json.loads(page.with_suffix(".json").read_text()).items() if title.startswith("Graders against people"))
-    assert (shown["behavior"], shown["status"], shown["refused"]) == ("apologises (exploratory)", "judge-limited", "corrected: no labelled positive")
-    assert (shown["apparent"], shown["corrected"], shown["at most (assumes nothing)"]) == ("2,000 [1,000, 3,000]", "–", "5,000")
+    (shown,) = next(
+        rows
+        for title, rows in json.loads(page.with_suffix(".json").read_text()).items()
+        if title.startswith("Graders against people")
+    )
+    assert (shown["behavior"], shown["status"], shown["refused"]) == (
+        "apologises (exploratory)",
+        "judge-limited",
+        "corrected: no labelled positive",
+    )
+    assert (shown["apparent"], shown["corrected"], shown["at most (assumes nothing)"]) == (
+        "2,000 [1,000, 3,000]",
+        "–",
+        "5,000",
+    )
     assert [shown[name] for name in ("tp", "fp", "fn", "tn")] == [9, 1, 2, 28]
     assert "corrected: no labelled positive" in page.read_text()
 
@@ -148,16 +216,30 @@ def test_a_scored_release_narrows_the_next_forecast(run: Run, tmp_path: Path) ->
     home = write_home(tmp_path, rows=rows, models=[RECORDED_MODELS[0], second, third])
     run(home, "v2")
     run(home, "v3")
-    tau = stored(home, RateForecast).filter(method="M7", model_version="v3")["tau"].unique().to_list()
+    tau = (
+        stored(home, RateForecast).filter(method="M7", model_version="v3")["tau"].unique().to_list()
+    )
     assert len(tau) == 1
     assert tau[0] != pytest.approx(0.60, abs=0.005)
     assert len(stored(home, ForecastScorecard).filter(model_version="v2")) == 5
 
 
-def test_a_replay_on_its_own_log_splits_the_error_into_environment_and_prefixes(run: Run, tmp_path: Path) -> None:
+def test_a_replay_on_its_own_log_splits_the_error_into_environment_and_prefixes(
+    run: Run, tmp_path: Path
+) -> None:
     with ScriptedServer() as server:
-        asked = {"provider": "openai", "base_url": server.url, "model": "m", "plan": {"arms": ["candidate", "recorded"]}}
-        second: dict[str, Any] = {"version": "v2", "replaces": "v1", "deployed": {"from": "2026-01-01"}, **asked}
+        asked = {
+            "provider": "openai",
+            "base_url": server.url,
+            "model": "m",
+            "plan": {"arms": ["candidate", "recorded"]},
+        }
+        second: dict[str, Any] = {
+            "version": "v2",
+            "replaces": "v1",
+            "deployed": {"from": "2026-01-01"},
+            **asked,
+        }
         twin = {"version": "v2-on-own-log", "replaces": "v2", **asked}
         home = write_home(tmp_path, n=20, models=[RECORDED_MODELS[0], second, twin])
         run(home)

@@ -1,4 +1,6 @@
-"""The graph is a reviewable fact: a changed dependency, check or partitioning shows as a changed line of graph.json."""
+"""The graph is a reviewable fact: a changed dependency, check or partitioning shows as a changed
+line of graph.json.
+"""
 
 import json
 from pathlib import Path
@@ -10,7 +12,14 @@ from sim_platform.orchestration.jobs import batch_answers
 from sim_platform.orchestration.sensors import batches_that_have_ended, model_versions_from_registry
 
 SNAPSHOT = Path(__file__).with_name("graph.json")
-SPINE = ["consented_log_extract", "deidentified_corpus", "stratified_sample", "candidate_completions", "classifier_scores", "rate_comparison"]
+SPINE = [
+    "consented_log_extract",
+    "deidentified_corpus",
+    "stratified_sample",
+    "candidate_completions",
+    "classifier_scores",
+    "rate_comparison",
+]
 
 
 def described(home: Path) -> dict[str, object]:
@@ -19,7 +28,9 @@ def described(home: Path) -> dict[str, object]:
         key.to_user_string(): {
             "group": graph.get(key).group_name,
             "needs": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
-            "partitioned_by": graph.get(key).partitions_def.name if isinstance(graph.get(key).partitions_def, dg.DynamicPartitionsDefinition) else None,
+            "partitioned_by": graph.get(key).partitions_def.name
+            if isinstance(graph.get(key).partitions_def, dg.DynamicPartitionsDefinition)
+            else None,
             "checks": sorted(check.name for check in graph.get(key).check_keys),
         }
         for key in sorted(graph.get_all_asset_keys())
@@ -27,7 +38,9 @@ def described(home: Path) -> dict[str, object]:
 
 
 def test_the_graph_is_the_one_that_was_reviewed(tmp_path: Path) -> None:
-    """After a wanted change, write the new graph: python -m sim_platform_tests.orchestration.test_graph."""
+    """After a wanted change, write the new graph: python -m
+    sim_platform_tests.orchestration.test_graph.
+    """
     assert described(tmp_path) == json.loads(SNAPSHOT.read_text())
 
 
@@ -40,14 +53,19 @@ def test_every_asset_of_the_spine_has_a_check_and_documented_columns(tmp_path: P
         assert all(column.description for column in schema.columns), name
 
 
-def test_release_assets_have_no_backfill_policy_so_that_each_partition_is_one_run(tmp_path: Path) -> None:
+def test_release_assets_have_no_backfill_policy_so_that_each_partition_is_one_run(
+    tmp_path: Path,
+) -> None:
     graph = build_definitions(home=tmp_path).resolve_asset_graph()
     assert {graph.get(key).backfill_policy for key in graph.get_all_asset_keys()} == {None}
 
 
 def test_no_sensor_can_start_an_asset(tmp_path: Path) -> None:
     definitions = build_definitions(home=tmp_path)
-    assert {sensor.name for sensor in definitions.sensors or []} == {"model_versions_from_registry", "batches_that_have_ended"}
+    assert {sensor.name for sensor in definitions.sensors or []} == {
+        "model_versions_from_registry",
+        "batches_that_have_ended",
+    }
     assert definitions.resolve_job_def("batch_answers").partitions_def is not None
     assert not model_versions_from_registry.has_jobs
     assert [job.name for job in batches_that_have_ended.jobs] == ["batch_answers"]

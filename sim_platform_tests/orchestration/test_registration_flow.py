@@ -9,9 +9,13 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from sim_platform.cli import app
+from sim_platform.commands.main import app
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import CandidateCompletions, ClassifierScores, Preregistration, ProductionScores, RateComparison, RateForecast
+from sim_platform.contracts.tables.estimation import Preregistration, RateComparison
+from sim_platform.contracts.tables.forecasting import RateForecast
+from sim_platform.contracts.tables.grading import ClassifierScores, ProductionScores
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.flows.registration import register_release, verified
 from sim_platform.orchestration import runs
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
@@ -19,7 +23,6 @@ from sim_platform.orchestration.assets.replay import candidate_completions
 from sim_platform.orchestration.assets.sampling import stratified_sample
 from sim_platform.orchestration.build import build_definitions
 from sim_platform.orchestration.partitions import register
-from sim_platform.orchestration.registration_flow import register_release, verified
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.registry.home import load_home
 from sim_platform.registry.preregistration import FOLDER
@@ -34,10 +37,18 @@ def warehouse(home: Path) -> DuckDBFile:
     return DuckDBFile(home / "warehouse.duckdb")
 
 
-def materialized(home: Path, *assets: dg.AssetsDefinition, partition: str | None = "v2") -> dg.ExecuteInProcessResult:
+def materialized(
+    home: Path, *assets: dg.AssetsDefinition, partition: str | None = "v2"
+) -> dg.ExecuteInProcessResult:
     instance = dg.DagsterInstance.get()
     register(instance, ("v2",))
-    return dg.materialize([*assets], partition_key=partition, instance=instance, resources={"deployment": Deployment(home_dir=str(home))}, raise_on_error=False)
+    return dg.materialize(
+        [*assets],
+        partition_key=partition,
+        instance=instance,
+        resources={"deployment": Deployment(home_dir=str(home))},
+        raise_on_error=False,
+    )
 
 
 def test_a_run_registers_before_the_first_outcome(home: Path) -> None:
@@ -51,11 +62,17 @@ def test_a_run_registers_before_the_first_outcome(home: Path) -> None:
 def test_nothing_is_sent_without_a_record(run: Run, tmp_path: Path) -> None:
     home = write_home(tmp_path)
     deployment = {"deployment": Deployment(home_dir=str(home))}
-    dg.materialize([consented_log_extract, deidentified_corpus], instance=dg.DagsterInstance.get(), resources=deployment)
+    dg.materialize(
+        [consented_log_extract, deidentified_corpus],
+        instance=dg.DagsterInstance.get(),
+        resources=deployment,
+    )
     assert materialized(home, stratified_sample).success
     refused = materialized(home, candidate_completions)
     assert not refused.success
-    assert "sim-platform register v2" in str(refused.failure_data_for_node("candidate_completions").user_failure_data)
+    assert "sim-platform register v2" in str(
+        refused.failure_data_for_node("candidate_completions").user_failure_data
+    )
     assert warehouse(home).read(CandidateCompletions).is_empty()
     register_release(load_home(home), warehouse(home), "v2")
     assert materialized(home, candidate_completions).success
@@ -73,11 +90,27 @@ def test_no_rate_is_shown_of_a_release_whose_record_is_gone(home: Path) -> None:
         runs.stored_rates(load_home(home), "v2")
 
 
-SHOWING = [["rates", "v2"], ["gate", "v2"], ["forecast", "v2"], ["report", "v2"], ["labels", "export", "v2", "--to", "out.csv"]]
-RATED = ["candidate_completions", "classifier_scores", "calibration", "rate_comparison", "release_gate", "rate_forecast", "release_report"]
+SHOWING = [
+    ["rates", "v2"],
+    ["gate", "v2"],
+    ["forecast", "v2"],
+    ["report", "v2"],
+    ["labels", "export", "v2", "--to", "out.csv"],
+]
+RATED = [
+    "candidate_completions",
+    "classifier_scores",
+    "calibration",
+    "rate_comparison",
+    "release_gate",
+    "rate_forecast",
+    "release_report",
+]
 
 
-def test_no_command_and_no_asset_shows_a_rate_of_a_release_without_a_record(run: Run, home: Path) -> None:
+def test_no_command_and_no_asset_shows_a_rate_of_a_release_without_a_record(
+    run: Run, home: Path
+) -> None:
     (home / FOLDER).rename(home / "elsewhere")
     with warehouse(home).transaction() as tx:
         tx.execute("delete from preregistration")
@@ -86,19 +119,30 @@ def test_no_command_and_no_asset_shows_a_rate_of_a_release_without_a_record(run:
         assert result.exit_code != 0, arguments
         assert result.stdout == "", arguments
         assert "is not registered" in result.stderr, arguments
-    assets = {asset.key.to_user_string(): asset for asset in build_definitions().assets or [] if isinstance(asset, dg.AssetsDefinition)}
+    assets = {
+        asset.key.to_user_string(): asset
+        for asset in build_definitions().assets or []
+        if isinstance(asset, dg.AssetsDefinition)
+    }
     for name in RATED:
         failed = materialized(home, assets[name])
-        assert "is not registered" in str(failed.failure_data_for_node(name).user_failure_data), name
+        assert "is not registered" in str(failed.failure_data_for_node(name).user_failure_data), (
+            name
+        )
     for name in ("release_summary", "rates_by_model_version", "rates_by_stratum"):
         failed = materialized(home, assets[name], partition=None)
-        assert "there are rates of v2 and no registration" in str(failed.failure_data_for_node(name).user_failure_data), name
+        assert "there are rates of v2 and no registration" in str(
+            failed.failure_data_for_node(name).user_failure_data
+        ), name
 
 
 def test_a_change_before_any_outcome_is_amended_by_the_run(run: Run, tmp_path: Path) -> None:
     home = write_home(tmp_path)
     register_release(load_home(home), warehouse(home), "v2")
-    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "contains", "any": ["pardon"]}]})
+    write_yaml(
+        home / "behaviors" / "apologises.yaml",
+        {**BEHAVIORS[0], "graders": [{"kind": "contains", "any": ["pardon"]}]},
+    )
     run(home)
     records = warehouse(home).read(Preregistration).sort("number")
     assert records["kind"].to_list() == ["registration", "amendment"]
@@ -106,15 +150,28 @@ def test_a_change_before_any_outcome_is_amended_by_the_run(run: Run, tmp_path: P
     assert not warehouse(home).read(ClassifierScores)["is_exploratory"].any()
 
 
-def test_a_grader_that_changed_after_outcomes_is_refused_until_it_is_declared_exploratory(run: Run, home: Path) -> None:
+def test_a_grader_that_changed_after_outcomes_is_refused_until_it_is_declared_exploratory(
+    run: Run, home: Path
+) -> None:
     before = warehouse(home).read(ClassifierScores)
-    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "graders": [{"kind": "contains", "any": ["cannot"]}]})
+    write_yaml(
+        home / "behaviors" / "apologises.yaml",
+        {**BEHAVIORS[0], "graders": [{"kind": "contains", "any": ["cannot"]}]},
+    )
     said = "\n".join(run(home))
     assert "the graders of apologises are not the registered ones" in said
     assert warehouse(home).read(ClassifierScores).sort(pl.all()).equals(before.sort(pl.all()))
-    assert register_release(load_home(home), warehouse(home), "v2", "a better pattern").is_exploratory
+    assert register_release(
+        load_home(home), warehouse(home), "v2", "a better pattern"
+    ).is_exploratory
     run(home)
-    marked = warehouse(home).read(ClassifierScores).group_by("behavior").agg(pl.col("is_exploratory").all()).sort("behavior")
+    marked = (
+        warehouse(home)
+        .read(ClassifierScores)
+        .group_by("behavior")
+        .agg(pl.col("is_exploratory").all())
+        .sort("behavior")
+    )
     assert marked.rows() == [("apologises", True), ("mentions_weather", False)]
     rates = warehouse(home).read(RateComparison)
     assert rates.filter("is_exploratory")["behavior"].unique().to_list() == ["apologises"]
@@ -137,7 +194,15 @@ def test_a_new_behaviour_after_outcomes_is_graded_only_as_exploratory(run: Run, 
 
 
 def test_a_plan_that_changed_after_outcomes_marks_every_rate(run: Run, home: Path) -> None:
-    write_yaml(home / "models.yaml", {"models": [RECORDED_MODELS[0], {**RECORDED_MODELS[1], "plan": {"sample_size": 20, "floor": 5}}]})
+    write_yaml(
+        home / "models.yaml",
+        {
+            "models": [
+                RECORDED_MODELS[0],
+                {**RECORDED_MODELS[1], "plan": {"sample_size": 20, "floor": 5}},
+            ]
+        },
+    )
     run(home)
     assert warehouse(home).read(RateComparison)["is_exploratory"].all()
 
@@ -151,7 +216,9 @@ def test_an_edited_record_stops_the_run_before_anything_is_sent(run: Run, tmp_pa
     assert warehouse(home).read(CandidateCompletions).is_empty()
 
 
-def test_production_is_graded_whole_by_the_same_graders_and_only_what_is_new_again(run: Run, home: Path) -> None:
+def test_production_is_graded_whole_by_the_same_graders_and_only_what_is_new_again(
+    run: Run, home: Path
+) -> None:
     scores = warehouse(home).read(ProductionScores)
     kept = [i for i in range(60) if i % 17 != 16]
     assert len(scores) == 2 * len(kept)

@@ -14,24 +14,20 @@ import yaml
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.outcomes import Outcome
-from sim_platform.contracts.tables import (
-    Canaries,
-    CandidateCompletions,
-    ClassifierScores,
-    DeidentifiedCorpus,
-    ExtractionAccounting,
-    QuarantinedRows,
-    RateComparison,
-    StratifiedSample,
-    Table,
-)
-from sim_platform.orchestration import deidentification_flow
+from sim_platform.contracts.tables.deidentification import Canaries, DeidentifiedCorpus
+from sim_platform.contracts.tables.estimation import RateComparison
+from sim_platform.contracts.tables.extraction import ExtractionAccounting, QuarantinedRows
+from sim_platform.contracts.tables.grading import ClassifierScores
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.contracts.tables.schema import Table
+from sim_platform.flows.deidentification import corpus as deidentification_flow
+from sim_platform.flows.replay.arm import replay_arm
 from sim_platform.orchestration.assets import deidentification
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.sampling import stratified_sample
 from sim_platform.orchestration.partitions import register
-from sim_platform.orchestration.replay_flow import replay_arm
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.registry.home import load_home
 from sim_platform.replay.journal import Journal
@@ -65,7 +61,16 @@ def test_a_recorded_release_gives_back_the_rates_of_the_log(run: Run, tmp_path: 
 
 
 def test_a_second_run_changes_nothing_and_sends_nothing(run: Run, home: Path) -> None:
-    before = {t: stored(home, t) for t in (DeidentifiedCorpus, StratifiedSample, CandidateCompletions, ClassifierScores, RateComparison)}
+    before = {
+        t: stored(home, t)
+        for t in (
+            DeidentifiedCorpus,
+            StratifiedSample,
+            CandidateCompletions,
+            ClassifierScores,
+            RateComparison,
+        )
+    }
     run(home)
     for table, rows in before.items():
         keys = rows.columns
@@ -88,21 +93,41 @@ def test_every_stage_accounts_for_its_rows(home: Path) -> None:
 
 
 def test_the_published_copy_has_every_table_and_no_account_keys(home: Path) -> None:
-    columns = DuckDBFile(home / "published.duckdb").query("select table_name, column_name from information_schema.columns")
-    assert {"rate_comparison", "rates_by_model_version", "deidentified_corpus", "quarantined_rows"} <= set(columns["table_name"])
+    columns = DuckDBFile(home / "published.duckdb").query(
+        "select table_name, column_name from information_schema.columns"
+    )
+    assert {
+        "rate_comparison",
+        "rates_by_model_version",
+        "deidentified_corpus",
+        "quarantined_rows",
+    } <= set(columns["table_name"])
     assert "user_key" not in set(columns["column_name"])
 
 
 def test_raw_text_stays_in_the_vault(run: Run, tmp_path: Path) -> None:
-    home = write_home(tmp_path, rows=[conversation(i, v, messages=[{"role": "user", "content": f"I am zoe{i}@private.test"}]) for v in ("v1", "v2") for i in range(8)])
+    home = write_home(
+        tmp_path,
+        rows=[
+            conversation(i, v, messages=[{"role": "user", "content": f"I am zoe{i}@private.test"}])
+            for v in ("v1", "v2")
+            for i in range(8)
+        ],
+    )
     run(home)
-    for file in [p for p in home.rglob("*") if p.is_file() and p.parent.name != "logs" and not p.name.startswith("vault")]:
+    for file in [
+        p
+        for p in home.rglob("*")
+        if p.is_file() and p.parent.name != "logs" and not p.name.startswith("vault")
+    ]:
         assert b"@private.test" not in file.read_bytes(), file
         assert b"user-3" not in file.read_bytes(), file
     assert (home / "vault.duckdb").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_conversation_that_the_detector_cannot_read_is_quarantined_whole_and_the_rest_goes_on(run: Run, detector: EmailDetector, tmp_path: Path) -> None:
+def test_a_conversation_that_the_detector_cannot_read_is_quarantined_whole_and_the_rest_goes_on(
+    run: Run, detector: EmailDetector, tmp_path: Path
+) -> None:
     home = write_home(tmp_path)
     detector.fail_on = "number 7."
     said = run(home)
@@ -113,7 +138,9 @@ def test_a_conversation_that_the_detector_cannot_read_is_quarantined_whole_and_t
     assert stored(home, ExtractionAccounting).filter(disposition="extracted")["n"].sum() == 114
 
 
-def test_a_new_detector_version_does_the_corpus_again(run: Run, detector: EmailDetector, home: Path) -> None:
+def test_a_new_detector_version_does_the_corpus_again(
+    run: Run, detector: EmailDetector, home: Path
+) -> None:
     first = stored(home, DeidentifiedCorpus)["deid_version"].unique().to_list()
     detector.version = "emails-2"
     run(home)
@@ -122,17 +149,29 @@ def test_a_new_detector_version_does_the_corpus_again(run: Run, detector: EmailD
     assert second["deid_version"].unique().to_list() != first
 
 
-def test_conversations_that_left_the_extract_leave_the_corpus(run: Run, home: Path, tmp_path: Path) -> None:
+def test_conversations_that_left_the_extract_leave_the_corpus(
+    run: Run, home: Path, tmp_path: Path
+) -> None:
     first = stored(home, StratifiedSample)
     write_home(tmp_path, n=30)
     deployment = Deployment(home_dir=str(home))
-    dg.materialize([consented_log_extract, deidentified_corpus], instance=dg.DagsterInstance.get(), resources={"deployment": deployment})
+    dg.materialize(
+        [consented_log_extract, deidentified_corpus],
+        instance=dg.DagsterInstance.get(),
+        resources={"deployment": deployment},
+    )
     corpus = stored(home, DeidentifiedCorpus)
     assert len(corpus) == 58
     gone = first.join(corpus, on="conversation_key", how="anti")["prefix_id"]
     assert len(gone) > 0
-    assert stored(home, CandidateCompletions).filter(pl.col("prefix_id").is_in(gone.implode())).is_empty()
-    assert [len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)] == [0, 0, 0]
+    assert (
+        stored(home, CandidateCompletions)
+        .filter(pl.col("prefix_id").is_in(gone.implode()))
+        .is_empty()
+    )
+    assert [
+        len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)
+    ] == [0, 0, 0]
     run(home)
     assert len(stored(home, StratifiedSample)) == 29
 
@@ -152,12 +191,31 @@ def _failing(run: Run, home: Path) -> list[str]:
 
 
 def openai_models(server: ScriptedServer, **changes: object) -> list[dict[str, object]]:
-    live = {"provider": "openai", "base_url": server.url, "model": "m", "concurrency": 4, "max_retries": 1}
+    live = {
+        "provider": "openai",
+        "base_url": server.url,
+        "model": "m",
+        "concurrency": 4,
+        "max_retries": 1,
+    }
     plan = {"sample_size": 30, "floor": 1}
     return [
         {**RECORDED_MODELS[0], **live, "settings": {"seed": 1}},
-        {"version": "v2", "replaces": "v1", **live, "settings": {"seed": 1, "temperature": 0.5}, "plan": plan, **changes},
-        {"version": "v3", "replaces": "v1", **live, "settings": {"seed": 1, "temperature": 0.6}, "plan": plan},
+        {
+            "version": "v2",
+            "replaces": "v1",
+            **live,
+            "settings": {"seed": 1, "temperature": 0.5},
+            "plan": plan,
+            **changes,
+        },
+        {
+            "version": "v3",
+            "replaces": "v1",
+            **live,
+            "settings": {"seed": 1, "temperature": 0.6},
+            "plan": plan,
+        },
     ]
 
 
@@ -177,7 +235,10 @@ def test_a_changed_setting_is_never_taken_for_done(run: Run, tmp_path: Path) -> 
     with ScriptedServer() as server:
         home = write_home(tmp_path, models=openai_models(server))
         run(home, "v2")
-        write_yaml(home / "models.yaml", {"models": openai_models(server, settings={"seed": 1, "temperature": 0.9})})
+        write_yaml(
+            home / "models.yaml",
+            {"models": openai_models(server, settings={"seed": 1, "temperature": 0.9})},
+        )
         run(home, "v2")
         assert server.requests.total() == 90  # the candidate again, the control not
     assert len(stored(home, CandidateCompletions)) == 60
@@ -192,7 +253,9 @@ def test_a_larger_sample_pays_only_for_what_is_new(run: Run, tmp_path: Path) -> 
     assert len(stored(home, StratifiedSample)) == 25
 
 
-def test_a_run_stops_at_its_own_limit_keeps_what_it_paid_for_and_the_next_one_goes_on(run: Run, tmp_path: Path) -> None:
+def test_a_run_stops_at_its_own_limit_keeps_what_it_paid_for_and_the_next_one_goes_on(
+    run: Run, tmp_path: Path
+) -> None:
     with ScriptedServer() as server:
         home = write_home(tmp_path, models=openai_models(server))
         said = "\n".join(run(home, "v2", max_tokens=300))
@@ -215,13 +278,24 @@ def test_what_a_killed_run_left_in_the_journal_is_not_sent_again(run: Run, tmp_p
             tx.execute("delete from candidate_completions where arm = 'candidate'")
         with Journal(home / "journal" / "v2.candidate.jsonl") as journal:
             for row in rows:
-                row["tool_calls"], row["labels"] = json.loads(row["tool_calls"]), json.loads(row["labels"])
-                journal.append(Outcome(**{name: row[name] for name in Outcome.__dataclass_fields__}))
+                row["tool_calls"], row["labels"] = (
+                    json.loads(row["tool_calls"]),
+                    json.loads(row["labels"]),
+                )
+                journal.append(
+                    Outcome(**{name: row[name] for name in Outcome.__dataclass_fields__})
+                )
         sent = server.requests.total()
         loaded = load_home(home)
         candidate, _ = loaded.release("v2")
-        summary = replay_arm(loaded, warehouse, candidate, candidate, "candidate", advance=lambda _: None)
-        assert (summary.recovered, summary.already_done, server.requests.total() - sent) == (12, 12, 18)
+        summary = replay_arm(
+            loaded, warehouse, candidate, candidate, "candidate", advance=lambda _: None
+        )
+        assert (summary.recovered, summary.already_done, server.requests.total() - sent) == (
+            12,
+            12,
+            18,
+        )
     assert len(stored(home, CandidateCompletions)) == 60
 
 
@@ -231,12 +305,16 @@ def test_an_unknown_release_is_named_with_the_ones_there_are(run: Run, tmp_path:
         load_home(home).release("v7")
 
 
-def test_production_is_what_the_version_answered_while_it_was_deployed(run: Run, tmp_path: Path) -> None:
+def test_production_is_what_the_version_answered_while_it_was_deployed(
+    run: Run, tmp_path: Path
+) -> None:
     models = yaml.safe_load(yaml.safe_dump(RECORDED_MODELS))
     models[0]["deployed"] = {"from": "2026-03-01", "until": "2026-04-30"}
     home = write_home(tmp_path, models=models)
     run(home, sample_size=1000)
-    weeks = stored(home, StratifiedSample).join(stored(home, DeidentifiedCorpus).select("conversation_key", "week"), on="conversation_key")["week"]
+    weeks = stored(home, StratifiedSample).join(
+        stored(home, DeidentifiedCorpus).select("conversation_key", "week"), on="conversation_key"
+    )["week"]
     assert {w.month for w in weeks} <= {3, 4}
 
 
@@ -244,7 +322,10 @@ def test_an_unfinished_corpus_is_no_population(run: Run, home: Path) -> None:
     before = stored(home, StratifiedSample)
     register(dg.DagsterInstance.get(), ("v2",))
     with DuckDBFile(home / "warehouse.duckdb").transaction() as tx:
-        tx.execute("delete from deidentified_corpus where conversation_key = (select min(conversation_key) from deidentified_corpus)")
+        tx.execute(
+            "delete from deidentified_corpus where conversation_key = (select min(conversation_key)"
+            " from deidentified_corpus)"
+        )
     result = dg.materialize(
         [stratified_sample],
         partition_key="v2",
@@ -257,20 +338,51 @@ def test_an_unfinished_corpus_is_no_population(run: Run, home: Path) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("example", "rows_in", "recorded"), [("hh_rlhf", 4624, {}), ("tau_bench", 200, {"task_solved": 0.42})])
+@pytest.mark.parametrize(
+    ("example", "rows_in", "recorded"),
+    [("hh_rlhf", 4624, {}), ("tau_bench", 200, {"task_solved": 0.42})],
+)
 def test_public_logs_run_to_the_end(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_data: Path, example: str, rows_in: int, recorded: dict[str, float]
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    real_data: Path,
+    example: str,
+    rows_in: int,
+    recorded: dict[str, float],
 ) -> None:
-    """Multi-turn conversations and tool calls, converted, through every stage; names are left to the tests that load spaCy."""
+    """Multi-turn conversations and tool calls, converted, through every stage; names are left to
+    the tests that load spaCy.
+    """
     monkeypatch.setattr(deidentification, "stack_detector", lambda *_: RulesOnly())
     home = tmp_path / example
-    shutil.copytree(ROOT / "examples" / example, home, ignore=shutil.ignore_patterns("converted", "*.duckdb*", "dagster_home", "journal"))
-    subprocess.run([sys.executable, home / "convert.py", real_data / FOLDERS[example], "--to", home / "converted"], check=True, capture_output=True)
-    assert run(home) == [f"release {r} (replaces {load_home(home).by_version[r].replaces})" for r in load_home(home).releases]
+    shutil.copytree(
+        ROOT / "examples" / example,
+        home,
+        ignore=shutil.ignore_patterns("converted", "*.duckdb*", "dagster_home", "journal"),
+    )
+    subprocess.run(
+        [
+            sys.executable,
+            home / "convert.py",
+            real_data / FOLDERS[example],
+            "--to",
+            home / "converted",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    assert run(home) == [
+        f"release {r} (replaces {load_home(home).by_version[r].replaces})"
+        for r in load_home(home).releases
+    ]
     coverage = DuckDBFile(home / "warehouse.duckdb").query("from pipeline_coverage")
     assert coverage["n_unaccounted"].unique().to_list() == [0]
     assert coverage.filter(stage="extraction")["n_in"].to_list() == [rows_in]
-    rates = {r["behavior"]: r["rate"] for r in stored(home, RateComparison).filter(arm="recorded").to_dicts()}
+    rates = {
+        r["behavior"]: r["rate"]
+        for r in stored(home, RateComparison).filter(arm="recorded").to_dicts()
+    }
     assert {b: rates[b] for b in recorded} == pytest.approx(recorded)
 
 
@@ -279,11 +391,20 @@ def test_a_redrawn_sample_takes_the_scores_of_the_old_one_along(run: Run, home: 
     models[1]["plan"]["salt"] = "other"
     write_yaml(home / "models.yaml", {"models": models})
     register(dg.DagsterInstance.get(), ("v2",))
-    dg.materialize([stratified_sample], partition_key="v2", instance=dg.DagsterInstance.get(), resources={"deployment": Deployment(home_dir=str(home))})
-    assert [len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)] == [40, 0, 0]
+    dg.materialize(
+        [stratified_sample],
+        partition_key="v2",
+        instance=dg.DagsterInstance.get(),
+        resources={"deployment": Deployment(home_dir=str(home))},
+    )
+    assert [
+        len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)
+    ] == [40, 0, 0]
 
 
-def test_a_canary_that_survives_keeps_its_batch_out_of_the_corpus(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_canary_that_survives_keeps_its_batch_out_of_the_corpus(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rules alone know no names."""
     monkeypatch.setattr(deidentification, "stack_detector", lambda *_: RulesOnly())
     monkeypatch.setattr(deidentification_flow, "SHADOWS", 300)

@@ -20,12 +20,20 @@ TEXTS = [f"question {n}" for n in range(12)]
 def replayed(home: Path, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     register(instance, ("v2",))
     deployment = {"deployment": Deployment(home_dir=str(home))}
-    return dg.materialize([candidate_completions], partition_key="v2", instance=instance, resources=deployment, raise_on_error=False)
+    return dg.materialize(
+        [candidate_completions],
+        partition_key="v2",
+        instance=instance,
+        resources=deployment,
+        raise_on_error=False,
+    )
 
 
 def observed(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
     """Metadata of the observations in Dagster's history, in order."""
-    records = instance.fetch_observations(dg.AssetKey("candidate_completions"), limit=100).records[::-1]
+    records = instance.fetch_observations(dg.AssetKey("candidate_completions"), limit=100).records[
+        ::-1
+    ]
     found = [r.asset_observation for r in records if r.asset_observation]
     assert {o.partition for o in found} <= {"v2"}
     return [{name: value.value for name, value in o.metadata.items()} for o in found]
@@ -39,7 +47,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.mark.parametrize(("seconds", "expected"), [(30.0, 1), (0.0, 13)])
 def test_figures_are_in_the_history_while_a_replay_runs_at_most_every_so_often_and_at_the_end(
-    seconds: float, expected: int, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seconds: float,
+    expected: int,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_OBSERVATIONS", seconds)
     price = {"input_per_mtok": 100.0, "output_per_mtok": 0.0}  # a tenth of a cent a request
@@ -54,26 +66,41 @@ def test_figures_are_in_the_history_while_a_replay_runs_at_most_every_so_often_a
         first = replayed(tmp_path, instance)
         figures = observed(instance)
         replayed(tmp_path, instance)
-        assert len(observed(instance)) == len(figures) == expected, "a rerun sends nothing and leaves none"
+        assert len(observed(instance)) == len(figures) == expected, (
+            "a rerun sends nothing and leaves none"
+        )
     assert first.success
     assert (meanwhile[-1] > 0) is (seconds == 0)
     last = figures[-1]
-    assert {name: last[name] for name in ("arm", "done", "total", "limit", "retries", "failed", "seconds_left")} == {
-        "arm": "candidate", "done": 12, "total": 12, "limit": 2, "retries": "server_error: 1", "failed": 1, "seconds_left": 0,
-    }  # fmt: skip
+    assert {
+        name: last[name]
+        for name in ("arm", "done", "total", "limit", "retries", "failed", "seconds_left")
+    } == {
+        "arm": "candidate",
+        "done": 12,
+        "total": 12,
+        "limit": 2,
+        "retries": "server_error: 1",
+        "failed": 1,
+        "seconds_left": 0,
+    }
     assert last["cost_usd"] == pytest.approx(0.011)
     assert last["per_second"] > 0
     assert 0 <= last["in_flight"] <= 2
     assert not any(text in str(first.all_events) for text in ("question 1", "echo"))
     (shown,) = first.asset_materializations_for_node("candidate_completions")
     by_arm, plot = (str(shown.metadata[name].value) for name in ("by_arm", "latency"))
-    assert by_arm.startswith("| arm | outcomes | prompt_tokens | completion_tokens | cost_usd | p50 s | p90 s | p99 s |")
+    assert by_arm.startswith(
+        "| arm | outcomes | prompt_tokens | completion_tokens | cost_usd | p50 s | p90 s | p99 s |"
+    )
     assert "| candidate | failed | bad_request | 1 |" in str(shown.metadata["by_status"].value)
     assert plot.startswith("![plot](data:image/png;base64,iVBOR")
     assert len(plot) < 60_000
 
 
-def test_a_replay_that_stops_says_how_far_it_came(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_a_replay_that_stops_says_how_far_it_came(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     with ScriptedServer({"question 7": ["401"]}) as server:
         sampled_home(tmp_path, TEXTS, base_url=server.url, concurrency=1)
         assert not replayed(tmp_path, instance).success

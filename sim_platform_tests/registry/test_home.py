@@ -1,4 +1,6 @@
-"""A home folder: what is accepted, its defaults, and errors that name file, key, value and what is allowed."""
+"""A home folder: what is accepted, its defaults, and errors that name file, key, value and what is
+allowed.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,15 @@ from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, write_home, wri
 ROOT = Path(__file__).resolve().parents[2]
 ALL = {"all": "synthetic conversations made for a test"}
 SOURCE = {"reader": "conversations", "path": "logs/*.jsonl"}
-TABLE = {"reader": "table", "path": "t.csv", "id": "id", "prompt": "q", "response": "a", "model": "m", "timestamp": "t"}
+TABLE = {
+    "reader": "table",
+    "path": "t.csv",
+    "id": "id",
+    "prompt": "q",
+    "response": "a",
+    "model": "m",
+    "timestamp": "t",
+}
 V1, V2 = RECORDED_MODELS
 OPENAI = {"version": "v3", "provider": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
 
@@ -62,19 +72,41 @@ def test_a_good_home_is_read(home: Path) -> None:
     assert [b.id for b in read.behaviors] == ["apologises", "mentions_weather"]
     candidate, replaced = read.release("v2")
     assert (candidate.version, replaced.version) == ("v2", "v1")
-    assert {p.name for p in (read.vault, read.warehouse, read.published)} == {"vault.duckdb", "warehouse.duckdb", "published.duckdb"}
+    assert {p.name for p in (read.vault, read.warehouse, read.published)} == {
+        "vault.duckdb",
+        "warehouse.duckdb",
+        "published.duckdb",
+    }
 
 
-@pytest.mark.parametrize("folder", ["data", "examples/llmdrift", "examples/hh_rlhf", "examples/tau_bench"])
+@pytest.mark.parametrize(
+    "folder", ["data", "examples/llmdrift", "examples/hh_rlhf", "examples/tau_bench"]
+)
 def test_every_shipped_home_is_good(folder: str) -> None:
     assert load_home(ROOT / folder).releases
 
 
 def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
-    write_yaml(home / "models.yaml", models(V1, {"version": "v2", "provider": "recorded", "replaces": "v1"}))
+    write_yaml(
+        home / "models.yaml",
+        models(V1, {"version": "v2", "provider": "recorded", "replaces": "v1"}),
+    )
     model = load_home(home).by_version["v2"]
-    assert model.plan == Plan(sample_size=1000, strata=[], floor=50, cut="last_user_turn", arms=["candidate", "control", "recorded"], salt="r1", completions_per_prefix=1)
-    assert (model.system_prompt, model.measures, model.price, model.deployed) == ("keep", "model", None, None)
+    assert model.plan == Plan(
+        sample_size=1000,
+        strata=[],
+        floor=50,
+        cut="last_user_turn",
+        arms=["candidate", "control", "recorded"],
+        salt="r1",
+        completions_per_prefix=1,
+    )
+    assert (model.system_prompt, model.measures, model.price, model.deployed) == (
+        "keep",
+        "model",
+        None,
+        None,
+    )
     assert model.settings.model_dump(exclude_none=True) == {}
 
 
@@ -83,59 +115,229 @@ def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
     [
         # sources.yaml
         ("sources.yaml", {"sources": [], "consent": ALL}, ["sources.yaml: sources", "at least 1"]),
-        ("sources.yaml", {"sources": [{**SOURCE, "reader": "excel"}], "consent": ALL}, ['sources[0].reader: "excel"', "allowed: 'conversations', 'table'"]),
-        ("sources.yaml", {"sources": [{"path": "x"}], "consent": ALL}, ["sources[0].reader: missing"]),
-        ("sources.yaml", {"sources": [{"reader": "conversations"}], "consent": ALL}, ["sources[0].conversations.path", "required"]),
-        ("sources.yaml", {"sources": [{**SOURCE, "paths": "x"}], "consent": ALL}, ["sources[0].conversations.paths", "unknown key"]),
-        ("sources.yaml", {"sources": [{**TABLE, "columns": {}}], "consent": ALL}, ["sources[0].table.columns", "unknown key"]),
-        ("sources.yaml", {"sources": [{k: v for k, v in TABLE.items() if k != "prompt"}], "consent": ALL}, ["sources[0].table.prompt", "required"]),
+        (
+            "sources.yaml",
+            {"sources": [{**SOURCE, "reader": "excel"}], "consent": ALL},
+            ['sources[0].reader: "excel"', "allowed: 'conversations', 'table'"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [{"path": "x"}], "consent": ALL},
+            ["sources[0].reader: missing"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [{"reader": "conversations"}], "consent": ALL},
+            ["sources[0].conversations.path", "required"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [{**SOURCE, "paths": "x"}], "consent": ALL},
+            ["sources[0].conversations.paths", "unknown key"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [{**TABLE, "columns": {}}], "consent": ALL},
+            ["sources[0].table.columns", "unknown key"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [{k: v for k, v in TABLE.items() if k != "prompt"}], "consent": ALL},
+            ["sources[0].table.prompt", "required"],
+        ),
         ("sources.yaml", {"sources": [SOURCE]}, ["sources.yaml: consent", "required"]),
-        ("sources.yaml", {"sources": [SOURCE], "consent": {}}, ["consent", "{ledger: FILE, scope: NAME}", "{all:"]),
-        ("sources.yaml", {"sources": [SOURCE], "consent": {**ALL, "ledger": "c.csv", "scope": "s"}}, ["consent", "either"]),
-        ("sources.yaml", {"sources": [SOURCE], "consent": {"ledger": "c.csv"}}, ["consent", "scope"]),
+        (
+            "sources.yaml",
+            {"sources": [SOURCE], "consent": {}},
+            ["consent", "{ledger: FILE, scope: NAME}", "{all:"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [SOURCE], "consent": {**ALL, "ledger": "c.csv", "scope": "s"}},
+            ["consent", "either"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [SOURCE], "consent": {"ledger": "c.csv"}},
+            ["consent", "scope"],
+        ),
         ("sources.yaml", {"sources": [SOURCE], "consent": {"scope": "s"}}, ["consent", "ledger"]),
-        ("sources.yaml", {"sources": [SOURCE], "consent": {"all": "ok"}}, ["consent.all", "at least 10", "'ok'"]),
-        ("sources.yaml", {"sources": [SOURCE], "consent": ALL, "exclude": {"temporary": True}}, ["exclude.temporary", "dictionary", "True"]),
-        ("sources.yaml", {"sources": [SOURCE], "consent": ALL, "excludes": {}}, ["sources.yaml: excludes", "unknown key"]),
+        (
+            "sources.yaml",
+            {"sources": [SOURCE], "consent": {"all": "ok"}},
+            ["consent.all", "at least 10", "'ok'"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [SOURCE], "consent": ALL, "exclude": {"temporary": True}},
+            ["exclude.temporary", "dictionary", "True"],
+        ),
+        (
+            "sources.yaml",
+            {"sources": [SOURCE], "consent": ALL, "excludes": {}},
+            ["sources.yaml: excludes", "unknown key"],
+        ),
         ("sources.yaml", ["a list"], ["sources.yaml"]),
         ("sources.yaml", None, ["sources.yaml"]),
         # models.yaml
         ("models.yaml", models(), ["models.yaml: models", "at least 1"]),
-        ("models.yaml", models(V1, {**V2, "provider": "azure"}), ["models[1].provider", "'openai'", "'local'", "'recorded'", "azure"]),
-        ("models.yaml", models(V1, {**V2, "temperature": 1}), ["models[1].temperature", "unknown key"]),
-        ("models.yaml", models(V1, {**V2, "settings": {"temperature": 9}}), ["models[1].settings.temperature", "less than or equal to 2", "9"]),
-        ("models.yaml", models(V1, {**V2, "settings": {"top_k": 9}}), ["models[1].settings.top_k", "unknown key"]),
-        ("models.yaml", models(V1, {**V2, "plan": {"cut": "middle"}}), ["models[1].plan.cut", "'last_user_turn'", "'uniform_user_turn'", "middle"]),
-        ("models.yaml", models(V1, {**V2, "plan": {"sample_size": 0}}), ["models[1].plan.sample_size", "0"]),
-        ("models.yaml", models(V1, {**V2, "plan": {"arms": ["control"]}}), ["models[1].plan", "arms must include candidate"]),
-        ("models.yaml", models(V1, {**V2, "measures": "both"}), ["models[1].measures", "'model'", "'system'", "both"]),
-        ("models.yaml", models(V1, {**V2, "price": {"input_per_mtok": -1, "output_per_mtok": 1}}), ["models[1].price.input_per_mtok", "-1"]),
+        (
+            "models.yaml",
+            models(V1, {**V2, "provider": "azure"}),
+            ["models[1].provider", "'openai'", "'local'", "'recorded'", "azure"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "temperature": 1}),
+            ["models[1].temperature", "unknown key"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "settings": {"temperature": 9}}),
+            ["models[1].settings.temperature", "less than or equal to 2", "9"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "settings": {"top_k": 9}}),
+            ["models[1].settings.top_k", "unknown key"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "plan": {"cut": "middle"}}),
+            ["models[1].plan.cut", "'last_user_turn'", "'uniform_user_turn'", "middle"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "plan": {"sample_size": 0}}),
+            ["models[1].plan.sample_size", "0"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "plan": {"arms": ["control"]}}),
+            ["models[1].plan", "arms must include candidate"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "measures": "both"}),
+            ["models[1].measures", "'model'", "'system'", "both"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "price": {"input_per_mtok": -1, "output_per_mtok": 1}}),
+            ["models[1].price.input_per_mtok", "-1"],
+        ),
         ("models.yaml", models(V1, {**V2, "version": "v 2"}), ["models[1].version", "'v 2'"]),
-        ("models.yaml", models({**V1, "deployed": {"from": "soon"}}, V2), ["models[0].deployed.from", "soon"]),
-        ("models.yaml", models({**V1, "deployed": {}}, V2), ["models[0].deployed.from", "required"]),
-        ("models.yaml", models(V1, {k: v for k, v in OPENAI.items() if k != "base_url"}), ["models[1]", "base_url and model"]),
-        ("models.yaml", models(V1, {**OPENAI, "api": "responses", "settings": {"seed": 1, "stop": ["x"]}}), ["models[1]", "api responses has no seed and no stop"]),
-        ("models.yaml", models(V1, {**OPENAI, "api_key_env": "not a name"}), ["models[1].api_key_env", "environment variable"]),
-        ("models.yaml", models(V1, {**OPENAI, "api_key": "x"}), ["models[1].api_key:", "unknown key"]),
-        ("models.yaml", models(V1, {**V2, "replaces": "v2"}), ["models[1]", 'replaces itself ("v2")']),
-        ("models.yaml", models(V1, {**V2, "replaces": "v0"}), ['v2 replaces "v0"', "versions: v1, v2"]),
-        ("models.yaml", models({k: v for k, v in V1.items() if k != "deployed"}, V2), ["v2 replaces v1", "deployed"]),
+        (
+            "models.yaml",
+            models({**V1, "deployed": {"from": "soon"}}, V2),
+            ["models[0].deployed.from", "soon"],
+        ),
+        (
+            "models.yaml",
+            models({**V1, "deployed": {}}, V2),
+            ["models[0].deployed.from", "required"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {k: v for k, v in OPENAI.items() if k != "base_url"}),
+            ["models[1]", "base_url and model"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**OPENAI, "api": "responses", "settings": {"seed": 1, "stop": ["x"]}}),
+            ["models[1]", "api responses has no seed and no stop"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**OPENAI, "api_key_env": "not a name"}),
+            ["models[1].api_key_env", "environment variable"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**OPENAI, "api_key": "x"}),
+            ["models[1].api_key:", "unknown key"],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "replaces": "v2"}),
+            ["models[1]", 'replaces itself ("v2")'],
+        ),
+        (
+            "models.yaml",
+            models(V1, {**V2, "replaces": "v0"}),
+            ['v2 replaces "v0"', "versions: v1, v2"],
+        ),
+        (
+            "models.yaml",
+            models({k: v for k, v in V1.items() if k != "deployed"}, V2),
+            ["v2 replaces v1", "deployed"],
+        ),
         ("models.yaml", models(V1, V2, V2), ['"v2" stands twice']),
-        ("models.yaml", models(V1, {**V2, "challenging": {"lies": {"replaced": 0.1, "candidate": 0.2}}}), ['v2: challenging: "lies"', "registered: apologises"]),
+        (
+            "models.yaml",
+            models(V1, {**V2, "challenging": {"lies": {"replaced": 0.1, "candidate": 0.2}}}),
+            ['v2: challenging: "lies"', "registered: apologises"],
+        ),
         # behaviors
-        ("behaviors/apologises.yaml", behavior(id="apologizes"), ["behaviors/apologises.yaml: id", "apologizes", "file name"]),
-        ("behaviors/apologises.yaml", behavior(id="Apologises"), ["behaviors/apologises.yaml: id", "'Apologises'"]),
-        ("behaviors/apologises.yaml", behavior(graders=[]), ["behaviors/apologises.yaml: graders", "at least 1"]),
-        ("behaviors/apologises.yaml", behavior(undesired="up"), ["undesired", "'increase'", "'decrease'", "'either'", "up"]),
+        (
+            "behaviors/apologises.yaml",
+            behavior(id="apologizes"),
+            ["behaviors/apologises.yaml: id", "apologizes", "file name"],
+        ),
+        (
+            "behaviors/apologises.yaml",
+            behavior(id="Apologises"),
+            ["behaviors/apologises.yaml: id", "'Apologises'"],
+        ),
+        (
+            "behaviors/apologises.yaml",
+            behavior(graders=[]),
+            ["behaviors/apologises.yaml: graders", "at least 1"],
+        ),
+        (
+            "behaviors/apologises.yaml",
+            behavior(undesired="up"),
+            ["undesired", "'increase'", "'decrease'", "'either'", "up"],
+        ),
         ("behaviors/apologises.yaml", behavior(applies_when={}), ["applies_when", "unknown key"]),
-        ("behaviors/apologises.yaml", grader(kind="oracle"), ["graders[0]", "'regex'", "'contains'", "'answer_equals'", "'recorded_label'", "'python'", "oracle"]),
-        ("behaviors/apologises.yaml", grader(kind="regex", pattern="(sorry"), ["graders[0].regex", "not a regular expression", "unterminated"]),
-        ("behaviors/apologises.yaml", grader(kind="regex", pattern="x", flags="i"), ["graders[0].regex.flags", "unknown key"]),
-        ("behaviors/apologises.yaml", grader(kind="contains"), ["graders[0].contains", "any or all"]),
-        ("behaviors/apologises.yaml", grader(kind="python"), ["graders[0].python.function", "required"]),
+        (
+            "behaviors/apologises.yaml",
+            grader(kind="oracle"),
+            [
+                "graders[0]",
+                "'regex'",
+                "'contains'",
+                "'answer_equals'",
+                "'recorded_label'",
+                "'python'",
+                "oracle",
+            ],
+        ),
+        (
+            "behaviors/apologises.yaml",
+            grader(kind="regex", pattern="(sorry"),
+            ["graders[0].regex", "not a regular expression", "unterminated"],
+        ),
+        (
+            "behaviors/apologises.yaml",
+            grader(kind="regex", pattern="x", flags="i"),
+            ["graders[0].regex.flags", "unknown key"],
+        ),
+        (
+            "behaviors/apologises.yaml",
+            grader(kind="contains"),
+            ["graders[0].contains", "any or all"],
+        ),
+        (
+            "behaviors/apologises.yaml",
+            grader(kind="python"),
+            ["graders[0].python.function", "required"],
+        ),
     ],
 )
-def test_a_mistake_names_file_key_value_and_what_is_allowed(refused: Refused, file: str, value: object, named: list[str]) -> None:
+def test_a_mistake_names_file_key_value_and_what_is_allowed(
+    refused: Refused, file: str, value: object, named: list[str]
+) -> None:
     text = refused(file, value)
     assert text.startswith(f"{file}: ")
     for part in named:
@@ -143,11 +345,15 @@ def test_a_mistake_names_file_key_value_and_what_is_allowed(refused: Refused, fi
 
 
 def test_every_mistake_of_a_file_is_named_at_once(refused: Refused) -> None:
-    text = refused("models.yaml", models({**V1, "provider": "x"}, {**V2, "plan": {"floor": 0}, "what": 1}))
+    text = refused(
+        "models.yaml", models({**V1, "provider": "x"}, {**V2, "plan": {"floor": 0}, "what": 1})
+    )
     assert len(text.splitlines()) == 3
 
 
-def test_mistakes_of_the_registry_and_of_file_names_are_named_together(home: Path, refused: Refused) -> None:
+def test_mistakes_of_the_registry_and_of_file_names_are_named_together(
+    home: Path, refused: Refused
+) -> None:
     write_yaml(home / "behaviors" / "apologises.yaml", behavior(id="other"))
     text = refused("models.yaml", models(V1, V1, {**V2, "replaces": "v0"}))
     assert len(text.splitlines()) == 3
@@ -155,14 +361,20 @@ def test_mistakes_of_the_registry_and_of_file_names_are_named_together(home: Pat
 
 def test_no_mistake_shows_more_than_the_value_at_its_key(refused: Refused) -> None:
     """A key pasted into the wrong place must not show its neighbours."""
-    text = refused("models.yaml", models(V1, {**OPENAI, "system_prompt": "SECRET PROMPT", "settings": "warm"}))
+    text = refused(
+        "models.yaml", models(V1, {**OPENAI, "system_prompt": "SECRET PROMPT", "settings": "warm"})
+    )
     assert "warm" in text
     assert "SECRET" not in text
 
 
 def test_a_key_pasted_where_a_variable_name_belongs_is_not_repeated(refused: Refused) -> None:
-    assert "sk-proj-0000" not in refused("models.yaml", models(V1, {**OPENAI, "api_key_env": "sk-proj-0000"}))
-    assert "sk-proj-0000" not in refused("models.yaml", models(V1, {**OPENAI, "api_key": "sk-proj-0000"}))
+    assert "sk-proj-0000" not in refused(
+        "models.yaml", models(V1, {**OPENAI, "api_key_env": "sk-proj-0000"})
+    )
+    assert "sk-proj-0000" not in refused(
+        "models.yaml", models(V1, {**OPENAI, "api_key": "sk-proj-0000"})
+    )
 
 
 @pytest.mark.parametrize("file", ["sources.yaml", "models.yaml", "behaviors/apologises.yaml"])
@@ -211,7 +423,9 @@ def test_a_version_that_is_no_release_is_refused_with_the_releases(home: Path) -
     read = load_home(home)
     with pytest.raises(BadInputError, match=r'"v9" is not in the registry \(releases: v2\)'):
         read.release("v9")
-    with pytest.raises(BadInputError, match=r'"v1" replaces nothing in the registry \(releases: v2\)'):
+    with pytest.raises(
+        BadInputError, match=r'"v1" replaces nothing in the registry \(releases: v2\)'
+    ):
         read.release("v1")
 
 
@@ -230,7 +444,9 @@ def test_configuration_cannot_be_changed_after_it_was_read(home: Path) -> None:
     assert isinstance(read, Home)
 
 
-def test_the_home_is_the_environment_variable_or_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_home_is_the_environment_variable_or_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SIM_PLATFORM_HOME", raising=False)
     assert home_path() == tmp_path / "data"
@@ -244,9 +460,13 @@ def test_a_version_that_yaml_reads_as_a_number_is_a_named_mistake(home: Path) ->
         load_home(home)
 
 
-scalars = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["web", "mobile", ""]))
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["web", "mobile", ""])
+)
 metadata = st.dictionaries(st.sampled_from("abc"), scalars, max_size=3)
-predicates = st.dictionaries(st.sampled_from("abc"), st.one_of(scalars, st.lists(scalars, max_size=3)), max_size=3)
+predicates = st.dictionaries(
+    st.sampled_from("abc"), st.one_of(scalars, st.lists(scalars, max_size=3)), max_size=3
+)
 
 
 @given(metadata)
@@ -255,19 +475,25 @@ def test_the_empty_predicate_holds_everywhere(facts: dict[str, Any]) -> None:
 
 
 @given(metadata, metadata)
-def test_a_predicate_made_of_the_facts_holds_and_more_facts_change_nothing(facts: dict[str, Any], more: dict[str, Any]) -> None:
+def test_a_predicate_made_of_the_facts_holds_and_more_facts_change_nothing(
+    facts: dict[str, Any], more: dict[str, Any]
+) -> None:
     assert holds(facts, facts)
     assert holds(facts, {**more, **facts})
 
 
 @given(predicates, predicates, metadata)
-def test_two_predicates_over_different_keys_hold_together_exactly_when_each_holds(p: dict[str, Any], q: dict[str, Any], facts: dict[str, Any]) -> None:
+def test_two_predicates_over_different_keys_hold_together_exactly_when_each_holds(
+    p: dict[str, Any], q: dict[str, Any], facts: dict[str, Any]
+) -> None:
     q = {k: v for k, v in q.items() if k not in p}
     assert holds({**p, **q}, facts) == (holds(p, facts) and holds(q, facts))
 
 
 @given(st.sampled_from("abc"), st.lists(scalars, max_size=3), metadata)
-def test_a_list_holds_exactly_when_one_of_its_values_does(key: str, values: list[Any], facts: dict[str, Any]) -> None:
+def test_a_list_holds_exactly_when_one_of_its_values_does(
+    key: str, values: list[Any], facts: dict[str, Any]
+) -> None:
     assert holds({key: values}, facts) == any(holds({key: v}, facts) for v in values)
 
 

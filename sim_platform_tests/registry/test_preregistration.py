@@ -11,7 +11,17 @@ import pytest
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import load_home
-from sim_platform.registry.preregistration import FOLDER, Record, broken, coverage, differences, frozen, read_chain, register, time_stamp
+from sim_platform.registry.preregistration import (
+    FOLDER,
+    Record,
+    broken,
+    coverage,
+    differences,
+    frozen,
+    read_chain,
+    register,
+    time_stamp,
+)
 from sim_platform_tests.homes import BEHAVIORS, RECORDED_MODELS, write_home, write_yaml
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -24,25 +34,58 @@ def home(tmp_path: Path) -> Path:
 
 def now(path: Path, **graders: str) -> dict[str, Any]:
     home = load_home(path)
-    return frozen(home, "v2", {b.id: graders.get(b.id, f"hash of {b.id}") for b in home.behaviors}, "2")
+    return frozen(
+        home, "v2", {b.id: graders.get(b.id, f"hash of {b.id}") for b in home.behaviors}, "2"
+    )
 
 
-def make(path: Path, minute: int = 0, reason: str | None = None, seen: bool = False, **graders: str) -> Record:
-    return register(load_home(path), now(path, **graders), prior_rates=[], reason=reason, outcomes_seen=seen, now=START + timedelta(minutes=minute))
+def make(
+    path: Path, minute: int = 0, reason: str | None = None, seen: bool = False, **graders: str
+) -> Record:
+    return register(
+        load_home(path),
+        now(path, **graders),
+        prior_rates=[],
+        reason=reason,
+        outcomes_seen=seen,
+        now=START + timedelta(minutes=minute),
+    )
 
 
 def test_a_record_is_canonical_json_with_a_hash_that_sha256sum_checks(home: Path) -> None:
     record = make(home)
     assert record.path.name == "0001-v2.json"
     assert json.loads(record.path.read_text()) == record.content
-    subprocess.run(["sha256sum", "--check", "--status", f"{record.path.name}.sha256"], cwd=home / FOLDER, check=True)
+    subprocess.run(
+        ["sha256sum", "--check", "--status", f"{record.path.name}.sha256"],
+        cwd=home / FOLDER,
+        check=True,
+    )
 
 
 def test_a_record_holds_what_decides_and_no_key(home: Path) -> None:
-    models = [{**RECORDED_MODELS[0]}, {**RECORDED_MODELS[1], "provider": "openai", "base_url": "http://x/v1", "model": "m", "api_key_env": "SECRET_KEY"}]
+    models = [
+        {**RECORDED_MODELS[0]},
+        {
+            **RECORDED_MODELS[1],
+            "provider": "openai",
+            "base_url": "http://x/v1",
+            "model": "m",
+            "api_key_env": "SECRET_KEY",
+        },
+    ]
     write_yaml(home / "models.yaml", {"models": models})
     content = make(home).content
-    assert {"behaviors", "plan", "candidate", "replaced", "rules", "estimator_version", "prior_rates", "registered_at"} <= content.keys()
+    assert {
+        "behaviors",
+        "plan",
+        "candidate",
+        "replaced",
+        "rules",
+        "estimator_version",
+        "prior_rates",
+        "registered_at",
+    } <= content.keys()
     assert content["plan"]["salt"] == "r1"
     assert content["rules"]["alpha"] == 0.05
     assert content["behaviors"][0]["grader_hash"] == "hash of apologises"
@@ -56,18 +99,40 @@ def test_records_are_chained_and_an_untouched_chain_holds(home: Path) -> None:
     assert broken(read_chain(home), {1: first.sha256, 2: second.sha256}) == []
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which issues the token, is not installed")
-def test_a_time_stamp_token_of_an_authority_is_known_as_the_records_or_as_another_files(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl, which issues the token, is not installed"
+)
+def test_a_time_stamp_token_of_an_authority_is_known_as_the_records_or_as_another_files(
+    home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     record, authority = make(home), tmp_path_factory.mktemp("authority")
 
     def openssl(*arguments: object) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], cwd=authority, check=True, capture_output=True)
+        subprocess.run(
+            ["openssl", *map(str, arguments)], cwd=authority, check=True, capture_output=True
+        )
 
     (authority / "tsa.cnf").write_text(
         "[tsa]\ndefault_tsa=one\n[one]\nserial=serial\nsigner_cert=cert.pem\nsigner_key=key.pem\ncerts=cert.pem\nsigner_digest=sha256\n"
         "default_policy=1.2.3\ndigests=sha256\n[v3]\nextendedKeyUsage=critical,timeStamping\n[req]\ndistinguished_name=dn\n[dn]\n"
     )
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=test", "-config", "tsa.cnf", "-extensions", "v3")
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+        "-subj",
+        "/CN=test",
+        "-config",
+        "tsa.cnf",
+        "-extensions",
+        "v3",
+    )
     (authority / "serial").write_text("01")
     token = record.path.with_name(f"{record.path.name}.tsr")
     openssl("ts", "-query", "-data", record.path, "-sha256", "-cert", "-out", "q.tsq")
@@ -98,14 +163,21 @@ def test_an_edited_file_is_detected_and_nothing_is_added_to_it(home: Path, which
         make(home, 2, "more", apologises="newer")
 
 
-def test_an_edit_that_fixes_the_hash_too_is_detected_by_the_chain_or_the_warehouse(home: Path) -> None:
+def test_an_edit_that_fixes_the_hash_too_is_detected_by_the_chain_or_the_warehouse(
+    home: Path,
+) -> None:
     first, last = make(home), make(home, 1, "r", apologises="new")
     for record in (first, last):
         record.path.write_text(record.path.read_text().replace('"alpha":0.05', '"alpha":0.5'))
         changed = next(r for r in read_chain(home) if r.number == record.number)
-        record.path.with_name(f"{record.path.name}.sha256").write_text(f"{changed.sha256}  {record.path.name}\n")
+        record.path.with_name(f"{record.path.name}.sha256").write_text(
+            f"{changed.sha256}  {record.path.name}\n"
+        )
     assert any("does not follow" in line for line in broken(read_chain(home)))
-    assert any("0002-v2.json: differs from the record in the warehouse" in line for line in broken(read_chain(home), {2: last.sha256}))
+    assert any(
+        "0002-v2.json: differs from the record in the warehouse" in line
+        for line in broken(read_chain(home), {2: last.sha256})
+    )
 
 
 def test_a_record_that_was_taken_out_is_missed(home: Path) -> None:
@@ -131,7 +203,9 @@ def test_a_file_that_is_no_record_is_named(home: Path) -> None:
 
 def test_what_differs_is_said_in_words(home: Path) -> None:
     before = now(home)
-    write_yaml(home / "behaviors" / "mentions_weather.yaml", {**BEHAVIORS[1], "definition": "Other."})
+    write_yaml(
+        home / "behaviors" / "mentions_weather.yaml", {**BEHAVIORS[1], "definition": "Other."}
+    )
     (home / "behaviors" / "apologises.yaml").rename(home / "behaviors" / "says_sorry.yaml")
     write_yaml(home / "behaviors" / "says_sorry.yaml", {**BEHAVIORS[0], "id": "says_sorry"})
     assert differences(before, now(home)) == [
@@ -148,7 +222,11 @@ def test_what_is_registered_before_outcomes_is_confirmatory_and_nothing_else(hom
     assert (changed.confirmatory, changed.refused) == (("mentions_weather",), ("apologises",))
     records.append(make(home, 1, "after", seen=True, apologises="new"))
     after = coverage(records, now(home, apologises="new"))
-    assert (after.confirmatory, after.exploratory, after.refused) == (("mentions_weather",), ("apologises",), ())
+    assert (after.confirmatory, after.exploratory, after.refused) == (
+        ("mentions_weather",),
+        ("apologises",),
+        (),
+    )
 
 
 def test_an_exploratory_tier_is_never_confirmatory_and_never_refused(home: Path) -> None:
@@ -159,10 +237,17 @@ def test_an_exploratory_tier_is_never_confirmatory_and_never_refused(home: Path)
 
 def test_a_plan_that_changed_makes_everything_exploratory(home: Path) -> None:
     records = [make(home)]
-    models = [RECORDED_MODELS[0], {**RECORDED_MODELS[1], "plan": {"sample_size": 41, "strata": ["surface"], "floor": 5}}]
+    models = [
+        RECORDED_MODELS[0],
+        {**RECORDED_MODELS[1], "plan": {"sample_size": 41, "strata": ["surface"], "floor": 5}},
+    ]
     write_yaml(home / "models.yaml", {"models": models})
     found = coverage(records, now(home))
-    assert (found.changed, found.confirmatory, found.exploratory) == (("plan",), (), ("apologises", "mentions_weather"))
+    assert (found.changed, found.confirmatory, found.exploratory) == (
+        ("plan",),
+        (),
+        ("apologises", "mentions_weather"),
+    )
 
 
 def test_a_first_record_after_outcomes_is_exploratory(home: Path) -> None:

@@ -1,4 +1,6 @@
-"""Faults of the network, the clock and the traffic against the whole way: engine, limits and the real provider on a real server."""
+"""Faults of the network, the clock and the traffic against the whole way: engine, limits and the
+real provider on a real server.
+"""
 
 import socket
 import subprocess
@@ -21,12 +23,21 @@ from sim_platform_tests.replay.scripted_server import ScriptedServer
 from sim_platform_tests.replay.test_engine import FakeProvider, go
 
 
-def replayed(texts: list[str], *, limits: Limits | None = None, **changes: Any) -> tuple[list[Outcome], Progress]:
+def replayed(
+    texts: list[str], *, limits: Limits | None = None, **changes: Any
+) -> tuple[list[Outcome], Progress]:
     """Outcomes in the order of `texts`."""
     version = model(**{"settings": {"temperature": 0}, **changes})
     outcomes: list[Outcome] = []
     requests = (request(text, of=version, prefix_id=f"p-{n:05}") for n, text in enumerate(texts))
-    done = run_replay(requests, build_provider(version), concurrency=version.concurrency, max_retries=version.max_retries, on_outcome=outcomes.append, limits=limits)
+    done = run_replay(
+        requests,
+        build_provider(version),
+        concurrency=version.concurrency,
+        max_retries=version.max_retries,
+        on_outcome=outcomes.append,
+        limits=limits,
+    )
     return sorted(outcomes, key=lambda o: o.prefix_id), done
 
 
@@ -45,19 +56,30 @@ def test_a_body_of_100_mb_is_refused_in_bounded_memory_and_the_run_goes_on(fault
     assert peak < 2 * MAX_RESPONSE_BYTES
 
 
-def test_a_host_that_no_name_server_knows_fails_its_rows_and_then_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_no_name_server_knows_fails_its_rows_and_then_stops_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    outcomes, _ = replayed([str(n) for n in range(5)], base_url="http://no-such-host.invalid/v1", max_retries=0)
+    outcomes, _ = replayed(
+        [str(n) for n in range(5)], base_url="http://no-such-host.invalid/v1", max_retries=0
+    )
     assert {(o.status, o.reason) for o in outcomes} == {("failed", "connection_error")}
-    with pytest.raises(StopRun, match=r"20 requests in a row failed at no-such-host\.invalid \(connection_error: 20\)"):
-        replayed([str(n) for n in range(1000)], base_url="http://no-such-host.invalid/v1", max_retries=0)
+    with pytest.raises(
+        StopRun,
+        match=r"20 requests in a row failed at no-such-host\.invalid \(connection_error: 20\)",
+    ):
+        replayed(
+            [str(n) for n in range(1000)], base_url="http://no-such-host.invalid/v1", max_retries=0
+        )
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
-def test_a_wall_clock_that_jumps_neither_stops_nor_hurries_a_limited_replay(jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wall_clock_that_jumps_neither_stops_nor_hurries_a_limited_replay(
+    jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, asked = time.time, 0
 
     def jumping() -> float:
@@ -85,11 +107,23 @@ def test_ten_thousand_identical_prefixes_are_one_request_and_ten_thousand_outcom
     assert {o.text for o in outcomes} == {"echo: same"}
 
 
-def test_what_comes_back_again_and_again_is_remembered_however_much_lies_between_the_first_and_the_last() -> None:
+def test_what_comes_back_again_and_again_is_remembered_however_much_lies_between_the_first_and_the_last() -> (
+    None
+):
     texts = ["same" if n % 1000 == 0 else f"other {n}" for n in range(REMEMBERED + 2000)]
     provider = FakeProvider()
-    outcomes, _ = go((request(text, of=model(settings={"temperature": 0}), prefix_id=f"p-{n}") for n, text in enumerate(texts)), provider)
-    assert [o.prefix_id for o in outcomes if o.text and o.reused_from != THIS_RUN and texts[int(o.prefix_id[2:])] == "same"] == ["p-0"]
+    outcomes, _ = go(
+        (
+            request(text, of=model(settings={"temperature": 0}), prefix_id=f"p-{n}")
+            for n, text in enumerate(texts)
+        ),
+        provider,
+    )
+    assert [
+        o.prefix_id
+        for o in outcomes
+        if o.text and o.reused_from != THIS_RUN and texts[int(o.prefix_id[2:])] == "same"
+    ] == ["p-0"]
 
 
 def test_five_percent_of_errors_cost_five_percent_more_requests_and_lose_nothing() -> None:
@@ -137,7 +171,10 @@ except Over:
 @pytest.mark.e2e
 def test_two_processes_on_one_limit_both_come_forward_and_together_keep_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CLIENT, str(tmp_path / "limits")]
-    clients: list[Any] = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    clients: list[Any] = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     assert [client.stdout.readline() for client in clients] == ["ready\n"] * 2
     end = time.monotonic() + 1.5
     for client in clients:

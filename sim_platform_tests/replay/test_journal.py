@@ -17,11 +17,22 @@ from sim_platform.replay.journal import Journal, read_journal
 
 
 def outcome(n: int, text: str = "words") -> Outcome:
-    return Outcome("candidate", f"p-{n}", 0, "h", "completed", text=text, labels={"a": None}, completed_at=datetime(2026, 1, 1, tzinfo=UTC))
+    return Outcome(
+        "candidate",
+        f"p-{n}",
+        0,
+        "h",
+        "completed",
+        text=text,
+        labels={"a": None},
+        completed_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 @given(st.lists(st.text(st.characters()), max_size=8))
-def test_what_is_appended_is_read_back_in_order(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+def test_what_is_appended_is_read_back_in_order(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
     path = tmp_path_factory.mktemp("journal") / "j"
     outcomes = [outcome(n, text + "\u2028\ud800\n\0") for n, text in enumerate(texts)]
     with Journal(path) as journal:
@@ -41,7 +52,9 @@ def test_no_file_is_no_outcomes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40])
-def test_a_torn_tail_is_left_out_and_cut_off_when_the_journal_is_opened_again(tmp_path: Path, cut: int) -> None:
+def test_a_torn_tail_is_left_out_and_cut_off_when_the_journal_is_opened_again(
+    tmp_path: Path, cut: int
+) -> None:
     path = tmp_path / "j"
     with Journal(path) as journal:
         for n in range(3):
@@ -53,8 +66,12 @@ def test_a_torn_tail_is_left_out_and_cut_off_when_the_journal_is_opened_again(tm
     assert [o.prefix_id for o in read_journal(path)] == ["p-0", "p-1", "p-3"]
 
 
-@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"completed_at": null, "surprise": "words"}', b"\xff\0", b""])
-def test_a_damaged_line_before_the_end_is_an_error_that_names_the_line_and_no_content(tmp_path: Path, damage: bytes) -> None:
+@pytest.mark.parametrize(
+    "damage", [b"{", b"[]", b'{"completed_at": null, "surprise": "words"}', b"\xff\0", b""]
+)
+def test_a_damaged_line_before_the_end_is_an_error_that_names_the_line_and_no_content(
+    tmp_path: Path, damage: bytes
+) -> None:
     path = tmp_path / "j"
     with Journal(path) as journal:
         for n in range(3):
@@ -110,7 +127,9 @@ def test_a_place_that_cannot_be_written_is_named_with_its_cause(tmp_path: Path) 
         Journal(tmp_path / "file" / "j")
 
 
-def test_a_failing_write_is_named_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_write_is_named_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Journal(tmp_path / "j") as journal:
 
         def fail(fd: int, data: bytes) -> int:
@@ -135,7 +154,9 @@ for n in range(10**9):
     journal.append(outcome(n, "x" * 500))
     print(n, flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= 700:

@@ -42,7 +42,9 @@ def test_tokens_are_booked_and_corrected_afterwards(clock: Clock) -> None:
 
 
 def test_two_runs_share_a_rate_and_a_pause_through_the_file(clock: Clock, tmp_path: Path) -> None:
-    one, two = (Limits(requests_per_minute=60, path=tmp_path / "limits", now=clock) for _ in range(2))
+    one, two = (
+        Limits(requests_per_minute=60, path=tmp_path / "limits", now=clock) for _ in range(2)
+    )
     waits = [limits.reserve(0) for _ in range(5) for limits in (one, two)]
     assert waits[-1] == pytest.approx(8, abs=0.1)
     one.pause(30)
@@ -80,14 +82,24 @@ def test_refusals_slow_the_pace_and_it_grows_again(clock: Clock) -> None:
     limits.close()
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("1s", 1), ("6m0s", 360), ("20ms", 0.02), ("1.5", 1.5), ("1h2m", 3720), ("soon", 0), ("", 0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1s", 1), ("6m0s", 360), ("20ms", 0.02), ("1.5", 1.5), ("1h2m", 3720), ("soon", 0), ("", 0)],
+)
 def test_durations_of_reset_headers(text: str, seconds: float) -> None:
     assert seconds_of(text) == pytest.approx(seconds)
 
 
 def test_a_used_up_limit_pauses_until_its_reset_and_others_do_not() -> None:
     assert (
-        exhausted_for({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "2s", "x-ratelimit-remaining-tokens": "5", "x-ratelimit-reset-tokens": "9s"})
+        exhausted_for(
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "2s",
+                "x-ratelimit-remaining-tokens": "5",
+                "x-ratelimit-reset-tokens": "9s",
+            }
+        )
         == 2
     )
     assert exhausted_for({}) == 0
@@ -99,16 +111,37 @@ class Priced:
     endpoint = "nowhere"
 
     async def complete(self, request: Request) -> Outcome:
-        return Outcome(request.arm, request.prefix_id, request.k, request.request_hash, "completed", text="x", cost_usd=0.01, prompt_tokens=10)
+        return Outcome(
+            request.arm,
+            request.prefix_id,
+            request.k,
+            request.request_hash,
+            "completed",
+            text="x",
+            cost_usd=0.01,
+            prompt_tokens=10,
+        )
 
     async def aclose(self) -> None:
         pass
 
 
-@pytest.mark.parametrize(("budget", "allowed"), [(Budget(max_usd=0.10), 10), (Budget(max_tokens=100), 10), (Budget(max_usd=0.10, usd=0.05), 5)])
-def test_at_the_end_of_the_budget_the_run_stops_and_at_most_what_was_in_flight_is_beyond(budget: Budget, allowed: int) -> None:
+@pytest.mark.parametrize(
+    ("budget", "allowed"),
+    [(Budget(max_usd=0.10), 10), (Budget(max_tokens=100), 10), (Budget(max_usd=0.10, usd=0.05), 5)],
+)
+def test_at_the_end_of_the_budget_the_run_stops_and_at_most_what_was_in_flight_is_beyond(
+    budget: Budget, allowed: int
+) -> None:
     kept: list[Outcome] = []
     requests = (Request("candidate", f"p{i}", 0, {}, f"h{i}") for i in range(1000))
     with pytest.raises(StopRun, match="Raise the limit, then run the same command again"):
-        run_replay(requests, Priced(), concurrency=4, max_retries=0, on_outcome=kept.append, budgets=[budget])
+        run_replay(
+            requests,
+            Priced(),
+            concurrency=4,
+            max_retries=0,
+            on_outcome=kept.append,
+            budgets=[budget],
+        )
     assert allowed <= len(kept) <= allowed + 4

@@ -39,7 +39,12 @@ def attempt(server: ScriptedServer, text: str = TEXT, **changes: Any) -> Outcome
 def test_a_completion_keeps_text_usage_cost_and_the_model_that_served() -> None:
     with ScriptedServer() as server:
         outcome = attempt(server, "hi", price={"input_per_mtok": 2.0, "output_per_mtok": 10.0})
-    assert (outcome.status, outcome.text, outcome.served_model, outcome.finish_reason) == ("completed", "echo: hi", "served-name", "stop")
+    assert (outcome.status, outcome.text, outcome.served_model, outcome.finish_reason) == (
+        "completed",
+        "echo: hi",
+        "served-name",
+        "stop",
+    )
     assert (outcome.prompt_tokens, outcome.completion_tokens) == (10, 5)
     assert outcome.cost_usd == pytest.approx(70e-6)
     assert outcome.latency_s > 0
@@ -49,7 +54,9 @@ def test_a_completion_keeps_text_usage_cost_and_the_model_that_served() -> None:
 def test_the_body_that_arrives_is_the_body_of_the_request() -> None:
     with ScriptedServer() as server:
         attempt(server, "hi", settings={"temperature": 0, "seed": 3})
-        assert server.bodies == [request("hi", of=model(settings={"temperature": 0, "seed": 3})).body]
+        assert server.bodies == [
+            request("hi", of=model(settings={"temperature": 0, "seed": 3})).body
+        ]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,10 @@ def test_a_request_ends_at_its_timeout_even_when_the_body_drips(fault: str) -> N
         attempt(server, timeout_seconds=0.3)
 
 
-@pytest.mark.parametrize(("wish", "seconds"), [("7", 7.0), ("0.25", 0.25), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)])
+@pytest.mark.parametrize(
+    ("wish", "seconds"),
+    [("7", 7.0), ("0.25", 0.25), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)],
+)
 def test_retry_after_is_read_as_seconds_or_as_a_date(wish: str, seconds: float | None) -> None:
     with ScriptedServer(always=f"429 after {wish}") as server, pytest.raises(Retryable) as failure:
         attempt(server)
@@ -91,34 +101,67 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(wish: str, seconds: float |
 @pytest.mark.parametrize(
     ("status", "error", "code"),
     [
-        ("400", {"message": f"cannot read {TEXT}", "code": None, "type": "invalid_request_error"}, "bad_request"),
-        ("400", {"message": "This model's maximum context length is 8192 tokens", "code": None, "type": "x"}, "context_length"),
+        (
+            "400",
+            {"message": f"cannot read {TEXT}", "code": None, "type": "invalid_request_error"},
+            "bad_request",
+        ),
+        (
+            "400",
+            {
+                "message": "This model's maximum context length is 8192 tokens",
+                "code": None,
+                "type": "x",
+            },
+            "context_length",
+        ),
         ("400", {"message": "", "code": "context_length_exceeded", "type": "x"}, "context_length"),
-        ("400", {"message": "", "code": 400, "type": "exceed_context_size_error"}, "context_length"),
+        (
+            "400",
+            {"message": "", "code": 400, "type": "exceed_context_size_error"},
+            "context_length",
+        ),
         ("413", {"message": TEXT}, "content_too_large"),
         ("422", {"message": TEXT}, "bad_request"),
         ("418", {"message": TEXT}, "http_418"),
     ],
 )
-def test_what_the_request_is_to_blame_for_fails_its_row_at_once(status: str, error: dict[str, object], code: str) -> None:
-    with ScriptedServer(always=status, error_body={"error": error}) as server, pytest.raises(PermanentFailure) as failure:
+def test_what_the_request_is_to_blame_for_fails_its_row_at_once(
+    status: str, error: dict[str, object], code: str
+) -> None:
+    with (
+        ScriptedServer(always=status, error_body={"error": error}) as server,
+        pytest.raises(PermanentFailure) as failure,
+    ):
         attempt(server)
     assert str(failure.value) == code
 
 
-@pytest.mark.parametrize(("status", "error"), [("401", {}), ("403", {}), ("404", {}), ("429", {"code": "insufficient_quota"})])
-def test_a_wrong_key_or_model_stops_the_run_and_names_what_to_check_but_no_secret(status: str, error: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [("401", {}), ("403", {}), ("404", {}), ("429", {"code": "insufficient_quota"})],
+)
+def test_a_wrong_key_or_model_stops_the_run_and_names_what_to_check_but_no_secret(
+    status: str, error: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     body = {"error": {"message": f"{TEXT} {KEY}", **error}}
-    with ScriptedServer(always=status, error_body=body) as server, pytest.raises(StopRun) as failure:
-        attempt(server, api_key_env="MY_KEY", base_url=server.url.replace("//", "//somebody:password@"))
+    with (
+        ScriptedServer(always=status, error_body=body) as server,
+        pytest.raises(StopRun) as failure,
+    ):
+        attempt(
+            server, api_key_env="MY_KEY", base_url=server.url.replace("//", "//somebody:password@")
+        )
     for word in ("127.0.0.1", status, "MY_KEY", "x-1"):
         assert word in str(failure.value)
     for secret in (KEY, TEXT, "password"):
         assert secret not in str(failure.value)
 
 
-def test_the_key_comes_from_its_variable_and_is_in_no_outcome_and_no_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_key_comes_from_its_variable_and_is_in_no_outcome_and_no_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     with ScriptedServer() as server:
@@ -154,7 +197,9 @@ def test_the_token_limit_truncates_and_the_providers_filter_refuses() -> None:
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
 
-@pytest.mark.parametrize("code", ["unsupported_parameter", "unsupported_value", "unknown_parameter"])
+@pytest.mark.parametrize(
+    "code", ["unsupported_parameter", "unsupported_value", "unknown_parameter"]
+)
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -168,23 +213,40 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
         ("stop", ["x"]),
     ],
 )
-def test_what_an_endpoint_cannot_do_stops_the_run_and_names_the_setting(setting: str, value: object, code: str) -> None:
+def test_what_an_endpoint_cannot_do_stops_the_run_and_names_the_setting(
+    setting: str, value: object, code: str
+) -> None:
     """Sent without the setting, the request would be another one than the one that was registered."""
     error = {"code": code, "param": setting, "message": TEXT}
-    with ScriptedServer(always="400", error_body={"error": error}) as server, pytest.raises(StopRun, match=f"the setting {setting} for model") as failure:
+    with (
+        ScriptedServer(always="400", error_body={"error": error}) as server,
+        pytest.raises(StopRun, match=f"the setting {setting} for model") as failure,
+    ):
         attempt(server, settings={setting: value})
     assert TEXT not in str(failure.value)
 
 
 def test_what_an_endpoint_leaves_out_of_its_answer_is_recorded_as_unknown() -> None:
     answer = {"choices": [{"message": {"role": "assistant", "content": "yes"}}]}
-    outcome = outcome_of(request("x", of=model(settings={"seed": 3, "logprobs": True})), answer, price=None, latency_s=0.0)
+    outcome = outcome_of(
+        request("x", of=model(settings={"seed": 3, "logprobs": True})),
+        answer,
+        price=None,
+        latency_s=0.0,
+    )
     assert (outcome.status, outcome.text) == ("completed", "yes")
-    assert (outcome.logprobs, outcome.served_model, outcome.system_fingerprint, outcome.finish_reason) == (None, None, None, None)
+    assert (
+        outcome.logprobs,
+        outcome.served_model,
+        outcome.system_fingerprint,
+        outcome.finish_reason,
+    ) == (None, None, None, None)
 
 
 def test_a_filter_that_answers_400_refuses_too() -> None:
-    with ScriptedServer(always="400", error_body={"error": {"code": "content_filter", "message": TEXT}}) as server:
+    with ScriptedServer(
+        always="400", error_body={"error": {"code": "content_filter", "message": TEXT}}
+    ) as server:
         outcome = attempt(server)
     assert (outcome.status, outcome.reason) == ("refused", "content_filter")
     assert TEXT not in repr(outcome)
@@ -193,7 +255,11 @@ def test_a_filter_that_answers_400_refuses_too() -> None:
 def test_a_refusal_of_the_model_is_a_completed_response() -> None:
     with ScriptedServer(always="refusal") as server:
         outcome = attempt(server)
-    assert (outcome.status, outcome.text, outcome.refusal) == ("completed", "I would rather not.", "I would rather not.")
+    assert (outcome.status, outcome.text, outcome.refusal) == (
+        "completed",
+        "I would rather not.",
+        "I would rather not.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +272,9 @@ def test_a_refusal_of_the_model_is_a_completed_response() -> None:
         ({"reasoning": {"tokens": 3}}, None),
     ],
 )
-def test_reasoning_beside_the_text_is_kept_apart_from_it(fields: dict[str, object], kept: str | None) -> None:
+def test_reasoning_beside_the_text_is_kept_apart_from_it(
+    fields: dict[str, object], kept: str | None
+) -> None:
     with ScriptedServer(answer=lambda body: completion("Four.", **fields)) as server:
         outcome = attempt(server)
     assert (outcome.status, outcome.text, outcome.reasoning) == ("completed", "Four.", kept)
@@ -214,15 +282,25 @@ def test_reasoning_beside_the_text_is_kept_apart_from_it(fields: dict[str, objec
 
 def test_the_summary_of_a_responses_object_is_its_reasoning() -> None:
     summaries: list[object] = [{"type": "summary_text", "text": "two and two"}, {"type": "unknown"}]
-    output = [{"type": "reasoning", "summary": summaries}, {"type": "message", "content": [{"type": "output_text", "text": "Four."}]}]
-    outcome = outcome_of(request("x", of=model(api="responses")), {"output": output, "status": "completed"}, price=None, latency_s=0.0)
+    output = [
+        {"type": "reasoning", "summary": summaries},
+        {"type": "message", "content": [{"type": "output_text", "text": "Four."}]},
+    ]
+    outcome = outcome_of(
+        request("x", of=model(api="responses")),
+        {"output": output, "status": "completed"},
+        price=None,
+        latency_s=0.0,
+    )
     assert (outcome.text, outcome.reasoning) == ("Four.", "two and two")
 
 
 def test_reasoning_alone_is_no_response_unless_the_limit_cut_it() -> None:
     with pytest.raises(Retryable, match="empty_response"):
         outcome_of(request("x"), completion("", reasoning_content="hm"), price=None, latency_s=0.0)
-    cut = outcome_of(request("x"), completion("", "length", reasoning_content="hm"), price=None, latency_s=0.0)
+    cut = outcome_of(
+        request("x"), completion("", "length", reasoning_content="hm"), price=None, latency_s=0.0
+    )
     assert (cut.status, cut.text, cut.reasoning) == ("truncated", "", "hm")
 
 
@@ -243,7 +321,23 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["choices", "message", "content", "tool_calls", "function", "name", "usage", "type", "text", "reasoning", "finish_reason"]), inner, max_size=5
+            st.sampled_from(
+                [
+                    "choices",
+                    "message",
+                    "content",
+                    "tool_calls",
+                    "function",
+                    "name",
+                    "usage",
+                    "type",
+                    "text",
+                    "reasoning",
+                    "finish_reason",
+                ]
+            ),
+            inner,
+            max_size=5,
         )
     ),
     max_leaves=12,
@@ -252,7 +346,11 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_any_json_is_an_outcome_or_an_invalid_or_empty_response(payload: object) -> None:
-    for candidate in (payload, {"choices": [payload]}, {"choices": [{"message": payload}], "usage": payload}):
+    for candidate in (
+        payload,
+        {"choices": [payload]},
+        {"choices": [{"message": payload}], "usage": payload},
+    ):
         try:
             outcome = outcome_of(request("x"), candidate, price=None, latency_s=0.0)
         except Retryable as failure:
@@ -264,15 +362,28 @@ def test_any_json_is_an_outcome_or_an_invalid_or_empty_response(payload: object)
 
 def test_an_unusable_response_still_says_what_it_cost() -> None:
     with pytest.raises(Retryable) as failure:
-        outcome_of(request("x"), completion(""), price=Price(input_per_mtok=2.0, output_per_mtok=10.0), latency_s=0.0)
+        outcome_of(
+            request("x"),
+            completion(""),
+            price=Price(input_per_mtok=2.0, output_per_mtok=10.0),
+            latency_s=0.0,
+        )
     assert failure.value.cost_usd == pytest.approx(70e-6)
 
 
 def test_a_recorded_response_is_served_by_prefix_and_repeat_with_its_labels() -> None:
-    replies = [RecordedResponse({"role": "assistant", "content": text}, {"label": text}) for text in ("first", "")]
+    replies = [
+        RecordedResponse({"role": "assistant", "content": text}, {"label": text})
+        for text in ("first", "")
+    ]
     provider = RecordedProvider({"p-a": replies})
     first, second = (asyncio.run(provider.complete(request("a", k=k))) for k in (0, 1))
-    assert (first.text, first.labels, first.cost_usd, first.status) == ("first", {"label": "first"}, 0.0, "completed")
+    assert (first.text, first.labels, first.cost_usd, first.status) == (
+        "first",
+        {"label": "first"},
+        0.0,
+        "completed",
+    )
     assert (second.text, second.status) == ("", "completed")
     for missing in (request("a", k=2), request("b")):
         with pytest.raises(PermanentFailure, match="not_recorded"):

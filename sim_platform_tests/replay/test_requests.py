@@ -10,15 +10,35 @@ LOG: list[Message] = [
     {"role": "developer", "content": "log developer"},
     {"role": "user", "content": "one"},
     {"role": "user", "content": [{"type": "text", "text": "two"}]},
-    {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        ],
+    },
     {"role": "tool", "tool_call_id": "c", "content": "result"},
     {"role": "system", "content": "in the middle"},
     {"role": "user", "content": "three \ud800 \u2028"},
 ]
 
 
-def build(prefix: list[Message] = LOG, *, k: int = 0, prefix_id: str = "p", turn_key: str = "t", **changes: object) -> Request:
-    return build_request(model(**changes), arm="candidate", prefix_id=prefix_id, k=k, prefix=prefix, turn_key=turn_key)
+def build(
+    prefix: list[Message] = LOG,
+    *,
+    k: int = 0,
+    prefix_id: str = "p",
+    turn_key: str = "t",
+    **changes: object,
+) -> Request:
+    return build_request(
+        model(**changes),
+        arm="candidate",
+        prefix_id=prefix_id,
+        k=k,
+        prefix=prefix,
+        turn_key=turn_key,
+    )
 
 
 def test_keep_sends_the_messages_of_the_log_unchanged() -> None:
@@ -26,19 +46,34 @@ def test_keep_sends_the_messages_of_the_log_unchanged() -> None:
 
 
 def test_a_system_prompt_replaces_only_the_leading_system_and_developer_messages() -> None:
-    assert build(system_prompt="mine").body["messages"] == [{"role": "system", "content": "mine"}, *LOG[2:]]
-    assert build(LOG[2:], system_prompt="mine").body["messages"] == [{"role": "system", "content": "mine"}, *LOG[2:]]
+    assert build(system_prompt="mine").body["messages"] == [
+        {"role": "system", "content": "mine"},
+        *LOG[2:],
+    ]
+    assert build(LOG[2:], system_prompt="mine").body["messages"] == [
+        {"role": "system", "content": "mine"},
+        *LOG[2:],
+    ]
     assert build(system_prompt="").body["messages"] == LOG[2:]
 
 
 def test_only_settings_that_are_set_are_sent() -> None:
     assert build(settings={"temperature": 0, "max_tokens": 5, "stop": ["x"]}).body == {
-        "model": "m", "messages": LOG, "temperature": 0.0, "max_tokens": 5, "stop": ["x"],
-    }  # fmt: skip
+        "model": "m",
+        "messages": LOG,
+        "temperature": 0.0,
+        "max_tokens": 5,
+        "stop": ["x"],
+    }
 
 
 def test_every_prefix_and_repeat_is_a_draw_of_its_own() -> None:
-    draws = [build(prefix_id=p, k=k, settings=s) for p in ("p", "q") for k in range(3) for s in ({}, {"seed": 7})]
+    draws = [
+        build(prefix_id=p, k=k, settings=s)
+        for p in ("p", "q")
+        for k in range(3)
+        for s in ({}, {"seed": 7})
+    ]
     assert len({d.request_hash for d in draws}) == 12
     assert len({d.body["seed"] for d in draws if "seed" in d.body}) == 6
 
@@ -49,19 +84,45 @@ def test_a_draw_is_the_same_in_every_arm_and_release() -> None:
 
 
 def test_equal_requests_without_randomness_are_one_request() -> None:
-    assert len({build(prefix_id=p, k=k, settings={"temperature": 0, "seed": 7}).request_hash for p in ("p", "q") for k in range(2)}) == 1
+    assert (
+        len(
+            {
+                build(prefix_id=p, k=k, settings={"temperature": 0, "seed": 7}).request_hash
+                for p in ("p", "q")
+                for k in range(2)
+            }
+        )
+        == 1
+    )
 
 
 def test_the_hash_changes_with_everything_that_decides_the_response_and_with_nothing_else() -> None:
-    same = [build(), build(turn_key="u"), build(version="other"), build(api_key_env="KEY"), build(concurrency=2)]
+    same = [
+        build(),
+        build(turn_key="u"),
+        build(version="other"),
+        build(api_key_env="KEY"),
+        build(concurrency=2),
+    ]
     assert len({r.request_hash for r in same}) == 1
-    other = [build(LOG[:3]), build(model="n"), build(base_url="http://127.0.0.1:8/v1"), build(system_prompt="mine"), build(settings={"top_p": 0.5})]
+    other = [
+        build(LOG[:3]),
+        build(model="n"),
+        build(base_url="http://127.0.0.1:8/v1"),
+        build(system_prompt="mine"),
+        build(settings={"top_p": 0.5}),
+    ]
     assert len({r.request_hash for r in [*same, *other]}) == 1 + len(other)
 
 
 def test_a_recorded_request_is_identified_by_version_turn_and_prefix() -> None:
     recorded = {"provider": "recorded", "base_url": None, "model": None}
-    requests = [build(**recorded), build(version="other", **recorded), build(turn_key="u", **recorded), build(prefix_id="q", **recorded)]
+    requests = [
+        build(**recorded),
+        build(version="other", **recorded),
+        build(turn_key="u", **recorded),
+        build(prefix_id="q", **recorded),
+    ]
     assert len({r.request_hash for r in requests}) == 4
 
 

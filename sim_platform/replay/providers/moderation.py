@@ -1,4 +1,5 @@
-"""Any OpenAI-compatible moderation endpoint: the same exchange and errors as chat, another path and body.
+"""Any OpenAI-compatible moderation endpoint: the same exchange and errors as chat, another path and
+body.
 
 Belongs here: that difference. Does not: reading categories (grading).
 """
@@ -25,6 +26,12 @@ class ModerationProvider(OpenAIProvider):
         if status != 200:
             return status_outcome(self._model, request, status, headers, body, latency_s)
         return Outcome(
-            request.arm, request.prefix_id, request.k, request.request_hash, "completed",
-            text=canonical_json(parsed(body)), latency_s=latency_s, completed_at=datetime.now(UTC),
-        )  # fmt: skip
+            request.arm,
+            request.prefix_id,
+            request.k,
+            request.request_hash,
+            "completed",
+            text=canonical_json(parsed(body)),
+            latency_s=latency_s,
+            completed_at=datetime.now(UTC),
+        )

@@ -1,4 +1,5 @@
-"""What the engine asks of a provider, and the three ways in which an attempt can end without an outcome.
+"""What the engine asks of a provider, and the three ways in which an attempt can end without an
+outcome.
 
 Belongs here: the protocol and its exceptions. Does not: any provider.
 """
@@ -11,11 +12,20 @@ from sim_platform.replay.requests import Request
 
 
 class Retryable(Exception):
-    """The attempt failed in a way that may pass. `retry_after` is the provider's wish in seconds; `cost_usd` and `tokens` are what the unusable response was charged."""
+    """The attempt failed in a way that may pass. `retry_after` is the provider's wish in seconds;
+    `cost_usd` and `tokens` are what the unusable response was charged.
+    """
 
-    def __init__(self, code: str, retry_after: float | None = None, cost_usd: float = 0.0, tokens: int = 0) -> None:
+    def __init__(
+        self, code: str, retry_after: float | None = None, cost_usd: float = 0.0, tokens: int = 0
+    ) -> None:
         super().__init__(code)
-        self.code, self.retry_after, self.cost_usd, self.tokens = code, retry_after, cost_usd, tokens
+        self.code, self.retry_after, self.cost_usd, self.tokens = (
+            code,
+            retry_after,
+            cost_usd,
+            tokens,
+        )
 
 
 class PermanentFailure(Exception):
@@ -27,7 +37,9 @@ class PermanentFailure(Exception):
 
 
 class StopRun(SimPlatformError):
-    """No request can succeed (wrong key, no such model, provider down): the run stops and keeps the outcomes it has."""
+    """No request can succeed (wrong key, no such model, provider down): the run stops and keeps the
+    outcomes it has.
+    """
 
 
 class Provider(Protocol):
@@ -38,7 +50,8 @@ class Provider(Protocol):
         """Where requests go, safe to show: a host, a package."""
 
     async def complete(self, request: Request) -> Outcome:
-        """One attempt, called from many tasks at once. `refused` (provider's filter) and `truncated` are outcomes, not errors.
+        """One attempt, called from many tasks at once. `refused` (provider's filter) and
+        `truncated` are outcomes, not errors.
 
         Raises:
             Retryable, PermanentFailure, StopRun: see there. None of them carries a response body.

@@ -1,6 +1,7 @@
 """Responses that stand in the log already.
 
-Belongs here: serving the k-th recorded response of a prefix. Does not: finding which recorded response belongs to which prefix (the caller).
+Belongs here: serving the k-th recorded response of a prefix. Does not: finding which recorded
+response belongs to which prefix (the caller).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ class RecordedResponse:
 
 
 class RecordedProvider:
-    """Serves responses by prefix_id: the k-th completion (from 0) is the k-th response. Costs nothing; an empty response is data too."""
+    """Serves responses by prefix_id: the k-th completion (from 0) is the k-th response. Costs
+    nothing; an empty response is data too.
+    """
 
     endpoint = "the log"
 

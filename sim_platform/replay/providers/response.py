@@ -1,6 +1,7 @@
 """A Chat Completions response as an outcome.
 
-Belongs here: reading the response object defensively, whoever sent it. Does not: sending, retrying, HTTP.
+Belongs here: reading the response object defensively, whoever sent it. Does not: sending, retrying,
+HTTP.
 """
 
 import json
@@ -14,22 +15,40 @@ from sim_platform.replay.providers.protocol import Retryable
 from sim_platform.replay.requests import Request
 
 
-def outcome_of(request: Request, payload: object, *, price: Price | None, latency_s: float, provider_request_id: str | None = None) -> Outcome:
+def outcome_of(
+    request: Request,
+    payload: object,
+    *,
+    price: Price | None,
+    latency_s: float,
+    provider_request_id: str | None = None,
+) -> Outcome:
     """The outcome that `payload`, a decoded response of either endpoint, stands for.
 
-    finish_reason `length` is truncated (even without any text: a reasoning model may spend its whole limit before it); `content_filter` is refused, and what
-    was written before the filter struck is not kept. A refusal written by the model itself is a response: completed, in `refusal` and, where there is no other
-    content, in `text`. Tool calls are recorded, never executed. Reasoning beside the text (`reasoning_content`, `reasoning`, or the summary of a Responses object) is kept apart; alone it is no response.
+    finish_reason `length` is truncated (even without any text: a reasoning model may spend its
+    whole limit before it); `content_filter` is refused, and what
+    was written before the filter struck is not kept. A refusal written by the model itself is a
+    response: completed, in `refusal` and, where there is no other
+    content, in `text`. Tool calls are recorded, never executed. Reasoning beside the text
+    (`reasoning_content`, `reasoning`, or the summary of a Responses object) is kept apart; alone it
+    is no response.
 
     Raises:
-        Retryable: invalid_response (not a completion), empty_response (neither text nor tool calls nor a refusal).
+        Retryable: invalid_response (not a completion), empty_response (neither text nor tool calls
+            nor a refusal).
     """
     body = payload if isinstance(payload, dict) else {}
     is_responses = "input" in request.body
     prompt_tokens, completion_tokens = (
-        (_count(body, "input_tokens"), _count(body, "output_tokens")) if is_responses else (_count(body, "prompt_tokens"), _count(body, "completion_tokens"))
+        (_count(body, "input_tokens"), _count(body, "output_tokens"))
+        if is_responses
+        else (_count(body, "prompt_tokens"), _count(body, "completion_tokens"))
     )
-    cost = (prompt_tokens * price.input_per_mtok + completion_tokens * price.output_per_mtok) / 1e6 if price else 0.0
+    cost = (
+        (prompt_tokens * price.input_per_mtok + completion_tokens * price.output_per_mtok) / 1e6
+        if price
+        else 0.0
+    )
     tokens = prompt_tokens + completion_tokens
     try:
         choice = _choice_of_responses(body) if is_responses else body["choices"][0]
@@ -41,7 +60,13 @@ def outcome_of(request: Request, payload: object, *, price: Price | None, latenc
         logprobs = choice.get("logprobs")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise Retryable("invalid_response", cost_usd=cost, tokens=tokens) from None
-    status: Status = "truncated" if finish_reason == "length" else "refused" if finish_reason == "content_filter" else "completed"
+    status: Status = (
+        "truncated"
+        if finish_reason == "length"
+        else "refused"
+        if finish_reason == "content_filter"
+        else "completed"
+    )
     text = text or refusal or ""
     if status == "completed" and not (text or tool_calls):
         raise Retryable("empty_response", cost_usd=cost, tokens=tokens)
@@ -66,18 +91,29 @@ def outcome_of(request: Request, payload: object, *, price: Price | None, latenc
         provider_request_id=provider_request_id or _name(body, "id"),
         system_fingerprint=_name(body, "system_fingerprint"),
         reasoning=None if is_refused else _reasoning(message),
-        logprobs=None if is_refused or not isinstance(logprobs, dict | list) or not _is_finite(logprobs) else logprobs,
+        logprobs=None
+        if is_refused or not isinstance(logprobs, dict | list) or not _is_finite(logprobs)
+        else logprobs,
     )
 
 
 def _choice_of_responses(body: dict[str, Any]) -> dict[str, Any]:
     """A response object of the Responses endpoint in the shape of a chat choice."""
-    parts = [part for item in body["output"] if item["type"] == "message" for part in item["content"]]
+    parts = [
+        part for item in body["output"] if item["type"] == "message" for part in item["content"]
+    ]
     calls = [
-        {"id": item.get("call_id"), "function": {"name": item["name"], "arguments": item.get("arguments")}} for item in body["output"] if item["type"] == "function_call"
+        {
+            "id": item.get("call_id"),
+            "function": {"name": item["name"], "arguments": item.get("arguments")},
+        }
+        for item in body["output"]
+        if item["type"] == "function_call"
     ]
     incomplete = (body.get("incomplete_details") or {}).get("reason")
-    reason = {"max_output_tokens": "length", "content_filter": "content_filter"}.get(str(incomplete), body.get("status"))
+    reason = {"max_output_tokens": "length", "content_filter": "content_filter"}.get(
+        str(incomplete), body.get("status")
+    )
     message = {
         "content": "".join(part["text"] for part in parts if part["type"] == "output_text"),
         "refusal": "".join(part["refusal"] for part in parts if part["type"] == "refusal") or None,
@@ -90,12 +126,25 @@ def _choice_of_responses(body: dict[str, Any]) -> dict[str, Any]:
             if isinstance(part, dict) and part.get("text")
         ),
     }
-    return {"message": message, "finish_reason": reason, "logprobs": [p["logprobs"] for p in parts if p.get("logprobs")] or None}
+    return {
+        "message": message,
+        "finish_reason": reason,
+        "logprobs": [p["logprobs"] for p in parts if p.get("logprobs")] or None,
+    }
 
 
 def _reasoning(message: dict[str, Any]) -> str | None:
-    """Servers differ in the name, and some in the type: what is no text is left out, and makes no response invalid."""
-    return next((said for name in ("reasoning_content", "reasoning") if isinstance(said := message.get(name), str) and said), None)
+    """Servers differ in the name, and some in the type: what is no text is left out, and makes no
+    response invalid.
+    """
+    return next(
+        (
+            said
+            for name in ("reasoning_content", "reasoning")
+            if isinstance(said := message.get(name), str) and said
+        ),
+        None,
+    )
 
 
 def _is_finite(value: object) -> bool:
@@ -131,4 +180,11 @@ def _optional_text(value: object) -> str | None:
 
 def _tool_call(call: dict[str, Any]) -> ToolCall:
     function = call["function"]
-    return {"id": _text(call.get("id")), "type": "function", "function": {"name": _text(function["name"]), "arguments": _text(function.get("arguments"))}}
+    return {
+        "id": _text(call.get("id")),
+        "type": "function",
+        "function": {
+            "name": _text(function["name"]),
+            "arguments": _text(function.get("arguments")),
+        },
+    }

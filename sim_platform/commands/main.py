@@ -1,0 +1,191 @@
+"""`sim-platform`: the same work without the UI.
+
+Belongs here: the pipeline's commands, and the registration of those that have a module of their own
+in `commands/`. Does not: the work itself (orchestration).
+"""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table as RichTable
+
+from sim_platform.commands import grading, registration
+from sim_platform.commands.completions import batches, export_requests, import_completions
+from sim_platform.commands.deid import app as deid
+from sim_platform.commands.erasure import forget
+from sim_platform.commands.forecast import forecast, score, validate
+from sim_platform.commands.gate import gate
+from sim_platform.commands.plan import plan
+from sim_platform.commands.report import report
+from sim_platform.commands.terminal import Json, exit_codes, print_json, progress_shown, runs, show
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.registry.home import Home, home_path, load_home
+
+app = typer.Typer(
+    name="sim-platform",
+    help=(
+        "Deployment simulation: replay the production log of the version in service against a"
+        " candidate, and compare how often each behaviour occurs.\n\nThe home folder"
+        " (SIM_PLATFORM_HOME, default data/) holds sources.yaml, models.yaml, behaviors/ and the"
+        " results. Typical order: check, run MODEL_VERSION, rates MODEL_VERSION."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Validate the home folder without running anything: YAML, references, log files, consent
+    ledger, API key variables.
+    """
+    with exit_codes():
+        home = load_home(home_path())
+        facts = runs().home_facts(home)
+        if as_json:
+            print_json(facts)
+            return
+        for name, value in facts.items():
+            typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+        typer.echo("ok")
+
+
+@app.command()
+def run(
+    model_version: Annotated[
+        str | None, typer.Argument(help="Candidate release of models.yaml.")
+    ] = None,
+    all_releases: Annotated[
+        bool, typer.Option("--all", help="Run every release of models.yaml.")
+    ] = False,
+    sample_size: Annotated[
+        int | None,
+        typer.Option(
+            "--sample-size", min=1, help="Prefixes to draw instead of the plan's sample_size."
+        ),
+    ] = None,
+    max_usd: Annotated[
+        float | None,
+        typer.Option(
+            "--max-usd",
+            min=0,
+            help=(
+                "Most that this run may spend on answers of each release; then it stops and can be"
+                " resumed."
+            ),
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", min=1, help="The same in tokens, prompts and completions."),
+    ] = None,
+) -> None:
+    """Run the whole simulation for one release (or all): extract, de-identify, sample, replay,
+    grade, compare.
+
+    Only what is new or missing is done, so an interrupted run is resumed by the same command and
+    nothing is paid for twice.
+    """
+    with exit_codes():
+        home = load_home(home_path())
+        if all_releases == (model_version is not None):
+            raise BadInputError(
+                f"name one release or give --all (releases: {', '.join(home.releases) or 'none'})"
+            )
+        releases = (
+            list(home.releases) if all_releases else [home.release(model_version or "")[0].version]
+        )
+        with progress_shown():
+            failed = runs().run_releases(
+                home,
+                releases,
+                sample_size,
+                say=lambda line: typer.echo(line, err=True),
+                max_usd=max_usd,
+                max_tokens=max_tokens,
+            )
+        for release in releases:
+            if release not in failed:
+                _print_rates(home, release)
+                typer.echo(
+                    f"Verdict: {runs().stored_verdict(home, release)}\nReport:"
+                    f" {home.reports / f'{release}.html'}"
+                )
+        if failed:
+            raise SimPlatformError(
+                f"failed: {', '.join(failed)}; run the same command again to resume"
+            )
+
+
+@app.command()
+def rates(
+    model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
+    as_json: Json = False,
+) -> None:
+    """Show the stored rate comparison of a release: per behaviour and arm, with 95 % intervals and
+    paired ratios.
+    """
+    with exit_codes():
+        home = load_home(home_path())
+        home.release(model_version)
+        if as_json:
+            print_json(runs().stored_rates(home, model_version).to_dicts())
+        else:
+            _print_rates(home, model_version)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show how far each release is: rows of every stage."""
+    with exit_codes():
+        home = load_home(home_path())
+        facts = runs().status(home)
+        if as_json:
+            print_json(facts)
+            return
+        typer.echo(
+            f"home: {home.path}\nextracted: {facts['extracted']}   in the corpus: {facts['corpus']}"
+            f"   quarantined: {facts['quarantined']}"
+        )
+        table = RichTable(
+            "release", "replaces", "prefixes", "outcomes", "failed", "scores", "rates", "cost USD"
+        )
+        for row in facts["releases"]:
+            table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
+        show(table)
+
+
+def _print_rates(home: Home, release: str) -> None:
+    from sim_platform.reporting.rates import rate_rows  # noqa: PLC0415 - imports polars
+
+    stored = runs().stored_rates(home, release)
+    candidate, replaced = home.release(release)
+    rows = rate_rows(stored)
+    table = RichTable(
+        *[name for name in rows[0] if name != "release"],
+        title=(
+            f"{release} against {replaced.version}: rates per 100,000 messages with 95 % intervals"
+        ),
+    )
+    for row in rows:
+        table.add_row(*(str(value) for name, value in row.items() if name != "release"))
+    show(table)
+    typer.echo(
+        f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent:"
+        f" {home.sources.consent.all or 'per conversation, from the ledger'}."
+    )
+
+
+# In the order in which a person needs them: this is the order of --help.
+for command in (plan, gate, report, forecast, score, export_requests, import_completions):
+    app.command()(command)
+app.command()(batches)
+for topic in (registration, grading):
+    topic.add_to(app)
+app.add_typer(deid, name="deid")
+app.command()(forget)
+app.command()(validate)
+
+if __name__ == "__main__":
+    app()

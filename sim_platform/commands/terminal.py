@@ -1,0 +1,168 @@
+"""What every command of `sim-platform` shares on the terminal: progress, JSON, exit codes.
+
+Belongs here: how things are shown and how a command ends (0 done, 1 failed, 2 bad input). Does not:
+commands.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from textwrap import fill
+from typing import Annotated, Any, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+MEASURED = 1_000  # columns, more than any table needs
+UNBROKEN = "\N{NO-BREAK SPACE}"
+
+
+def show(table: Table) -> None:
+    """A table, as wide as the terminal (200 columns in a file or a pipe); row by row where the
+    terminal is too narrow for its words and figures, so that none is cut.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    table.columns[0].no_wrap = True
+    if (
+        console.measure(table, options=console.options.update(max_width=MEASURED)).minimum
+        <= console.width
+    ):
+        console.print(table)
+        return
+    console.print(Text(str(table.title or ""), style="italic"))
+    for name, *cells in zip(*(column.cells for column in table.columns), strict=True):
+        facts = [
+            f"{column.header}: {cell}".replace(" ", UNBROKEN)
+            for column, cell in zip(table.columns[1:], cells, strict=True)
+        ]
+        lines = fill(
+            " · ".join(facts),
+            console.width,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+        )
+        console.print(
+            Text(str(name), style="bold"),
+            Text(lines.replace(UNBROKEN, " ")),
+            sep="\n",
+            soft_wrap=True,
+        )
+    if table.caption:
+        console.print(Text(str(table.caption), style="italic"))
+
+
+def runs() -> Any:
+    """`orchestration.runs`, imported when first needed: Dagster takes a second that `--help` should
+    not.
+    """
+    from sim_platform.orchestration import runs as module  # noqa: PLC0415 - see the docstring
+
+    return module
+
+
+@contextmanager
+def progress_shown() -> Iterator[None]:
+    """Bars on a terminal, a line per stage and tenth of the way otherwise; both on standard error."""
+    from sim_platform.orchestration.progress import LISTENER  # noqa: PLC0415 - imports dagster
+
+    with _standard_error() as file, _listener(file) as listener:
+        token = LISTENER.set(listener)
+        try:
+            yield
+        finally:
+            LISTENER.reset(token)
+
+
+@contextmanager
+def _standard_error() -> Iterator[TextIO]:
+    """Standard error as it is now: while a step runs, Dagster turns the descriptor towards a file
+    of its own, and progress would be seen only afterwards.
+    """
+    try:
+        copy = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # not a real file, as under a test runner
+        yield sys.stderr
+        return
+    with os.fdopen(copy, "w", buffering=1, encoding="utf-8", errors="replace") as file:
+        yield file
+
+
+@contextmanager
+def _listener(file: TextIO) -> Iterator[Callable[[str, int, int | None], None]]:
+    console = Console(file=file)
+    if not console.is_terminal:
+        shown: dict[str, int] = {}
+
+        def line(stage: str, done: int, total: int | None) -> None:
+            step = 10 * done // total if total else done // 1000
+            if shown.get(stage) != step:
+                shown[stage] = step
+                print(f"{stage}: {done}{f' of {total}' if total else ''}", file=file, flush=True)
+
+        yield line
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def bar(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks or progress.tasks[tasks[stage]].completed > done:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield bar
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    """JSON has no infinity: an unbounded limit is written as the text "inf"."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
+
+
+@contextmanager
+def exit_codes(failed: int = 1) -> Iterator[None]:
+    """Errors as one line each: 2 for bad input, `failed` for anything else that the platform
+    refuses.
+    """
+    try:
+        yield
+    except BadInputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except SimPlatformError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(failed) from None

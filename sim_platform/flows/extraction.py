@@ -1,0 +1,331 @@
+"""Brings the vault to what the log and the consent ledger say now, reading only files that are new
+or changed.
+
+Belongs here: which files to read, staging, the commit of one file. Does not: parsing or consent
+rules (extraction).
+
+Rows are staged in short transactions and become the extract in one transaction a file. A killed run
+leaves staged rows, which the next
+run clears; two runs at once both end with each row once.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.messages import sha256
+from sim_platform.contracts.tables.extraction import (
+    ConsentedLogExtract,
+    Erasures,
+    ExtractionAccounting,
+    QuarantinedRows,
+    RowDispositions,
+)
+from sim_platform.contracts.tables.schema import dtypes, validated
+from sim_platform.extraction.consent import decide, read_ledger
+from sim_platform.extraction.extract import extract_batch
+from sim_platform.extraction.readers import file_fingerprint, read, source_files
+from sim_platform.extraction.rules import nobody
+from sim_platform.flows.vault import account_hash
+from sim_platform.registry.home import Home
+from sim_platform.registry.sources import Source
+from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
+from sim_platform.warehouse.gates import (
+    EVERY_LOG_ROW_IS_ACCOUNTED_FOR,
+    QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON,
+)
+
+SOURCE_FILES = """create table if not exists source_files (
+    source_file varchar not null, context varchar not null, rows_in bigint not null, has_consent_drops boolean not null, has_duplicates boolean not null)"""
+STAGED = """create table if not exists staged_rows as select *, ''::varchar as run, null::varchar as disposition, null::varchar as reason
+    from consented_log_extract limit 0"""
+
+
+@dataclass(frozen=True)
+class ExtractionSummary:
+    """What one run did: files read and files left alone, conversations taken out because consent
+    was revoked.
+    """
+
+    extract_id: str
+    files_read: int
+    files_unchanged: int
+    revoked: int
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A file of the log as it stands now."""
+
+    name: str
+    path: Path
+    source: Source
+    fingerprint: str
+
+
+def extract_log(
+    home: Home,
+    vault: DuckDBFile,
+    warehouse: DuckDBFile,
+    *,
+    now: datetime,
+    advance: Callable[[int], None],
+) -> ExtractionSummary:
+    """Reads what changed, applies consent as of `now`, and writes the accounting to the warehouse
+    in one gated transaction.
+    """
+    ledger = (
+        read_ledger(home.path / home.sources.consent.ledger)
+        if home.sources.consent.ledger
+        else None
+    )
+    ledger_hash = sha256(ledger.write_json() if ledger is not None else home.sources.consent.all)
+    files = [
+        LogFile(os.path.relpath(path, home.path), path, source, file_fingerprint(path))
+        for source in home.sources.sources
+        for path in source_files(source, home.path)
+    ]
+    names = [f.name for f in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInputError(
+            f"sources.yaml: {twice[0]} is matched by two sources; make their paths disjoint"
+        )
+    log_hash = sha256([[f.name, f.fingerprint] for f in files])
+    run = f"{os.getpid()}:{uuid.uuid4().hex}"
+    extract_id = sha256([run])[:16]
+    versions = frozenset(home.by_version)
+
+    def context(file: LogFile, has_consent_drops: bool, has_duplicates: bool) -> str:
+        """Hash of everything that decided the file's rows: with consent drops also the ledger, with
+        duplicates also the other files.
+        """
+        rules = [
+            file.source.model_dump(mode="json"),
+            home.sources.exclude,
+            sorted(versions),
+            home.sources.consent.model_dump(),
+        ]
+        return sha256(
+            [
+                file.fingerprint,
+                rules,
+                ledger_hash if has_consent_drops else None,
+                log_hash if has_duplicates else None,
+            ]
+        )
+
+    with vault.transaction() as tx:
+        tx.ensure(ConsentedLogExtract, RowDispositions, Erasures)
+        tx.execute(SOURCE_FILES)
+        tx.execute(STAGED)
+        _clear_dead_runs(tx)
+        _forget_files(tx, set(names))
+        known = {row["source_file"]: row for row in tx.query("from source_files").to_dicts()}
+
+    forgotten = forgotten_users(vault)
+    unchanged = 0
+    for file in files:
+        state = known.get(file.name)
+        if state and state["context"] == context(
+            file, state["has_consent_drops"], state["has_duplicates"]
+        ):
+            unchanged += 1
+            continue
+        _stage(
+            file,
+            home,
+            vault,
+            run=run,
+            extract_id=extract_id,
+            versions=versions,
+            ledger=ledger,
+            now=now,
+            forgotten=forgotten,
+            advance=advance,
+        )
+        with vault.transaction() as tx:
+            _commit_file(tx, file, run, context)
+    revoked = (
+        _take_out_revoked(vault, ledger, home.sources.consent.scope, now)
+        if ledger is not None
+        else 0
+    )
+    publish_accounting(vault, warehouse, extract_id)
+    return ExtractionSummary(extract_id, len(files) - unchanged, unchanged, revoked)
+
+
+def _stage(
+    file: LogFile,
+    home: Home,
+    vault: DuckDBFile,
+    *,
+    run: str,
+    extract_id: str,
+    versions: Collection[str],
+    ledger: pl.DataFrame | None,
+    now: datetime,
+    forgotten: Callable[[str], bool],
+    advance: Callable[[int], None],
+) -> None:
+    for batch in read(file.source, file.path):
+        rows, dispositions = extract_batch(
+            batch,
+            source_file=file.name,
+            extract_id=extract_id,
+            sources=home.sources,
+            versions=versions,
+            ledger=ledger,
+            now=now,
+            forgotten=forgotten,
+        )
+        with vault.transaction() as tx:
+            tx.copy("staged_rows", rows.with_columns(run=pl.lit(run)))
+            tx.copy("staged_rows", dispositions.with_columns(run=pl.lit(run)))
+        advance(len(rows) + len(dispositions))
+
+
+def _commit_file(
+    tx: Transaction, file: LogFile, run: str, context: Callable[[LogFile, bool, bool], str]
+) -> None:
+    """Replaces the file's rows by its staged ones. The first row read with an id stands; a repeat
+    is dropped, another content quarantined.
+    """
+    here = {"file": file.name}
+    mine = {"file": file.name, "run": run}
+    for table in ("consented_log_extract", "row_dispositions", "source_files"):
+        tx.execute(f"delete from {table} where source_file = $file", here)  # noqa: S608 - a literal of this line
+    tx.execute(
+        """update staged_rows s set disposition = case when d.same then 'dropped' else 'quarantined' end,
+                                    reason = case when d.same then 'duplicate' else 'conflicting_duplicate' end
+           from (select s.source_line, s.content_hash = coalesce(e.content_hash, first_value(s.content_hash) over same_id) as same
+                 from staged_rows s left join consented_log_extract e using (conversation_id)
+                 where s.run = $run and s.source_file = $file and s.disposition is null
+                 window same_id as (partition by s.conversation_id order by s.source_line)
+                 qualify e.conversation_id is not null or row_number() over same_id > 1) d
+           where s.run = $run and s.source_file = $file and s.disposition is null and s.source_line = d.source_line""",
+        mine,
+    )
+    columns = ", ".join(dtypes(ConsentedLogExtract))
+    tx.execute(
+        f"insert into consented_log_extract by name select {columns} from staged_rows where run ="  # noqa: S608 - columns come from the contract
+        " $run and source_file = $file and disposition is null",
+        mine,
+    )
+    tx.execute(
+        "insert into row_dispositions by name select source_file, source_line, disposition, reason"
+        " from staged_rows where run = $run and source_file = $file and disposition is not null",
+        mine,
+    )
+    seen = tx.query(
+        """select count(*) as n, coalesce(bool_or(reason like '%consent%'), false) as consent, coalesce(bool_or(reason like '%duplicate%'), false) as duplicates
+           from staged_rows where run = $run and source_file = $file""",
+        mine,
+    ).to_dicts()[0]
+    tx.execute(
+        "insert into source_files values ($file, $context, $n, $consent, $duplicates)",
+        {
+            **here,
+            "context": context(file, seen["consent"], seen["duplicates"]),
+            "n": seen["n"],
+            "consent": seen["consent"],
+            "duplicates": seen["duplicates"],
+        },
+    )
+    tx.execute("delete from staged_rows where run = $run and source_file = $file", mine)
+
+
+def _take_out_revoked(
+    vault: DuckDBFile, ledger: pl.DataFrame, scope: str | None, now: datetime
+) -> int:
+    """Consent is asked again for every extracted row; what lost it moves from the extract to the
+    dispositions.
+    """
+    rows = vault.query(
+        "select conversation_id, source_file, source_line, user_id, started_at from"
+        " consented_log_extract"
+    )
+    reasons = decide(rows.select("user_id", "started_at"), ledger, scope or "", now)
+    lost = rows.with_columns(reason=reasons).filter(pl.col("reason").is_not_null())
+    if len(lost):
+        with vault.transaction() as tx:
+            tx.copy("lost_consent", lost.select("conversation_id"))
+            tx.execute(
+                "delete from consented_log_extract where conversation_id in (select conversation_id"
+                " from lost_consent)"
+            )
+            tx.execute("drop table lost_consent")
+            tx.upsert(
+                RowDispositions,
+                lost.select(
+                    "source_file", "source_line", pl.lit("dropped").alias("disposition"), "reason"
+                ),
+            )
+            tx.execute(
+                "update source_files set has_consent_drops = true where source_file in (select"
+                " source_file from row_dispositions where reason like '%consent%')"
+            )
+    return len(lost)
+
+
+def forgotten_users(vault: DuckDBFile) -> Callable[[str], bool]:
+    """Whether a user id has a tombstone."""
+    keys = set(vault.read(Erasures)["user_key"])
+    if not keys:
+        return nobody
+    hashed = account_hash(vault)
+    return lambda user_id: hashed(user_id) in keys
+
+
+def publish_accounting(vault: DuckDBFile, warehouse: DuckDBFile, extract_id: str) -> None:
+    """What became of every log row, and the tombstones, in one gated transaction of the warehouse."""
+    accounting = vault.query(
+        """select source_file, 'rows_in' as disposition, '' as reason, rows_in as n from source_files
+           union all select source_file, 'extracted', '', count(*) from consented_log_extract group by source_file
+           union all select source_file, disposition, reason, count(*) from row_dispositions group by all order by all"""
+    )
+    quarantined = vault.query(
+        """select 'extraction' as stage, source_file, source_line, null::varchar as conversation_key, reason, $id as made_by
+           from row_dispositions where disposition = 'quarantined' order by source_file, source_line""",
+        {"id": extract_id},
+    )
+    with warehouse.transaction() as tx:
+        tx.replace(Erasures, vault.read(Erasures))
+        tx.replace(ExtractionAccounting, accounting)
+        tx.replace(
+            QuarantinedRows, validated(QuarantinedRows, quarantined), {"stage": "extraction"}
+        )
+        tx.pass_gates([EVERY_LOG_ROW_IS_ACCOUNTED_FOR, QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON])
+
+
+def _forget_files(tx: Transaction, present: set[str]) -> None:
+    """A file that is gone takes its rows with it: the extract is what a first run over today's
+    files would give.
+    """
+    gone = frame_of_names(
+        set(tx.query("select source_file from source_files")["source_file"]) - present
+    )
+    if len(gone):
+        tx.copy("gone_files", gone)
+        for table in ("consented_log_extract", "row_dispositions", "source_files"):
+            tx.execute(
+                f"delete from {table} where source_file in (select source_file from gone_files)"  # noqa: S608 - a literal of this line
+            )
+        tx.execute("drop table gone_files")
+
+
+def frame_of_names(names: set[str]) -> pl.DataFrame:
+    return pl.DataFrame({"source_file": sorted(names)}, schema={"source_file": pl.String})
+
+
+def _clear_dead_runs(tx: Transaction) -> None:
+    for run in tx.query("select distinct run from staged_rows")["run"]:
+        try:
+            os.kill(int(run.split(":")[0]), 0)
+        except ProcessLookupError:
+            tx.execute("delete from staged_rows where run = $run", {"run": run})

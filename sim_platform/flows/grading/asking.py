@@ -1,0 +1,431 @@
+"""Asks judges and moderation endpoints about items, each question once, ever.
+
+Belongs here: which questions are new, the journal's place, what is stored. Does not: prompts and
+reading (grading), sending (replay).
+
+An answer is kept by the hash of the question (prompt, model, settings, all that is asked together)
+and of the item. What a killed run received stands in the journal and is not
+asked again. A transient failure is not kept: the label is missing, and the next run asks again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.messages import sha256
+from sim_platform.contracts.outcomes import Outcome
+from sim_platform.contracts.tables.grading import GraderAnswers
+from sim_platform.contracts.tables.schema import frame
+from sim_platform.flows.replay.arm import limits_file
+from sim_platform.grading import judge, moderation
+from sim_platform.grading.items import GradedItem, Grader
+from sim_platform.grading.judge import Answer, JudgeCall
+from sim_platform.grading.rules import passes_screen, screen_of
+from sim_platform.registry.behaviors import Behavior, ModerationGrader
+from sim_platform.registry.home import Home
+from sim_platform.registry.models import ModelVersion
+from sim_platform.registry.schema import holds
+from sim_platform.replay.budget import Budget
+from sim_platform.replay.engine import TRANSIENT_REASONS, run_replay
+from sim_platform.replay.journal import Journal, read_journal
+from sim_platform.replay.limits import Limits
+from sim_platform.replay.providers.build import build_provider
+from sim_platform.replay.providers.moderation import ModerationProvider
+from sim_platform.replay.providers.protocol import Provider
+from sim_platform.replay.requests import LOCAL_MODEL, Request
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+
+QUESTION = 12  # characters of a question's hash in a journal's name
+MOST_ATTEMPTS = 2  # an unreadable answer is asked for once more
+UNREADABLE = {
+    "judge:empty",
+    "judge:not_json",
+    "judge:wrong_schema",
+    "judge:contradictory",
+    "judge:no_answer",
+}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One request: an item, a vote, and the instruction that was planted, if any."""
+
+    item: int
+    vote: int
+    planted: bool | None = None
+
+
+@dataclass
+class Asking:
+    """Asks for one run; counts what it did. `name` is that of the journal."""
+
+    home: Home
+    warehouse: DuckDBFile
+    name: str
+    sent: int = 0
+    cost_usd: float = 0.0
+    known: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    _screens: dict[str, list[Grader] | None] = field(default_factory=dict)
+
+    def __call__(
+        self, items: Sequence[GradedItem], behaviors: Sequence[Behavior]
+    ) -> list[GradedItem]:
+        """The items with `answered` filled for every behaviour whose graders ask."""
+        answered = [dict(item.answered) for item in items]
+        wanted = {b.id for b in behaviors}
+        for call in judge.calls_of(
+            self.home.graded
+        ):  # all that are asked together, also where only some are wanted: the call is the question
+            if wanted & set(call.names):
+                model = self.home.by_version[call.config.model]
+                chosen = [i for i, item in enumerate(items) if self._needs(call, item)]
+                for i, answers in self._judged(call, model, items, chosen).items():
+                    answered[i] |= {
+                        f"judge:{name}": answer.verdict for name, answer in answers.items()
+                    }
+        for version, categories in self._moderated(behaviors).items():
+            model = self.home.by_version[version]
+            chosen = [
+                i
+                for i, item in enumerate(items)
+                if item.status in ("completed", "truncated") and (item.text or "").strip()
+            ]
+            for i, answers in self._flags(model, categories, items, chosen).items():
+                answered[i] |= {
+                    f"moderation:{version}:{name}": answer.verdict
+                    for name, answer in answers.items()
+                }
+        return [replace(item, answered=found) for item, found in zip(items, answered, strict=True)]
+
+    def _needs(self, call: JudgeCall, item: GradedItem) -> bool:
+        """Whether any behaviour of the call is eligible and passes its screen."""
+        if item.status not in ("completed", "truncated"):
+            return False
+        return any(
+            holds(b.applies_to, item.metadata)
+            and ((screen := self._screen(b)) is None or passes_screen(item, screen))
+            for b in call.behaviors
+        )
+
+    def _screen(self, behavior: Behavior) -> list[Grader] | None:
+        if behavior.id not in self._screens:
+            self._screens[behavior.id] = screen_of(behavior, self.home.path)
+        return self._screens[behavior.id]
+
+    def _judged(
+        self,
+        call: JudgeCall,
+        model: ModelVersion,
+        items: Sequence[GradedItem],
+        chosen: Sequence[int],
+    ) -> dict[int, dict[str, Answer]]:
+        reasons = {i: judge.refused_before_asking(call, items[i]) for i in chosen}
+        found: dict[int, dict[str, Answer]] = {
+            i: dict.fromkeys(call.names, Answer(None, missing_reason=r))
+            for i, r in reasons.items()
+            if r
+        }
+        asked = [
+            _Asked(i, vote)
+            for i in chosen
+            if reasons[i] is None
+            for vote in range(call.config.votes)
+        ]
+        asked += [
+            _Asked(i, 0, planted)
+            for i in chosen
+            if reasons[i] is None
+            and (planted := _canary(items[i], call.config.canary_share)) is not None
+        ]
+
+        def body(one: _Asked, attempt: int) -> dict[str, Any]:
+            item = (
+                items[one.item]
+                if one.planted is None
+                else judge.planted(items[one.item], one.planted)
+            )
+            settings = model.settings.model_dump(exclude_none=True)
+            if call.config.votes == 1:
+                settings.setdefault("temperature", 0.0)
+            elif "seed" in settings:
+                settings["seed"] += one.vote
+            name = model.model or (LOCAL_MODEL if model.provider == "local" else model.version)
+            return {
+                "model": name,
+                "messages": judge.messages_for(call, item, again=attempt > 0),
+                "response_format": judge.response_format(call),
+                **settings,
+            }
+
+        answers = self._ask(
+            model,
+            judge.call_hash(call, model),
+            call.names,
+            items,
+            asked,
+            body,
+            lambda text: judge.read_answers(text, call.names),
+            lambda limits: build_provider(model, limits=limits),
+        )
+        by_item: dict[int, list[dict[str, Answer]]] = {}
+        for one, answer in answers.items():
+            if one.planted is None:
+                by_item.setdefault(one.item, []).append(answer)
+        return found | {
+            i: {name: judge.majority([votes[name] for votes in many]) for name in call.names}
+            for i, many in by_item.items()
+        }
+
+    def _moderated(self, behaviors: Sequence[Behavior]) -> dict[str, tuple[str, ...]]:
+        parts = [part for b in behaviors for part in b.parts if isinstance(part, ModerationGrader)]
+        return {
+            version: tuple(sorted({p.category for p in parts if p.model == version}))
+            for version in sorted({p.model for p in parts})
+        }
+
+    def _flags(
+        self,
+        model: ModelVersion,
+        categories: tuple[str, ...],
+        items: Sequence[GradedItem],
+        chosen: Sequence[int],
+    ) -> dict[int, dict[str, Answer]]:
+        def body(one: _Asked, attempt: int) -> dict[str, Any]:
+            return moderation.moderation_body(model, items[one.item])
+
+        asked = [_Asked(i, 0) for i in chosen]
+        answers = self._ask(
+            model,
+            moderation.moderation_hash(model),
+            categories,
+            items,
+            asked,
+            body,
+            lambda text: moderation.read_moderation(text, categories),
+            lambda limits: ModerationProvider(model, limits),
+        )
+        return {one.item: answer for one, answer in answers.items()}
+
+    def _ask(
+        self,
+        model: ModelVersion,
+        question_hash: str,
+        names: tuple[str, ...],
+        items: Sequence[GradedItem],
+        asked: Sequence[_Asked],
+        body: Callable[[_Asked, int], dict[str, Any]],
+        read: Callable[[str | None], dict[str, Answer]],
+        provider: Callable[[Limits], Provider],
+    ) -> dict[_Asked, dict[str, Answer]]:
+        """Every answer, from the warehouse where it was asked before."""
+        hashes = {one: judge.item_hash(items[one.item]) for one in asked}
+        answers = self._stored(question_hash, names, hashes)
+        self.known += len(answers)
+        pending = [one for one in asked if one not in answers]
+        if not pending:
+            return answers
+        final: dict[_Asked, Outcome] = {}
+        with Journal(
+            self.home.path
+            / "journal"
+            / f"{self.name}.{model.version}.{question_hash[:QUESTION]}.jsonl"
+        ) as journal:
+            received = {outcome.request_hash: outcome for outcome in journal.read()}
+            budget = self._budget(model)
+
+            def keep(outcome: Outcome) -> None:
+                journal.append(outcome)
+                received[outcome.request_hash] = outcome
+                self.sent += outcome.reused_from is None
+                self.cost_usd += outcome.cost_usd
+
+            for attempt in range(MOST_ATTEMPTS):
+                requests = {
+                    one: _request(model, one, hashes[one], body(one, attempt)) for one in pending
+                }
+                new = [r for r in requests.values() if r.request_hash not in received]
+                if new:
+                    limits = Limits(
+                        model.requests_per_minute,
+                        model.tokens_per_minute,
+                        path=limits_file(self.home, model),
+                    )
+                    try:
+                        run_replay(
+                            new,
+                            provider(limits),
+                            concurrency=model.concurrency,
+                            max_retries=model.max_retries,
+                            on_outcome=keep,
+                            on_error=model.on_error,
+                            limits=limits,
+                            budgets=[budget],
+                        )
+                    finally:
+                        limits.close()
+                for one, request in requests.items():
+                    final[one] = received[request.request_hash]
+                    answers[one] = _read(final[one], names, read)
+                pending = [
+                    one
+                    for one in pending
+                    if all(a.missing_reason in UNREADABLE for a in answers[one].values())
+                ]
+                if not pending:
+                    break
+            self._store(
+                question_hash,
+                model,
+                items,
+                hashes,
+                {one: (answers[one], outcome) for one, outcome in final.items()},
+            )
+            journal.clear()
+        self.failures.update(
+            a.missing_reason for one in final for a in answers[one].values() if a.missing_reason
+        )
+        return answers
+
+    def _budget(self, model: ModelVersion) -> Budget:
+        """What the version may still spend as a grader: its `budget` is for all that it was ever
+        asked in this home, answers that a killed run left in a journal too.
+        """
+        budget = Budget(model.budget.max_usd, model.budget.max_tokens)
+        with self.warehouse.reading() as tx:
+            if "grader_answers" in tx.tables():
+                spent = (
+                    "select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(tokens), 0) as tokens"
+                    " from grader_answers where asked_by = $version"
+                )
+                usd, tokens = tx.query(spent, {"version": model.version}).row(0)
+                budget.spend(usd, round(tokens))
+        for left in (self.home.path / "journal").glob(
+            f"*.{model.version}.{'[0-9a-f]' * QUESTION}.jsonl"
+        ):
+            for outcome in read_journal(left):
+                budget.spend(outcome.cost_usd, outcome.prompt_tokens + outcome.completion_tokens)
+        return budget
+
+    def _stored(
+        self, question_hash: str, names: tuple[str, ...], hashes: Mapping[_Asked, str]
+    ) -> dict[_Asked, dict[str, Answer]]:
+        with self.warehouse.reading() as tx:
+            if "grader_answers" not in tx.tables():
+                return {}
+            rows = tx.query(
+                "select * from grader_answers where question_hash = $question and item_hash in"
+                " (select unnest($items))",
+                {"question": question_hash, "items": sorted(set(hashes.values()))},
+            ).to_dicts()
+        by_key: dict[tuple[str, int, bool], dict[str, Answer]] = {}
+        for row in rows:
+            found = Answer(
+                row["label"], row["score"], row["rationale"], row["evidence"], row["missing_reason"]
+            )
+            by_key.setdefault((row["item_hash"], row["vote"], row["is_canary"]), {})[
+                row["question"]
+            ] = found
+        known = {
+            one: by_key.get((item, one.vote, one.planted is not None), {})
+            for one, item in hashes.items()
+        }
+        return {one: found for one, found in known.items() if set(names) <= found.keys()}
+
+    def _store(
+        self,
+        question_hash: str,
+        model: ModelVersion,
+        items: Sequence[GradedItem],
+        hashes: Mapping[_Asked, str],
+        final: Mapping[_Asked, tuple[dict[str, Answer], Outcome]],
+    ) -> None:
+        rows: dict[tuple[object, ...], dict[str, object]] = {}
+        for one, (answers, outcome) in final.items():
+            if outcome.status == "failed" and outcome.reason in TRANSIENT_REASONS:
+                continue
+            for name, answer in answers.items():
+                rows[hashes[one], name, one.vote, one.planted is not None] = {
+                    "question_hash": question_hash,
+                    "item_hash": hashes[one],
+                    "question": name,
+                    "vote": one.vote,
+                    "is_canary": one.planted is not None,
+                    "planted": one.planted,
+                    "label": answer.label,
+                    "score": answer.score,
+                    "rationale": answer.rationale,
+                    "evidence": (
+                        answer.evidence if answer.evidence in (items[one.item].text or "") else ""
+                    ),
+                    "missing_reason": answer.missing_reason,
+                    "prefix_id": items[one.item].key,
+                    "asked_by": model.version,
+                    "request_hash": outcome.request_hash,
+                    "cost_usd": outcome.cost_usd / len(answers),
+                    "tokens": (outcome.prompt_tokens + outcome.completion_tokens) / len(answers),
+                    "answered_at": outcome.completed_at,
+                }
+        if rows:
+            with self.warehouse.transaction() as tx:
+                tx.upsert(GraderAnswers, frame(GraderAnswers, list(rows.values())))
+
+
+def flip_rate(warehouse: DuckDBFile) -> list[dict[str, Any]]:
+    """Per version that judges: items with a planted instruction whose own answer differed from what
+    was planted, and how many followed it.
+    """
+    with warehouse.reading() as tx:
+        if "grader_answers" not in tx.tables():
+            return []
+        return tx.query(
+            """select c.asked_by, count(*) as canaries, count(*) filter (c.label = c.planted) as flipped
+               from grader_answers c join grader_answers a using (question_hash, item_hash, question, vote)
+               where c.is_canary and not a.is_canary and a.label is not null and a.label <> c.planted group by all order by all"""
+        ).to_dicts()
+
+
+def _read(
+    outcome: Outcome, names: tuple[str, ...], read: Callable[[str | None], dict[str, Answer]]
+) -> dict[str, Answer]:
+    if outcome.status == "failed":
+        return dict.fromkeys(names, Answer(None, missing_reason=f"judge:{outcome.reason}"))
+    if outcome.status == "refused" or outcome.refusal:
+        return dict.fromkeys(names, Answer(None, missing_reason="judge:refused"))
+    return read(outcome.text)
+
+
+def _request(model: ModelVersion, one: _Asked, item: str, body: dict[str, Any]) -> Request:
+    vote = one.vote if body.get("temperature", 1.0) > 0 and "seed" not in body else 0
+    return Request(
+        "candidate",
+        item,
+        one.vote,
+        body,
+        sha256(
+            {"provider": model.provider, "base_url": model.base_url, "body": body, "vote": vote}
+        ),
+    )
+
+
+def _canary(item: GradedItem, share: float) -> bool | None:
+    """Which label a planted instruction asks for; None for an item that gets none. Decided by the
+    item's hash.
+    """
+    drawn = int(judge.item_hash(item)[:8], 16)
+    return bool(drawn & 1) if drawn / 2**32 < share else None
+
+
+def refuse_unserved(home: Home) -> None:
+    """SimPlatformError naming a behaviour that is asked of a version whose provider is `recorded`:
+    a log answers nothing.
+    """
+    for behavior in home.graded:
+        for config in behavior.judges:
+            if home.by_version[config.model].provider == "recorded":
+                raise SimPlatformError(
+                    f'behaviors/{behavior.id}.yaml: version "{config.model}" is recorded and cannot'
+                    " judge; name one that answers"
+                )
