@@ -13,7 +13,7 @@ import pytest
 STEP = """
 import os
 from sim_platform.orchestration.progress import LISTENER
-from sim_platform.terminal import progress_shown
+from sim_platform.commands.terminal import progress_shown
 
 with progress_shown():
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what Dagster does while it captures a step's output
@@ -44,7 +44,7 @@ def test_bars_reach_the_terminal_while_a_step_is_captured() -> None:
 
 WIDE = """
 from rich.table import Table
-from sim_platform.terminal import show
+from sim_platform.commands.terminal import show
 
 table = Table("behaviour", *(f"figure {n}" for n in range(9)), title="rates", caption="per 100,000")
 table.add_row("misrepresents_work_completion", *(f"{n},{n}00 [{n},000, {n}9,999]" for n in range(1, 10)))

@@ -2,7 +2,7 @@
 elsewhere, or later.
 
 Belongs here: these commands and how they report. Does not: formats and matching (replay.imports,
-orchestration.import_flow).
+flows.replay.importing).
 """
 
 import time
@@ -75,18 +75,16 @@ def batches(
 
     `run` hands requests over, and ends while answers are out; run it again after this.
     """
-    from sim_platform.flows.replay import (  # noqa: PLC0415 - imports polars and duckdb
-        batches as batch_flow,
-    )
+    from sim_platform.flows.replay import batches as flow  # noqa: PLC0415 - imports duckdb
 
     with exit_codes():
         home = load_home(home_path())
         home.release(model_version)
-        lines = batch_flow.poll(home, model_version)
+        lines = flow.poll(home, model_version)
         while wait and any(line.state != "ended" for line in lines):
             typer.echo(f"{sum(line.state != 'ended' for line in lines)} batches are out", err=True)
             time.sleep(POLL_SECONDS)
-            lines = batch_flow.poll(home, model_version)
+            lines = flow.poll(home, model_version)
         if as_json:
             print_json([asdict(line) for line in lines])
         else:
@@ -133,8 +131,8 @@ def import_completions(
             )
             for reason, n in sorted(done.left_out.items()):
                 typer.echo(
-                    f"  {reason}: {n} (lines"
-                    f" {', '.join(map(str, done.examples[reason]))}{' …' if n > len(done.examples[reason]) else ''})"
+                    f"  {reason}: {n} (lines {', '.join(map(str, done.examples[reason]))}"
+                    f"{' …' if n > len(done.examples[reason]) else ''})"
                 )
         if done.lines and not done.imported and not done.already_there:
             raise SimPlatformError(
@@ -144,8 +142,6 @@ def import_completions(
 
 
 def _flow() -> Any:
-    from sim_platform.flows.replay import (  # noqa: PLC0415 - imports polars and duckdb
-        importing as import_flow,
-    )
+    from sim_platform.flows.replay import importing  # noqa: PLC0415 - imports polars and duckdb
 
-    return import_flow
+    return importing

@@ -68,7 +68,8 @@ def text(
         typer.echo(f"before:\n{before}\n\nafter:\n{after}\n")
         for span in shown:
             typer.echo(
-                f"{span['start']}-{span['end']}\t{span['type']}\t{json.dumps(span['text'], ensure_ascii=False)}\t{', '.join(span['source'])}"
+                f"{span['start']}-{span['end']}\t{span['type']}\t"
+                f"{json.dumps(span['text'], ensure_ascii=False)}\t{', '.join(span['source'])}"
             )
 
 

@@ -1,6 +1,6 @@
 """`sim-platform forget`: a person leaves the home for good.
 
-Belongs here: the command and how it reports. Does not: the erasure (orchestration.erasure_flow).
+Belongs here: the command and how it reports. Does not: the erasure (flows.erasure).
 """
 
 from dataclasses import asdict

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from sim_platform.commands.terminal import Json, exit_codes, print_json, runs, show
+from sim_platform.commands.terminal import Json, exit_codes, print_json, results, show
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.registry.home import home_path, load_home
 
@@ -26,7 +26,7 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
     with exit_codes():
         home = load_home(home_path())
         home.release(model_version)
-        rows = runs().stored_forecasts(home, model_version)
+        rows = results().stored_forecasts(home, model_version)
         if as_json:
             print_json(rows)
             return
@@ -92,7 +92,7 @@ def score(model_version: Release, as_json: Json = False) -> None:
     with exit_codes():
         home = load_home(home_path())
         home.release(model_version)
-        facts = runs().stored_scores(home, model_version)
+        facts = results().stored_scores(home, model_version)
         if as_json:
             print_json(facts)
             return

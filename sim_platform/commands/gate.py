@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table as RichTable
 
-from sim_platform.commands.terminal import Json, exit_codes, print_json, runs, show
+from sim_platform.commands.terminal import Json, exit_codes, print_json, results, show
 from sim_platform.registry.home import home_path, load_home
 
 EXIT_CODES = {"PASS": 0, "BLOCK": 1, "INCONCLUSIVE": 2}
@@ -29,7 +29,7 @@ def gate(
     with exit_codes(failed=2):
         home = load_home(home_path())
         home.release(model_version)
-        decisions = runs().stored_decisions(home, model_version)
+        decisions = results().stored_decisions(home, model_version)
         verdict, why = release_verdict(decisions)
         if as_json:
             print_json(

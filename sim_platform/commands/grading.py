@@ -94,8 +94,10 @@ def calibrate(
     Items on which the grader gives no label are counted as abstained and stand in no cell. A judge
     is asked what it was not asked before, which may cost money.
     """
+    from sim_platform.flows.grading import calibration  # noqa: PLC0415 - imports polars and duckdb
+
     with exit_codes():
-        found = _flow().calibrate(
+        found = calibration.calibrate(
             load_home(home_path()),
             behavior,
             labels,
@@ -155,9 +157,11 @@ def train_grader(
     Writes graders/BEHAVIOR.json and its model card below the home. Use it in the behaviour's file:
     {kind: classifier, file: graders/BEHAVIOR.json}.
     """
+    from sim_platform.flows.grading import training  # noqa: PLC0415 - imports polars and duckdb
+
     with exit_codes():
         columns = Columns(label=label, response=response, prompt=prompt, is_inverted=inverted)
-        path, card = _flow().train_grader(
+        path, card = training.train_grader(
             load_home(home_path()), behavior, labels, columns, seed, features
         )
         if as_json:
@@ -204,10 +208,12 @@ def export(
     The file holds de-identified conversations. It names neither arm nor flag, so that people label
     blind.
     """
+    from sim_platform.flows.grading.labels import export_labels  # noqa: PLC0415 - imports polars and duckdb
+
     with exit_codes():
         from sim_platform.grading.label_sampling import LabelPlan  # noqa: PLC0415 - imports polars
 
-        rows = _flow().export_labels(
+        rows = export_labels(
             load_home(home_path()),
             model_version,
             behavior or [],
@@ -240,10 +246,10 @@ def import_(
     Reads what `labels export` and its page write, filled in, and the exports of Label Studio
     (.json: JSON or JSON_MIN; .csv) and Argilla (.json or .jsonl).
     """
+    from sim_platform.flows.grading.labels import import_labels as take  # noqa: PLC0415 - imports polars and duckdb
+
     with exit_codes():
-        facts = _flow().import_labels(
-            load_home(home_path()), model_version, behavior, labels, Columns(label=label)
-        )
+        facts = take(load_home(home_path()), model_version, behavior, labels, Columns(label=label))
         if as_json:
             print_json(facts)
             return
@@ -298,11 +304,3 @@ def _write(rows: list[dict[str, Any]], to: Path) -> None:
             )
     except OSError as error:
         raise SimPlatformError(f"{to}: cannot be written ({error.strerror})") from None
-
-
-def _flow() -> Any:
-    from sim_platform.flows.grading import (  # noqa: PLC0415 - imports polars and duckdb
-        calibration as calibration_flow,
-    )
-
-    return calibration_flow

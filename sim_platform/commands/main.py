@@ -1,7 +1,7 @@
 """`sim-platform`: the same work without the UI.
 
-Belongs here: the pipeline's commands, and the registration of those that have a module of their own
-in `commands/`. Does not: the work itself (orchestration).
+Belongs here: the pipeline's commands, and the registration of those that have a module
+of their own. Does not: the work itself (flows, orchestration).
 """
 
 from typing import Annotated
@@ -17,7 +17,15 @@ from sim_platform.commands.forecast import forecast, score, validate
 from sim_platform.commands.gate import gate
 from sim_platform.commands.plan import plan
 from sim_platform.commands.report import report
-from sim_platform.commands.terminal import Json, exit_codes, print_json, progress_shown, runs, show
+from sim_platform.commands.terminal import (
+    Json,
+    exit_codes,
+    print_json,
+    progress_shown,
+    results,
+    runs,
+    show,
+)
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import Home, home_path, load_home
 
@@ -40,9 +48,11 @@ def check(as_json: Json = False) -> None:
     """Validate the home folder without running anything: YAML, references, log files, consent
     ledger, API key variables.
     """
+    from sim_platform.flows.readiness import home_facts  # noqa: PLC0415 - imports polars
+
     with exit_codes():
         home = load_home(home_path())
-        facts = runs().home_facts(home)
+        facts = home_facts(home)
         if as_json:
             print_json(facts)
             return
@@ -109,7 +119,7 @@ def run(
             if release not in failed:
                 _print_rates(home, release)
                 typer.echo(
-                    f"Verdict: {runs().stored_verdict(home, release)}\nReport:"
+                    f"Verdict: {results().stored_verdict(home, release)}\nReport:"
                     f" {home.reports / f'{release}.html'}"
                 )
         if failed:
@@ -130,7 +140,7 @@ def rates(
         home = load_home(home_path())
         home.release(model_version)
         if as_json:
-            print_json(runs().stored_rates(home, model_version).to_dicts())
+            print_json(results().stored_rates(home, model_version).to_dicts())
         else:
             _print_rates(home, model_version)
 
@@ -140,7 +150,7 @@ def status(as_json: Json = False) -> None:
     """Show how far each release is: rows of every stage."""
     with exit_codes():
         home = load_home(home_path())
-        facts = runs().status(home)
+        facts = results().status(home)
         if as_json:
             print_json(facts)
             return
@@ -159,7 +169,7 @@ def status(as_json: Json = False) -> None:
 def _print_rates(home: Home, release: str) -> None:
     from sim_platform.reporting.rates import rate_rows  # noqa: PLC0415 - imports polars
 
-    stored = runs().stored_rates(home, release)
+    stored = results().stored_rates(home, release)
     candidate, replaced = home.release(release)
     rows = rate_rows(stored)
     table = RichTable(

@@ -1,6 +1,6 @@
 """`sim-platform plan`: what a simulation will cost and be able to show, before anything is sent.
 
-Belongs here: the command and how the plan is printed. Does not: the plan (orchestration.planning).
+Belongs here: the command and how the plan is printed. Does not: the plan (flows.planning).
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """`sim-platform register` and `registration`: what is decided before any outcome is seen.
 
 Belongs here: these commands. Does not: the record (registry.preregistration), when it is needed
-(orchestration).
+(flows.registration).
 """
 
 from typing import Annotated, Any
@@ -94,16 +94,12 @@ def registration(
 
 
 def _flow() -> Any:
-    from sim_platform.flows import (  # noqa: PLC0415 - imports polars and duckdb
-        registration as registration_flow,
-    )
+    from sim_platform.flows import registration as flow  # noqa: PLC0415 - imports polars and duckdb
 
-    return registration_flow
+    return flow
 
 
 def _warehouse(home: Any) -> Any:
-    from sim_platform.flows.grading.calibration import (  # noqa: PLC0415 - imports polars and duckdb
-        warehouse_of,
-    )
+    from sim_platform.flows.files import warehouse_of  # noqa: PLC0415 - imports duckdb
 
     return warehouse_of(home)

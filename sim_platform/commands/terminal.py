@@ -80,9 +80,16 @@ def runs() -> Any:
     return module
 
 
+def results() -> Any:
+    """`flows.results`, imported when first needed, as polars and DuckDB are."""
+    from sim_platform.flows import results as module  # noqa: PLC0415 - see the docstring
+
+    return module
+
+
 @contextmanager
 def progress_shown() -> Iterator[None]:
-    """Bars on a terminal, a line per stage and tenth of the way otherwise; both on standard error."""
+    """Bars on a terminal, a line per stage and tenth of the way otherwise, on standard error."""
     from sim_platform.orchestration.progress import LISTENER  # noqa: PLC0415 - imports dagster
 
     with _standard_error() as file, _listener(file) as listener:

@@ -2,8 +2,8 @@
 published copy, for good.
 
 Belongs here: the order of an erasure and the search for what survived it. Does not: removing a
-conversation's dependants (deidentification_flow), tombstones at extraction
-(extraction_flow).
+conversation's dependants (deidentification.corpus), tombstones at extraction
+(extraction).
 
 The tombstone comes first: whatever happens afterwards, no later run lets the person in again, and
 `sim-platform forget` can be repeated until nothing is left.
@@ -29,8 +29,8 @@ from sim_platform.extraction.rules import FORGOTTEN
 from sim_platform.flows.deidentification.corpus import extracted_keys, take_out_removed
 from sim_platform.flows.deidentification.k_anonymity import suppress_rare_strata
 from sim_platform.flows.extraction import SOURCE_FILES, publish_accounting
+from sim_platform.flows.files import lock_wait_seconds, vault_of, warehouse_of
 from sim_platform.flows.vault import account_hash, vault_key
-from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.replay.batches import forget_requests
 from sim_platform.replay.journal import rewrite_journal
@@ -63,8 +63,8 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
             changed, and the command can be repeated.
     """
     vault, warehouse = (
-        DuckDBFile(home.vault, lock_wait_seconds()),
-        DuckDBFile(home.warehouse, lock_wait_seconds()),
+        vault_of(home),
+        warehouse_of(home),
     )
     secret, hashed = vault_key(vault), account_hash(vault)
     keys = {user: hashed(user) for user in sorted(set(user_ids))}
@@ -169,7 +169,7 @@ def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> list[str]:
             "delete from consented_log_extract where user_id in (select unnest($users))", users
         )
         for table in {"staged_rows", "account_values"} & tx.tables():
-            tx.execute(f"delete from {table} where user_id in (select unnest($users))", users)  # noqa: S608 - literals of this line
+            tx.execute(f"delete from {table} where user_id in (select unnest($users))", users)  # noqa: S608 - names come from contracts, values are parameters
         tx.upsert(
             RowDispositions,
             rows.select(
@@ -219,14 +219,9 @@ def _tables_naming(file: DuckDBFile, named: Collection[str]) -> Iterator[str]:
         )
         ids = pl.DataFrame({"id": sorted(named)}, schema={"id": pl.String})
         for (table,), group in columns.group_by(["table_name"], maintain_order=True):
-            anywhere = " or ".join(
-                f'"{column}" in (select id from ids)'
-                for column in group["column_name"]  # noqa: S608 - names come from the catalogue
-            )
-            if tx.query(
-                f'select count(*) as n from "{table}" where {anywhere}',
-                frames={"ids": ids},  # noqa: S608 - names come from the catalogue
-            )["n"][0]:
+            anywhere = " or ".join(f'"{name}" in (from ids)' for name in group["column_name"])
+            held = f'select count(*) as n from "{table}" where {anywhere}'  # noqa: S608 - names come from the catalogue
+            if tx.query(held, frames={"ids": ids})["n"][0]:
                 yield str(table)
 
 

@@ -42,8 +42,10 @@ from sim_platform.warehouse.gates import (
 )
 
 SOURCE_FILES = """create table if not exists source_files (
-    source_file varchar not null, context varchar not null, rows_in bigint not null, has_consent_drops boolean not null, has_duplicates boolean not null)"""
-STAGED = """create table if not exists staged_rows as select *, ''::varchar as run, null::varchar as disposition, null::varchar as reason
+    source_file varchar not null, context varchar not null, rows_in bigint not null,
+    has_consent_drops boolean not null, has_duplicates boolean not null)"""
+STAGED = """create table if not exists staged_rows as select *, ''::varchar as run, null::varchar
+  as disposition, null::varchar as reason
     from consented_log_extract limit 0"""
 
 
@@ -199,21 +201,24 @@ def _commit_file(
     here = {"file": file.name}
     mine = {"file": file.name, "run": run}
     for table in ("consented_log_extract", "row_dispositions", "source_files"):
-        tx.execute(f"delete from {table} where source_file = $file", here)  # noqa: S608 - a literal of this line
+        tx.execute(f"delete from {table} where source_file = $file", here)  # noqa: S608 - names come from contracts, values are parameters
     tx.execute(
-        """update staged_rows s set disposition = case when d.same then 'dropped' else 'quarantined' end,
-                                    reason = case when d.same then 'duplicate' else 'conflicting_duplicate' end
-           from (select s.source_line, s.content_hash = coalesce(e.content_hash, first_value(s.content_hash) over same_id) as same
+        """update staged_rows s set
+             disposition = case when d.same then 'dropped' else 'quarantined' end,
+             reason = case when d.same then 'duplicate' else 'conflicting_duplicate' end
+           from (select s.source_line, s.content_hash = coalesce(e.content_hash,
+             first_value(s.content_hash) over same_id) as same
                  from staged_rows s left join consented_log_extract e using (conversation_id)
                  where s.run = $run and s.source_file = $file and s.disposition is null
                  window same_id as (partition by s.conversation_id order by s.source_line)
                  qualify e.conversation_id is not null or row_number() over same_id > 1) d
-           where s.run = $run and s.source_file = $file and s.disposition is null and s.source_line = d.source_line""",
+           where s.run = $run and s.source_file = $file and s.disposition is null
+             and s.source_line = d.source_line""",
         mine,
     )
     columns = ", ".join(dtypes(ConsentedLogExtract))
     tx.execute(
-        f"insert into consented_log_extract by name select {columns} from staged_rows where run ="  # noqa: S608 - columns come from the contract
+        f"insert into consented_log_extract by name select {columns} from staged_rows where run ="  # noqa: S608 - names come from contracts, values are parameters
         " $run and source_file = $file and disposition is null",
         mine,
     )
@@ -223,7 +228,8 @@ def _commit_file(
         mine,
     )
     seen = tx.query(
-        """select count(*) as n, coalesce(bool_or(reason like '%consent%'), false) as consent, coalesce(bool_or(reason like '%duplicate%'), false) as duplicates
+        """select count(*) as n, coalesce(bool_or(reason like '%consent%'), false) as consent,
+          coalesce(bool_or(reason like '%duplicate%'), false) as duplicates
            from staged_rows where run = $run and source_file = $file""",
         mine,
     ).to_dicts()[0]
@@ -283,15 +289,21 @@ def forgotten_users(vault: DuckDBFile) -> Callable[[str], bool]:
 
 
 def publish_accounting(vault: DuckDBFile, warehouse: DuckDBFile, extract_id: str) -> None:
-    """What became of every log row, and the tombstones, in one gated transaction of the warehouse."""
+    """What became of every log row, and the tombstones,
+    in one gated transaction of the warehouse."""
     accounting = vault.query(
-        """select source_file, 'rows_in' as disposition, '' as reason, rows_in as n from source_files
-           union all select source_file, 'extracted', '', count(*) from consented_log_extract group by source_file
-           union all select source_file, disposition, reason, count(*) from row_dispositions group by all order by all"""
+        """select source_file, 'rows_in' as disposition, '' as reason, rows_in as n
+          from source_files
+           union all select source_file, 'extracted', '', count(*) from consented_log_extract
+             group by source_file
+           union all select source_file, disposition, reason, count(*) from row_dispositions
+             group by all order by all"""
     )
     quarantined = vault.query(
-        """select 'extraction' as stage, source_file, source_line, null::varchar as conversation_key, reason, $id as made_by
-           from row_dispositions where disposition = 'quarantined' order by source_file, source_line""",
+        """select 'extraction' as stage, source_file, source_line, null::varchar
+          as conversation_key, reason, $id as made_by
+           from row_dispositions where disposition = 'quarantined'
+             order by source_file, source_line""",
         {"id": extract_id},
     )
     with warehouse.transaction() as tx:
@@ -314,7 +326,7 @@ def _forget_files(tx: Transaction, present: set[str]) -> None:
         tx.copy("gone_files", gone)
         for table in ("consented_log_extract", "row_dispositions", "source_files"):
             tx.execute(
-                f"delete from {table} where source_file in (select source_file from gone_files)"  # noqa: S608 - a literal of this line
+                f"delete from {table} where source_file in (select source_file from gone_files)"  # noqa: S608 - names come from contracts, values are parameters
             )
         tx.execute("drop table gone_files")
 

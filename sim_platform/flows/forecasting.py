@@ -41,35 +41,53 @@ LEAST_IN_STRATUM = 5
 PAGE = 5_000
 STRATA = """
     with shares as (
-        select c.behavior, c.arm, s.prefix_id, s.stratum, any_value(coalesce(s.user_key, s.prefix_id)) as who, any_value(s.weight) as w, avg(c.label::int) as x
+        select c.behavior, c.arm, s.prefix_id, s.stratum, any_value(coalesce(s.user_key,
+          s.prefix_id)) as who, any_value(s.weight) as w, avg(c.label::int) as x
         from classifier_scores c join stratified_sample s using (model_version, prefix_id)
-        where c.model_version = $release and c.applies and c.label is not null group by c.behavior, c.arm, s.prefix_id, s.stratum
-    ), users as (select behavior, arm, stratum, who, sum(w * x) as y, sum(w) as e from shares group by all)
-    select behavior, arm, stratum, sum(y) as y, sum(y * y) as v, sum(e) as e from users group by all order by all"""
+        where c.model_version = $release and c.applies and c.label is not null
+          group by c.behavior, c.arm, s.prefix_id, s.stratum
+    ), users as (select behavior, arm, stratum, who, sum(w * x) as y, sum(w) as e from shares
+      group by all)
+    select behavior, arm, stratum, sum(y) as y, sum(y * y) as v, sum(e) as e from users group by all
+      order by all"""
 MIX = """
-    with newest as (select max(c.week) as last from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $release),
+    with newest as (select max(c.week) as last from stratified_sample s
+      join deidentified_corpus c using (conversation_key) where s.model_version = $release),
     prefixes as (
         select s.stratum, s.weight, c.week > n.last - $days as is_newest,
-               [coalesce(json_extract_string(s.metadata, '$."' || key || '"'), '(none)') for key in $keys::varchar[]] as levels
-        from stratified_sample s join deidentified_corpus c using (conversation_key), newest n where s.model_version = $release)
-    select stratum, sum(weight) as sampled, coalesce(sum(weight) filter (is_newest), 0) as newest, count(*) as n, count(*) filter (is_newest) as n_newest,
-           case when count(distinct levels) = 1 then any_value(levels) else [stratum for key in $keys::varchar[]] end as levels
+               [coalesce(json_extract_string(s.metadata, '$."' || key || '"'), '(none)') for key
+                 in $keys::varchar[]] as levels
+        from stratified_sample s join deidentified_corpus c using (conversation_key), newest n
+          where s.model_version = $release)
+    select stratum, sum(weight) as sampled, coalesce(sum(weight) filter (is_newest), 0) as newest,
+      count(*) as n, count(*) filter (is_newest) as n_newest,
+           case when count(distinct levels) = 1 then any_value(levels) else [stratum for key
+             in $keys::varchar[]] end as levels
     from prefixes group by stratum order by stratum"""
 FEATURES = """
-    with newest as (select max(week) as last from deidentified_corpus where model_version = $version)
-    select length(c.messages) as characters, c.n_user_turns as turns, length(c.messages) - length(regexp_replace(c.messages, '[^\\x00-\\x7F]', '', 'g')) as not_ascii,
-           c.week > n.last - $days as is_newest, c.conversation_key in (select conversation_key from stratified_sample where model_version = $release) as is_sampled
+    with newest as (select max(week) as last from deidentified_corpus
+      where model_version = $version)
+    select length(c.messages) as characters, c.n_user_turns as turns,
+      length(c.messages) - length(regexp_replace(c.messages, '[^\\x00-\\x7F]', '', 'g'))
+      as not_ascii,
+           c.week > n.last - $days as is_newest, c.conversation_key in (select conversation_key
+             from stratified_sample where model_version = $release) as is_sampled
     from deidentified_corpus c, newest n where c.model_version = $version and c.n_user_turns > 0"""
 PRIOR = """
     with rows as (
-        select p.behavior, p.label, c.user_key, c.week from production_scores p join deidentified_corpus c using (conversation_key)
+        select p.behavior, p.label, c.user_key, c.week from production_scores p
+          join deidentified_corpus c using (conversation_key)
         where p.model_version = $release and p.applies and p.label is not null),
     newest as (select max(week) as last from rows),
-    users as (select behavior, user_key, sum(label::int) as x, count(*) as n from rows, newest where week > last - $days group by all)
-    select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as e from users group by behavior order by behavior"""
+    users as (select behavior, user_key, sum(label::int) as x, count(*) as n from rows, newest
+      where week > last - $days group by all)
+    select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as e from users
+      group by behavior order by behavior"""
 OWN_LOG = """
     select conversation_key, user_key, messages, metadata, labels from deidentified_corpus
-    where model_version = $version and n_user_turns > 0 and conversation_key > $last and ($since::date is null or week >= date_trunc('week', $since::date)) order by conversation_key limit $n"""
+    where model_version = $version and n_user_turns > 0 and conversation_key > $last
+      and ($since::date is null or week >= date_trunc('week', $since::date))
+      order by conversation_key limit $n"""
 
 
 @dataclass(frozen=True)

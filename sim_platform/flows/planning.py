@@ -14,8 +14,8 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.estimation import planning
 from sim_platform.estimation.gates import chances
-from sim_platform.orchestration.assets.sampling import population_of
-from sim_platform.orchestration.resources import lock_wait_seconds
+from sim_platform.flows.files import warehouse_of
+from sim_platform.flows.sampling import population_of
 from sim_platform.registry.behaviors import Behavior
 from sim_platform.registry.home import Home
 from sim_platform.registry.models import ModelVersion
@@ -30,7 +30,8 @@ REPEATS = (1, 2, 4)  # completions a prefix that the plan compares
 RATES_BY_STRATUM = """
     select s.behavior, p.stratum, count(*) filter (s.label) as events, count(*) as n
     from classifier_scores s join stratified_sample p using (model_version, prefix_id)
-    where s.arm = 'recorded' and s.label is not null and s.behavior in (select unnest($behaviors)) and p.model_version in (select unnest($releases)) group by all"""
+    where s.arm = 'recorded' and s.label is not null and s.behavior in (select unnest($behaviors))
+      and p.model_version in (select unnest($releases)) group by all"""
 
 
 def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
             plan for.
     """
     candidate, replaced = home.release(release)
-    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
+    warehouse = warehouse_of(home)
     with warehouse.reading() as tx:
         if "deidentified_corpus" not in tx.tables():
             raise SimPlatformError(

@@ -21,11 +21,13 @@ from sim_platform.registry.preregistration import Coverage, Record
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 PRIOR_RATES = """
-    select behavior, 'production_scores' as source, count(*) filter (label is not null) as n, count(*) filter (label) as events
+    select behavior, 'production_scores' as source, count(*) filter (label is not null) as n,
+      count(*) filter (label) as events
     from production_scores where model_version = $release group by behavior order by behavior"""
 OLDER_RATES = """
     select behavior, 'recorded arm of ' || model_version as source, n, events from rate_comparison
-    where arm = 'recorded' and replaces = $replaced and model_version <> $release order by behavior, model_version"""
+    where arm = 'recorded' and replaces = $replaced and model_version <> $release
+      order by behavior, model_version"""
 
 
 def todays(home: Home, release: str) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
 from sim_platform.contracts.tables.grading import Calibration
 from sim_platform.estimation.gates import release_verdict
+from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import flip_rate
 from sim_platform.flows.ledger import last_link
 from sim_platform.flows.registration import covered
-from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.reporting.rates import marked, per_100k
 from sim_platform.reporting.release_report import ReleaseFacts, report_html, report_json
@@ -36,14 +36,19 @@ from sim_platform.warehouse.sql_models import load_sql_models
 SQL_MODELS = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 EXAMPLE_CHARACTERS = 2_000
 SAMPLE = """
-    select count(*) as prefixes, count(distinct s.user_key) as users, count(distinct s.stratum) as strata, round(sum(s.weight))::bigint as eligible_messages,
+    select count(*) as prefixes, count(distinct s.user_key) as users, count(distinct s.stratum)
+      as strata, round(sum(s.weight))::bigint as eligible_messages,
            min(c.week) as first_week, max(c.week) as last_week
-    from stratified_sample s join deidentified_corpus c using (conversation_key) where s.model_version = $release"""
+    from stratified_sample s join deidentified_corpus c using (conversation_key)
+      where s.model_version = $release"""
 OUTCOMES = """
-    select arm, status, coalesce(reason, '') as reason, count(*) as n from candidate_completions where model_version = $release group by all order by all"""
+    select arm, status, coalesce(reason, '') as reason, count(*) as n from candidate_completions
+      where model_version = $release group by all order by all"""
 SPEND = """
-    select arm, count(*) as outcomes, count(reused_from) as reused, sum(prompt_tokens)::bigint as prompt_tokens, sum(completion_tokens)::bigint as completion_tokens,
-           sum(cost_usd) as cost_usd, median(latency_s) as median_seconds, string_agg(distinct served_model, ', ') as served_as
+    select arm, count(*) as outcomes, count(reused_from) as reused, sum(prompt_tokens)::bigint
+      as prompt_tokens, sum(completion_tokens)::bigint as completion_tokens,
+           sum(cost_usd) as cost_usd, median(latency_s) as median_seconds,
+             string_agg(distinct served_model, ', ') as served_as
     from candidate_completions where model_version = $release group by arm order by arm"""
 STRATA = (
     "select * exclude (model_version) from rates_by_stratum where model_version = $release order by"
@@ -54,16 +59,25 @@ COVERAGE = (
     " by model_version nulls first, stage_number"
 )
 HASHES = """
-    select 'sample' as what, sample_id as value from stratified_sample where model_version = $release
-    union select 'de-identification', deid_version from stratified_sample where model_version = $release
-    union select 'grader of ' || behavior || case when is_exploratory then ' (exploratory)' else '' end, grader_hash from classifier_scores where model_version = $release
-    union select 'registration ' || number || case when is_exploratory then ' (exploratory)' else '' end, sha256 from preregistration where model_version = $release
-    union select 'estimator', estimator_version from rate_comparison where model_version = $release order by all"""
+    select 'sample' as what, sample_id as value from stratified_sample
+      where model_version = $release
+    union select 'de-identification', deid_version from stratified_sample
+      where model_version = $release
+    union select 'grader of ' || behavior || case when is_exploratory then ' (exploratory)' else ''
+      end, grader_hash from classifier_scores where model_version = $release
+    union select 'registration ' || number || case when is_exploratory then ' (exploratory)' else ''
+      end, sha256 from preregistration where model_version = $release
+    union select 'estimator', estimator_version from rate_comparison where model_version = $release
+      order by all"""
 EXAMPLES = """
-    select behavior || case when is_exploratory then ' (exploratory)' else '' end as behavior, turn, response from (
-        select s.behavior, s.is_exploratory, p.prefix ->> '$[#-1].content' as turn, c.text as response,
+    select behavior || case when is_exploratory then ' (exploratory)' else '' end as behavior, turn,
+      response from (
+        select s.behavior, s.is_exploratory, p.prefix ->> '$[#-1].content' as turn, c.text
+          as response,
                row_number() over (partition by s.behavior order by s.prefix_id, s.k) as place
-        from classifier_scores s join candidate_completions c using (model_version, arm, prefix_id, k) join stratified_sample p using (model_version, prefix_id)
+        from classifier_scores s
+          join candidate_completions c using (model_version, arm, prefix_id, k)
+          join stratified_sample p using (model_version, prefix_id)
         where s.model_version = $release and s.arm = 'candidate' and s.label and c.text is not null)
     where place <= $examples order by behavior, place"""
 
@@ -89,7 +103,7 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
     are made after the releases' runs.
     """
     candidate, replaced = home.release(release)
-    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
+    warehouse = warehouse_of(home)
     rates, decisions = (
         warehouse.read(table, {"model_version": release}).sort("behavior")
         for table in (RateComparison, ReleaseGate)
@@ -176,16 +190,14 @@ def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, An
             _against_people(row) for row in checked.sort("behavior", "arm").to_dicts()
         ],
         "Planted instructions that judges followed against their own answer": flip_rate(warehouse),
-        "De-identification: made-up identifiers planted in shadow copies, and how many could be read afterwards": _canaries(
-            warehouse, release
-        ),
+        "De-identification: made-up identifiers planted in shadow copies,"
+        " and how many could be read afterwards": _canaries(warehouse, release),
         "De-identification: a second look at a random share": _audits(warehouse, release),
         "De-identification: strata that too few people share": (
             warehouse.read(StrataSuppression).to_dicts()
         ),
-        "De-identification: the same recorded responses graded before and after, per 100,000 messages": _effects(
-            warehouse, release
-        ),
+        "De-identification: the same recorded responses graded before and after,"
+        " per 100,000 messages": _effects(warehouse, release),
     }
     return {title: rows for title, rows in sections.items() if rows}
 

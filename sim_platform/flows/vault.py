@@ -122,7 +122,7 @@ def _rehash(tx: Transaction, tables: list[str], key: bytes) -> int:
         {
             one
             for table in tables
-            for one in tx.query(f'select distinct user_key from "{table}"')["user_key"]  # noqa: S608 - names come from the catalogue
+            for one in tx.query(f'select distinct user_key from "{table}"')["user_key"]  # noqa: S608 - names come from contracts, values are parameters
         }
     )
     tx.copy(
@@ -134,7 +134,7 @@ def _rehash(tx: Transaction, tables: list[str], key: bytes) -> int:
     )
     for table in tables:
         tx.execute(
-            f'update "{table}" as t set user_key = n.new from new_account_keys n where t.user_key ='  # noqa: S608 - names come from the catalogue
+            f'update "{table}" as t set user_key = n.new from new_account_keys n where t.user_key ='  # noqa: S608 - names come from contracts, values are parameters
             " n.old"
         )
     tx.execute("drop table new_account_keys")

@@ -200,9 +200,8 @@ def validate(
     taus = _taus(history, floor, worlds)
     low, high = found["M7"].interval(messages, taus[:, None])
     report["coverage_90"] = float(((low <= truth) & (truth <= high))[counted].mean())
-    report["never_worse_than_persistence"] = bool(
-        report["M7"]["median"] <= report["persistence"]["median"]
-    )  # type: ignore[index]  # dictionaries made above
+    mine, last = report["M7"]["median"], report["persistence"]["median"]  # type: ignore[index]  # dictionaries made above
+    report["never_worse_than_persistence"] = bool(mine <= last)
     return report
 
 

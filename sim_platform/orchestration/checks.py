@@ -16,7 +16,7 @@ from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateFor
 from sim_platform.contracts.tables.grading import Calibration, ClassifierScores, ProductionScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
-from sim_platform.contracts.tables.schema import ContractError, Table, key_of, table_name, validated
+from sim_platform.contracts.tables.schema import Table, key_of, table_name
 from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.flows.deidentification.known_accounts import known_of, known_values_are_absent
 from sim_platform.flows.vault import vault_key
@@ -24,7 +24,8 @@ from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.warehouse import gates
-from sim_platform.warehouse.duckdb_file import DuckDBFile, Gate, GateResult
+from sim_platform.warehouse.contract_check import contract_holds
+from sim_platform.warehouse.duckdb_file import Gate, GateResult
 
 RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     StratifiedSample: (
@@ -70,7 +71,6 @@ WARNINGS = (
     gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING,
     gates.A_SECOND_DETECTOR_FINDS_LITTLE,
 )
-ROWS_VALIDATED = 100_000  # rows read together when a stored table is held against its contract
 
 
 def build_checks() -> list[dg.AssetChecksDefinition]:
@@ -153,33 +153,6 @@ def _contract_check(table: type[Table], *, partitioned: bool) -> dg.AssetChecksD
         return _result(contract_holds(file, table, context.partition_key if partitioned else None))
 
     return check
-
-
-def contract_holds(file: DuckDBFile, table: type[Table], model_version: str | None) -> GateResult:
-    """Stored rows against the contract, in batches so that memory does not grow with the table, and
-    repeated keys counted in SQL.
-    """
-    name = table_name(table)
-    condition, params = (
-        ("where model_version = $v", {"v": model_version}) if model_version else ("", {})
-    )
-    n = 0
-    with file.reading() as tx:
-        for batch in tx.batches(f"select * from {name} {condition}", params, ROWS_VALIDATED):  # noqa: S608 - the name comes from a contract
-            n += len(batch)
-            try:
-                validated(table, batch)
-            except ContractError as error:
-                return GateResult(False, {"n_bad": len(batch), "n_rows": n, "broken": str(error)})
-        keys = ", ".join(key_of(table))
-        repeated = int(
-            tx.query(
-                f"select count(*) as n from (select 1 from {name} {condition} group by {keys}"  # noqa: S608 - names come from contracts
-                " having count(*) > 1)",
-                params,
-            )["n"][0]
-        )
-    return GateResult(repeated == 0, {"n_bad": repeated, "n_rows": n})
 
 
 def _result(result: GateResult, *, warns: bool = False) -> dg.AssetCheckResult:

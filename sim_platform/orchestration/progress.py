@@ -31,6 +31,10 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     last_line: float = field(default_factory=time.monotonic)
 
+    def expect(self, total: int) -> None:
+        """Sets the total, where it is known only later."""
+        self.total = total
+
     def advance(self, n: int) -> None:
         self.done += n
         if listener := LISTENER.get():

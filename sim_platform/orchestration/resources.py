@@ -3,11 +3,11 @@
 Belongs here: Dagster resources. Does not: what is read or written.
 """
 
-import os
 from pathlib import Path
 
 import dagster as dg
 
+from sim_platform.flows.files import lock_wait_seconds
 from sim_platform.registry.home import Home, load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
@@ -28,10 +28,3 @@ class Deployment(dg.ConfigurableResource[None]):
 
     def warehouse(self) -> DuckDBFile:
         return DuckDBFile(Path(self.home_dir) / "warehouse.duckdb", lock_wait_seconds())
-
-
-def lock_wait_seconds() -> float:
-    """How long a transaction waits for a DuckDB file that another process holds:
-    SIM_PLATFORM_LOCK_WAIT_SECONDS, default 60.
-    """
-    return float(os.environ.get("SIM_PLATFORM_LOCK_WAIT_SECONDS", "60"))

@@ -104,16 +104,37 @@ class Transaction:
                 yield pl.DataFrame(pl.from_arrow(batch))
 
     def copy(self, name: str, data: pl.DataFrame) -> None:
-        """Adds a frame of any columns to table `name`, which is made from the frame where it is
-        missing.
+        """Adds a frame of any columns to table `name`, filled by it where it is missing."""
+        with _safe(self._file, f"copy {name}"), self._seen("incoming_rows", data):
+            if name in self.tables():
+                self._insert(name, "select * from incoming_rows", {}, data.columns, len(data))
+                return
+            self._connection.execute(f"create table {name} as select * from incoming_rows")  # noqa: S608 - names come from the catalogue
+            self._read_back(name, -1, data.columns, len(data), len(data))
+
+    def copy_into(self, file: Path, tables: Mapping[str, str]) -> None:
+        """Writes tables to a new file, each as its `select ...` says, inside DuckDB: a frame of a
+        large table would not fit into memory. Only for a connection that reads.
         """
-        with _safe(self._file, f"copy {name}"):
-            self._connection.register("incoming_rows", data)
-            self._connection.execute(
-                f"create table if not exists {name} as select * from incoming_rows limit 0"  # noqa: S608 - names come from the catalogue
-            )
-            self._connection.execute(f"insert into {name} by name select * from incoming_rows")  # noqa: S608 - names come from the catalogue
-            self._connection.unregister("incoming_rows")
+        copied, quoted = f"copied_{os.getpid()}", str(file).replace("'", "''")
+        with _safe(self._file, f"copy to {file.name}"):
+            self._connection.execute(f"attach '{quoted}' as {copied}")
+            try:
+                for name, select in tables.items():
+                    self._connection.execute(
+                        f"create table {copied}.{name} as {select} from {name}"
+                    )
+                    first = min(self.columns(f"{copied}.{name}"))
+                    scan = f'select count(hash("{first}")) from'  # a scan, not a stored count
+                    n, there = self._value(f"{scan} {name}"), self._value(f"{scan} {copied}.{name}")
+                    if n != there:
+                        raise WarehouseError(
+                            f"{file.name}: {name} has {n} rows and {there} were copied; the file"
+                            " before stays. Check the disk and run again."
+                        )
+                self._connection.execute(f"checkpoint {copied}")
+            finally:
+                self._connection.execute(f"detach {copied}")
 
     def tables(self) -> set[str]:
         """Names of tables and views. They are asked for all the time; `information_schema` would
@@ -157,13 +178,60 @@ class Transaction:
     def append(self, table: type[Table], data: pl.DataFrame) -> None:
         """Adds rows that fit the contract, matched by column name."""
         self.ensure(table)
-        rows = validated(table, data)
-        with _safe(self._file, f"insert into {table_name(table)}"):
-            self._connection.register("incoming_rows", rows)
-            self._connection.execute(
-                f"insert into {table_name(table)} by name select * from incoming_rows"  # noqa: S608 - the name comes from a contract
+        rows, name = validated(table, data), table_name(table)
+        with _safe(self._file, f"insert into {name}"), self._seen("incoming_rows", rows):
+            self._insert(name, "select * from incoming_rows", {}, key_of(table), len(rows))
+
+    def insert_from(
+        self, table: type[Table], sql: str, params: Mapping[str, object], n_rows: int
+    ) -> None:
+        """Adds the `n_rows` rows of a statement, matched by column name, with no frame between."""
+        self.ensure(table)
+        with _safe(self._file, f"insert into {table_name(table)} {sql}"):
+            self._insert(table_name(table), sql, params, key_of(table), n_rows)
+
+    def _insert(
+        self,
+        name: str,
+        sql: str,
+        params: Mapping[str, object],
+        key: Sequence[str],
+        n_rows: int,
+    ) -> None:
+        """Whoever writes reads back: rows that came in and cannot be scanned are an error here, and
+        not a table that is silently short. DuckDB 2.0.0 lost them and counted them all the same.
+        """
+        before = self._value(f"select coalesce(max(rowid), -1) from {name}")  # noqa: S608 - names come from contracts and the catalogue
+        said = self._value(f"insert into {name} by name {sql}", params)
+        self._read_back(name, before, key, said, n_rows)
+
+    def _read_back(
+        self, name: str, before: int, key: Sequence[str], said: int, n_rows: int
+    ) -> None:
+        columns = ", ".join(f'"{column}"' for column in key)
+        # The hash makes it a scan of the rows; a count alone may come from what DuckDB noted.
+        there = self._value(
+            f"select count(hash({columns})) from {name} where rowid > $before",  # noqa: S608 - names come from contracts and the catalogue
+            {"before": before},
+        )
+        if not there == said == n_rows:
+            raise WarehouseError(
+                f"{self._file}: {n_rows} rows went into {name}, DuckDB says {said}, and {there} can"
+                " be read. Nothing was written; check the disk and the DuckDB version, then run"
+                " again."
             )
-            self._connection.unregister("incoming_rows")
+
+    def _value(self, sql: str, params: Mapping[str, object] | None = None) -> int:
+        return int(self._connection.execute(sql, dict(params or {})).fetchall()[0][0])
+
+    @contextmanager
+    def _seen(self, name: str, data: pl.DataFrame) -> Iterator[None]:
+        """Statements see the frame as a view of this name."""
+        self._connection.register(name, data)
+        try:
+            yield
+        finally:
+            self._connection.unregister(name)
 
     def replace(
         self, table: type[Table], data: pl.DataFrame, where: Mapping[str, object] | None = None
@@ -180,12 +248,11 @@ class Transaction:
         """Adds rows; a stored row with the same key gives way."""
         self.ensure(table)
         same = " and ".join(f"t.{c} is not distinct from i.{c}" for c in key_of(table))
-        with _safe(self._file, f"replace rows of {table_name(table)}"):
-            self._connection.register("incoming_keys", data.select(key_of(table)))
+        keys = self._seen("incoming_keys", data.select(key_of(table)))
+        with _safe(self._file, f"replace rows of {table_name(table)}"), keys:
             self._connection.execute(
                 f"delete from {table_name(table)} t using incoming_keys i where {same}"  # noqa: S608 - names come from contracts
             )
-            self._connection.unregister("incoming_keys")
         self.append(table, data)
 
     def pass_gates(self, gates: Iterable[Gate], model_version: str | None = None) -> None:
@@ -266,10 +333,8 @@ class DuckDBFile:
                 name if name in stored else f"null::{_sql_type(fields[name])} as {name}"
                 for name in wanted
             )
-            return tx.query(
-                f"select {', '.join(selected)} from {table_name(table)} where {condition}",
-                where,  # noqa: S608 - names come from contracts, values are parameters
-            )
+            select = f"select {', '.join(selected)} from {table_name(table)} where {condition}"  # noqa: S608 - names come from contracts, values are parameters
+            return tx.query(select, where)
 
     def rewrite(self) -> None:
         """Writes the file anew, so that deleted rows leave no bytes behind. Waits for the lock and
@@ -373,25 +438,22 @@ def publish(source: DuckDBFile, target: Path) -> list[str]:
     """Copies every table, without account keys, to `target` by an atomic rename: a reader of it
     neither blocks nor breaks. Returns the tables.
     """
-    draft = DuckDBFile(target.with_name(f"{target.name}.{os.getpid()}.tmp"))
-    draft.path.unlink(missing_ok=True)
+    draft = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    draft.unlink(missing_ok=True)
+    mask = os.umask(0o077)
     try:
         with source.reading() as stored:
             tables = sorted(stored.tables())
-            with draft.transaction() as tx:
-                for name in tables:
-                    for batch in stored.batches(
-                        f"select columns(lambda c: c <> 'user_key') from {name}"  # noqa: S608 - names come from the catalogue
-                    ):
-                        tx.copy(name, batch)
-        target.with_name(f"{target.name}.wal").unlink(
-            missing_ok=True
-            # of somebody who opened the old file for writing and died: it would make the new one
-            # unreadable
-        )
-        os.replace(draft.path, target)
+            stored.copy_into(
+                draft, dict.fromkeys(tables, "select columns(lambda c: c <> 'user_key')")
+            )
+        # Of somebody who opened the old file for writing and died: it would make the new one
+        # unreadable.
+        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
+        os.replace(draft, target)
     finally:
-        draft.path.unlink(missing_ok=True)
+        os.umask(mask)
+        draft.unlink(missing_ok=True)
     return tables
 
 

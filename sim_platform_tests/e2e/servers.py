@@ -230,7 +230,7 @@ def sim_platform(
     home: Path, *arguments: str, log: Path, **environment: str
 ) -> subprocess.Popen[bytes]:
     """The command line in a process of its own."""
-    return start(home, ["-m", "sim_platform.cli", *arguments], log, **environment)
+    return start(home, ["-m", "sim_platform.commands.main", *arguments], log, **environment)
 
 
 def stop(*processes: subprocess.Popen[bytes], patience: float = 10) -> None:

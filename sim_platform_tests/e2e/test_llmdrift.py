@@ -50,7 +50,7 @@ def sim_platform(home: Path, *arguments: str) -> str:
     environment = {**os.environ, "SIM_PLATFORM_HOME": str(home)}
     environment.pop("DAGSTER_HOME", None)
     done = subprocess.run(
-        [sys.executable, "-m", "sim_platform.cli", *arguments],
+        [sys.executable, "-m", "sim_platform.commands.main", *arguments],
         env=environment,
         cwd=ROOT,
         capture_output=True,

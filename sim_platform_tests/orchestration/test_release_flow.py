@@ -35,8 +35,8 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.conftest import ROOT
 from sim_platform_tests.deidentification.corpora import RulesOnly
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
-from sim_platform_tests.orchestration.conftest import EmailDetector
 from sim_platform_tests.replay.scripted_server import ScriptedServer
+from sim_platform_tests.running import EmailDetector
 
 Run = Callable[..., list[str]]
 FOLDERS = {"hh_rlhf": "hh_rlhf_harmless_test", "tau_bench": "tau_bench"}

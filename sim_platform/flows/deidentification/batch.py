@@ -1,7 +1,7 @@
 """One batch of conversations on its way to the corpus, here or in worker processes.
 
 Belongs here: what is made of a batch before it is stored, and by whom. Does not: which
-conversations are pending, storing (deidentification_flow).
+conversations are pending, storing (corpus).
 
 A worker writes nothing: text goes in and de-identified rows come out through a pipe.
 """
@@ -71,7 +71,7 @@ class Bench:
         return self._second()
 
     def do(self, batch: Batch) -> Done:
-        """De-identifies a batch; a conversation in which an identifier's shape is left is refused."""
+        """De-identifies a batch; a conversation with an identifier's shape left in it is refused."""
         result = deidentify(batch.rows, self.detector, self.keys, batch.known)
         corpus, leaking = _without_leaks(result.corpus)
         drawn = [

@@ -194,13 +194,15 @@ def _pages(vault: DuckDBFile, key: bytes, known: KnownOf) -> Iterator[pl.DataFra
 
 
 def _finished(warehouse: DuckDBFile, page: pl.DataFrame, version: str) -> pl.DataFrame:
-    """Of a page, what this version has done: in the corpus with the same content, or quarantined."""
+    """Of a page, what this version has done: in the corpus as it is now, or quarantined."""
     with warehouse.transaction() as tx:
         tx.ensure(DeidentifiedCorpus, QuarantinedRows)
         return tx.query(
-            """select conversation_key, content_key from deidentified_corpus where deid_version = $version and conversation_key in (select unnest($keys))
+            """select conversation_key, content_key from deidentified_corpus
+              where deid_version = $version and conversation_key in (select unnest($keys))
                union all select q.conversation_key, p.content_key from quarantined_rows q
-               join (select unnest($keys) as conversation_key, unnest($contents) as content_key) p using (conversation_key)
+               join (select unnest($keys) as conversation_key, unnest($contents) as content_key) p
+                 using (conversation_key)
                where q.stage = 'deidentification' and q.made_by = $made_by""",
             {
                 "version": version,
@@ -216,8 +218,8 @@ def _add(tx: Transaction, table: type[Table], counted: pl.DataFrame, version: st
     new = counted.select(pl.lit(version).alias("deid_version"), pl.all())
     names = [c for c, dtype in new.schema.items() if dtype == pl.String]
     before = tx.query(
-        f"select * from {table_name(table)} where deid_version = $version",
-        {"version": version},  # noqa: S608 - the name comes from a contract
+        f"select * from {table_name(table)} where deid_version = $version",  # noqa: S608 - the name comes from a contract
+        {"version": version},
     ).select(new.columns)
     sums = pl.concat([before, new]).group_by(names).agg(pl.all().sum()).sort(names)
     tx.replace(table, frame(table, sums.to_dicts()), {"deid_version": version})
@@ -285,7 +287,7 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
         )
         tx.execute(f"create temp table living as {LIVING_PREFIXES}")
         for name in ("candidate_completions", "grader_answers", "label_draws"):
-            tx.execute(f"delete from {name} where prefix_id not in (select prefix_id from living)")  # noqa: S608 - a literal of this loop
+            tx.execute(f"delete from {name} where prefix_id not in (select prefix_id from living)")  # noqa: S608 - names come from contracts, values are parameters
         tx.execute(
             "delete from human_labels where item_id not in (select item_id from label_draws)"
         )
@@ -302,7 +304,7 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
             RateForecast,
         ):
             tx.execute(
-                f"delete from {table_name(table)} where model_version in (select"  # noqa: S608 - the name comes from a contract
+                f"delete from {table_name(table)} where model_version in (select"  # noqa: S608 - names come from contracts, values are parameters
                 " unnest($releases))",
                 {"releases": releases},
             )

@@ -19,9 +19,9 @@ from sim_platform.contracts.tables.schema import frame, table_name
 from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.estimation.paired import difference, mcnemar
 from sim_platform.flows.grading.production import RESPONSES, responses_of
+from sim_platform.flows.grading.scoring import asks
 from sim_platform.flows.vault import vault_key
 from sim_platform.grading.scores import scores
-from sim_platform.orchestration.assets.grading import asks
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 

@@ -75,7 +75,7 @@ def _suppressed(tx: Transaction, columns: list[str], k: int) -> tuple[pl.DataFra
     paths = {f"p{i}": f'$."{column}"' for i, column in enumerate(columns)}
     values = ", ".join(f"json_extract_string(metadata, ${name})" for name in paths)
     tx.execute(
-        f"create temp table classes as select conversation_key, user_key, [{values}]::varchar[] as"  # noqa: S608 - parameters
+        f"create temp table classes as select conversation_key, user_key, [{values}]::varchar[] as"  # noqa: S608 - names come from contracts, values are parameters
         " class from deidentified_corpus",
         paths,
     )

@@ -381,9 +381,12 @@ def flip_rate(warehouse: DuckDBFile) -> list[dict[str, Any]]:
         if "grader_answers" not in tx.tables():
             return []
         return tx.query(
-            """select c.asked_by, count(*) as canaries, count(*) filter (c.label = c.planted) as flipped
-               from grader_answers c join grader_answers a using (question_hash, item_hash, question, vote)
-               where c.is_canary and not a.is_canary and a.label is not null and a.label <> c.planted group by all order by all"""
+            """select c.asked_by, count(*) as canaries, count(*) filter (c.label = c.planted)
+              as flipped
+               from grader_answers c join grader_answers a using (question_hash, item_hash,
+                 question, vote)
+               where c.is_canary and not a.is_canary and a.label is not null
+                 and a.label <> c.planted group by all order by all"""
         ).to_dicts()
 
 

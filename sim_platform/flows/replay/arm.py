@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from sim_platform.flows.replay.batches import batch_arms, batch_folder, replay_b
 from sim_platform.flows.replay.pending import (
     PAGE,
     WHOLE,
+    ArmSummary,
     LiveArm,
     Share,
     final_outcomes,
@@ -52,18 +53,6 @@ COMMIT_EVERY = 2_000  # outcomes
 COMMIT_SECONDS = 10.0
 # stored outcomes: DuckDB keeps what it reads in memory until the file is detached, here 18 MB
 ROWS_SEARCHED = 500_000
-
-
-@dataclass(frozen=True)
-class ArmSummary:
-    """What one run did for one arm. `handed_over`: requests in batches whose answers come later."""
-
-    sent: int
-    already_done: int
-    recovered: int
-    reused: int
-    retries: dict[str, int]
-    handed_over: int = 0
 
 
 def replay_arm(
@@ -162,6 +151,7 @@ def replay_arm(
                 )
             elif model.workers > share.of:
                 parts = replay_in_processes(
+                    replay_arm,
                     home,
                     candidate,
                     model,
@@ -191,7 +181,8 @@ def budget_of(home: Home, warehouse: DuckDBFile, candidate: ModelVersion) -> Bud
     expected to cost taken off.
     """
     usd, tokens = warehouse.query(
-        """select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint as tokens
+        """select coalesce(sum(cost_usd), 0) as usd,
+          coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint as tokens
            from candidate_completions where model_version = $release and reused_from is null""",
         {"release": candidate.version},
     ).row(0)
@@ -317,8 +308,10 @@ def _paid_before(warehouse: DuckDBFile, requests: list[Request]) -> dict[str, Ou
         rows = warehouse.query(
             """select * from candidate_completions where rowid in (
                  select rowid from candidate_completions
-                 where rowid >= $start and rowid < $end and request_hash in (select unnest($hashes)) and status <> 'failed'
-                 qualify row_number() over (partition by request_hash order by completed_at) = 1)""",
+                 where rowid >= $start and rowid < $end and request_hash in (select unnest($hashes))
+                   and status <> 'failed'
+                 qualify row_number() over (partition by request_hash order by completed_at) = 1
+               )""",
             {"start": start, "end": start + ROWS_SEARCHED, "hashes": hashes},
         )
         found |= {row["request_hash"]: _outcome(row) for row in rows.to_dicts()}
@@ -342,15 +335,21 @@ def _recorded_places(
     """
     return warehouse.query(
         """with turns as (
-             select model_version, conversation_key, unnest(json_extract_string(turn_keys, '$[*]')) as turn_key, generate_subscripts(json_extract_string(turn_keys, '$[*]'), 1) - 1 as turn
+             select model_version, conversation_key, unnest(json_extract_string(turn_keys, '$[*]'))
+               as turn_key, generate_subscripts(json_extract_string(turn_keys, '$[*]'), 1) - 1
+               as turn
              from deidentified_corpus where model_version in ($replaced, $version)),
            ranked as (
-             select *, row_number() over same as nth, count(*) over (partition by model_version, turn_key) as n_same
-             from turns window same as (partition by model_version, turn_key order by conversation_key, turn))
+             select *, row_number() over same as nth, count(*) over (partition by model_version,
+               turn_key) as n_same
+             from turns window same as (partition by model_version, turn_key
+               order by conversation_key, turn))
            select s.prefix_id, x.conversation_key, x.turn::bigint as turn
            from stratified_sample s
-           join ranked y on y.model_version = $replaced and y.conversation_key = s.conversation_key and y.turn = s.turn
-           join ranked x on x.model_version = $version and x.turn_key = s.turn_key and x.nth = (y.nth - 1) % x.n_same + 1
+           join ranked y on y.model_version = $replaced and y.conversation_key = s.conversation_key
+             and y.turn = s.turn
+           join ranked x on x.model_version = $version and x.turn_key = s.turn_key
+             and x.nth = (y.nth - 1) % x.n_same + 1
            where s.model_version = $release""",
         {"replaced": candidate.replaces, "version": model.version, "release": candidate.version},
     )

@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import Path
 
 from sim_platform.contracts.outcomes import Arm
+from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.replay.importing import store_completions
 from sim_platform.flows.replay.pending import LiveArm
-from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.batches import Batch, BatchFolder, answered_lines, is_among, read_batches
@@ -80,7 +80,7 @@ def poll(home: Home, release: str) -> list[BatchLine]:
         SimPlatformError: the provider cannot be asked, or another process is at work on these
             batches.
     """
-    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
+    warehouse = warehouse_of(home)
     for arm, model in batch_arms(home, release):
         if any(line.arm == arm and line.state != "ended" for line in batches_of(home, release)):
             with (

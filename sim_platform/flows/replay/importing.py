@@ -2,7 +2,7 @@
 elsewhere.
 
 Belongs here: matching lines to the release's requests, counting what does not match, the commit.
-Does not: formats (replay.imports), sending (replay_flow).
+Does not: formats (replay.imports), sending (arm).
 """
 
 import json
@@ -17,9 +17,9 @@ from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.registration import covered
 from sim_platform.flows.replay.pending import PAGE, LiveArm, final_outcomes, pages, store_outcomes
-from sim_platform.orchestration.resources import lock_wait_seconds
 from sim_platform.registry.home import Home
 from sim_platform.replay.imports import Line, custom_id, imported, read_completions
 from sim_platform.replay.requests import PATHS, Request
@@ -50,7 +50,7 @@ def import_completions(home: Home, release: str, arm: LiveArm, path: Path) -> Im
     """
     return store_completions(
         home,
-        DuckDBFile(home.warehouse, lock_wait_seconds()),
+        warehouse_of(home),
         release,
         arm,
         read_completions(path),
@@ -106,7 +106,7 @@ def export_requests(home: Home, release: str, arm: LiveArm, path: Path) -> int:
     """Writes the arm's requests that have no outcome yet as OpenAI Batch input (JSONL, mode 0600:
     they hold de-identified text); returns how many.
     """
-    warehouse = DuckDBFile(home.warehouse, lock_wait_seconds())
+    warehouse = warehouse_of(home)
     model = home.by_version[release] if arm == "candidate" else home.release(release)[1]
     n = 0
     try:

@@ -1,7 +1,7 @@
 """The requests of a release's arm, which of them have their final outcome, and storing outcomes.
 
 Belongs here: that walk over the sample, a page at a time, and back. Does not: sending, importing
-(replay_flow, batch_flow, import_flow).
+(arm, batches, importing).
 """
 
 import json
@@ -38,6 +38,18 @@ class Share:
 WHOLE = Share(0, 1)
 
 
+@dataclass(frozen=True)
+class ArmSummary:
+    """What one run did for one arm. `handed_over`: requests in batches whose answers come later."""
+
+    sent: int
+    already_done: int
+    recovered: int
+    reused: int
+    retries: dict[str, int]
+    handed_over: int = 0
+
+
 def replayed_arms(
     candidate: ModelVersion, replaced: ModelVersion
 ) -> list[tuple[LiveArm, ModelVersion]]:
@@ -67,7 +79,8 @@ def pages(
         with lock or nullcontext():
             page = warehouse.query(
                 """select prefix_id, prefix, turn_key from stratified_sample
-                   where model_version = $release and prefix_id > $last and hash(turn_key) % $of = $index order by prefix_id limit $n""",
+                   where model_version = $release and prefix_id > $last
+                     and hash(turn_key) % $of = $index order by prefix_id limit $n""",
                 {"release": release, "last": last, "n": PAGE, "of": share.of, "index": share.index},
             )
         if not len(page):
@@ -96,7 +109,9 @@ def final_outcomes(
     ids = [r.prefix_id for r in page]
     stored = warehouse.query(  # within its ends, or every row's id would be read for each page
         """select prefix_id, k, request_hash from candidate_completions
-           where model_version = $release and arm = $arm and prefix_id between $first and $last and prefix_id in (select unnest($ids)) and not (status = 'failed' and reason in (select unnest($transient)))""",
+           where model_version = $release and arm = $arm and prefix_id between $first and $last
+             and prefix_id in (select unnest($ids)) and not (status = 'failed' and reason
+             in (select unnest($transient)))""",
         {
             "release": release,
             "arm": arm,

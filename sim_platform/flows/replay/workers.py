@@ -1,8 +1,7 @@
 """Replay in several processes: each answers its share of the prefixes, all of them keep one budget
 and one rate limit.
 
-Belongs here: starting, watching and ending the processes. Does not: what one of them does
-(replay_flow).
+Belongs here: starting, watching and ending the processes. Does not: what one of them does (arm).
 """
 
 import multiprocessing
@@ -16,25 +15,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.flows.replay.pending import LiveArm, Share
-from sim_platform.orchestration.resources import lock_wait_seconds
+from sim_platform.flows.files import warehouse_of
+from sim_platform.flows.replay.pending import ArmSummary, LiveArm, Share
 from sim_platform.registry.home import Home
 from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import Progress
 from sim_platform.replay.providers.protocol import StopRun
-from sim_platform.warehouse.duckdb_file import DuckDBFile
-
-if TYPE_CHECKING:
-    from sim_platform.flows.replay.arm import ArmSummary
 
 REPORT_SECONDS = 0.25
+Replay = Callable[..., ArmSummary]  # replay_arm, which itself starts these processes
 
 
 def replay_in_processes(
+    replay: Replay,
     home: Home,
     candidate: ModelVersion,
     model: ModelVersion,
@@ -43,7 +40,7 @@ def replay_in_processes(
     advance: Callable[[int], None],
     on_progress: Callable[[Progress], None] | None,
     budgets: Sequence[Budget],
-) -> "list[ArmSummary]":
+) -> list[ArmSummary]:
     """What each of `model.workers` processes did. They share `concurrency`, the endpoint's rates
     and `budgets`; all are awaited, also when one of them stops.
 
@@ -68,7 +65,7 @@ def replay_in_processes(
             processes.append(
                 context.Process(
                     target=_work,
-                    args=(index, home, candidate, mine, arm, shared, reports),
+                    args=(index, replay, home, candidate, mine, arm, shared, reports),
                     name=f"replay-{index}",
                 )
             )
@@ -85,9 +82,8 @@ def replay_in_processes(
                             over.add(index)
                             how = process.exitcode or 0
                             stops[index] = SimPlatformError(
-                                f"replay worker {index} died"
-                                f" ({signal.Signals(-how).name if how < 0 else f'exit code {how}'})."
-                                " What it received is kept; run the same command again."
+                                f"replay worker {index} died ({_ending(how)}). What it received"
+                                " is kept; run the same command again."
                             )
                     continue
                 if kind == "progress":
@@ -118,6 +114,7 @@ def replay_in_processes(
 
 def _work(
     index: int,
+    replay: Replay,
     home: Home,
     candidate: ModelVersion,
     model: ModelVersion,
@@ -125,8 +122,6 @@ def _work(
     shared: list[tuple[float | None, int | None, Path]],
     reports: Any,
 ) -> None:
-    from sim_platform.flows.replay.arm import replay_arm  # noqa: PLC0415 - imports this module
-
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     counted, last, live = 0, time.monotonic(), Progress()
 
@@ -163,9 +158,9 @@ def _work(
     try:
         end: tuple[str, object] = (
             "done",
-            replay_arm(
+            replay(
                 home,
-                DuckDBFile(home.warehouse, lock_wait_seconds()),
+                warehouse_of(home),
                 candidate,
                 model,
                 arm,
@@ -195,8 +190,13 @@ def _work(
     reports.put((index, *end))
 
 
+def _ending(exit_code: int) -> str:
+    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
+
+
 def _end_with_the_parent() -> None:
-    """A worker whose parent was killed would go on paying, and keep the next run from its journal."""
+    """A worker whose parent was killed would go on paying, and keep the next run
+    from its journal."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,6 +1,6 @@
 """Asset of the de-identification stage.
 
-Belongs here: what the UI says and shows of it. Does not: what is pending (deidentification_flow),
+Belongs here: what the UI says and shows of it. Does not: what is pending (flows.deidentification),
 detection and surrogates (deidentification).
 """
 
@@ -149,6 +149,6 @@ def deidentification_does_not_look_like_behaviour(
         metadata={
             "behaviours": len(rows),
             "moved": ", ".join(moved["behavior"]) or "none",
-            "largest_shift": float(rows["shift"].abs().max() or 0.0),
-        },  # type: ignore[arg-type]  # a float column
+            "largest_shift": max(rows["shift"].abs().drop_nulls(), default=0.0),
+        },
     )

@@ -1,20 +1,17 @@
-"""Assets of the estimation stage: the comparison per release, and the table across releases.
+"""Assets of the estimation and reporting stages: the comparison per release, the decision, the
+report, and the table across releases.
 
-Belongs here: what is read and written, what the UI shows. Does not: estimators (estimation).
+Belongs here: what the UI says and shows of them. Does not: what is read and written
+(flows.comparison, flows.report), estimators (estimation).
 """
 
 import re
-from collections.abc import Iterator
 
 import dagster as dg
-import polars as pl
 
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
-from sim_platform.contracts.tables.sampling import StratifiedSample
-from sim_platform.estimation.comparison import against_production, compare
-from sim_platform.estimation.design import LabelCounts, design_of, label_counts
-from sim_platform.estimation.gates import decide, release_verdict
-from sim_platform.flows.registration import covered, refuse_unblinded
+from sim_platform.estimation.gates import release_verdict
+from sim_platform.flows.comparison import compare_release, decide_release, publish_releases
 from sim_platform.flows.report import write_report
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
@@ -22,17 +19,6 @@ from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import forest_png, rate_rows
-from sim_platform.warehouse.duckdb_file import publish
-from sim_platform.warehouse.gates import (
-    EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT,
-    EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
-)
-
-PRODUCTION = """
-    with users as (
-        select p.behavior, c.user_key, sum(p.label::int) as x, count(*) as n from production_scores p join deidentified_corpus c using (conversation_key)
-        where p.model_version = $release and p.applies and p.label is not null group by all)
-    select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as n from users group by behavior order by behavior"""
 
 
 @dg.asset(
@@ -52,43 +38,12 @@ def rate_comparison(
     Key: (model_version, behavior, arm). Missing labels are counted beside each rate. A rerun
     re-estimates from the stored scores.
     """
-    home, warehouse = deployment.home(), deployment.warehouse()
-    candidate, replaced = home.release(context.partition_key)
-    registered = covered(home, warehouse, candidate.version)  # no record, no rates
+    home = deployment.home()
+    candidate, _ = home.release(context.partition_key)
     progress = Progress(context, "rate_comparison", total=len(home.graded))
-    design = design_of(
-        warehouse.read(
-            StratifiedSample,
-            {"model_version": candidate.version},
-            columns=["prefix_id", "stratum", "weight", "user_key"],
-        ),
-        candidate.version,
+    rates = compare_release(
+        home, deployment.warehouse(), candidate.version, advance=progress.advance
     )
-
-    def labels() -> Iterator[LabelCounts]:
-        for counted in label_counts(warehouse.query, candidate.version, design):
-            yield counted
-            progress.advance(1)
-
-    rates = compare(
-        labels(),
-        design,
-        release=candidate.version,
-        replaces=replaced.version,
-        undesired={b.id: b.undesired for b in home.behaviors},
-        measures=candidate.measures,
-        block_above={b.id: b.gate.block_above for b in home.behaviors},
-    )
-    with warehouse.reading() as tx:
-        if "production_scores" in tx.tables():
-            rates = against_production(rates, tx.query(PRODUCTION, {"release": candidate.version}))
-    rates = rates.with_columns(
-        is_exploratory=~pl.col("behavior").is_in(list(registered.confirmatory))
-    )
-    with warehouse.transaction() as tx:
-        tx.replace(RateComparison, rates, {"model_version": candidate.version})
-        tx.pass_gates([EVERY_RATE_LIES_INSIDE_ITS_INTERVAL], candidate.version)
-    publish(warehouse, home.published)
     return dg.MaterializeResult(
         metadata={
             "dagster/partition_row_count": len(rates),
@@ -115,28 +70,7 @@ def release_gate(
     Key: (model_version, behavior). Behaviours that are not registered with `tier: gate` are shown
     and decide nothing. A rerun costs nothing.
     """
-    home, warehouse = deployment.home(), deployment.warehouse()
-    candidate, _ = home.release(context.partition_key)
-    confirmatory = covered(home, warehouse, candidate.version).confirmatory
-    # What was not registered decides nothing; a gate that this home cannot grade keeps the release
-    # from passing.
-    behaviors = [
-        (
-            b
-            if b.id in confirmatory or b.id in home.not_graded
-            else b.model_copy(update={"tier": "exploratory"})
-        )
-        for b in home.behaviors
-    ]
-    decisions = decide(
-        warehouse.read(RateComparison, {"model_version": candidate.version}),
-        behaviors,
-        release=candidate.version,
-        not_graded=home.not_graded,
-    )
-    with warehouse.transaction() as tx:
-        tx.replace(ReleaseGate, decisions, {"model_version": candidate.version})
-        tx.pass_gates([EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT], candidate.version)
+    decisions = decide_release(deployment.home(), deployment.warehouse(), context.partition_key)
     verdict, why = release_verdict(decisions)
     return dg.MaterializeResult(
         metadata={
@@ -213,10 +147,8 @@ def release_summary(deployment: Deployment) -> dg.MaterializeResult[None]:
 
     Reads what is stored, also of releases whose last run failed. A rerun costs nothing.
     """
-    home, warehouse = deployment.home(), deployment.warehouse()
-    refuse_unblinded(home, warehouse)
-    rates = warehouse.read(RateComparison).sort("model_version", "behavior", "arm")
-    tables = publish(warehouse, home.published)
+    home = deployment.home()
+    rates, tables = publish_releases(home, deployment.warehouse())
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(rates),

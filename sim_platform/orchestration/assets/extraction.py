@@ -1,6 +1,6 @@
 """Asset of the extraction stage.
 
-Belongs here: what the UI says and shows of it. Does not: which files are read (extraction_flow),
+Belongs here: what the UI says and shows of it. Does not: which files are read (flows.extraction),
 how rows are read and judged (extraction).
 """
 

@@ -1,7 +1,7 @@
 """Assets of the forecasting stage.
 
 Belongs here: what is read and written, what the UI shows. Does not: methods and scores
-(forecasting), the walk around the warehouse (forecasting_flow).
+(forecasting), the walk around the warehouse (flows.forecasting).
 """
 
 import dagster as dg

@@ -1,7 +1,7 @@
 """Asset of the pre-registration: what was decided before any outcome.
 
 Belongs here: the asset. Does not: the record (registry.preregistration), when one is made
-(registration_flow).
+(flows.registration).
 """
 
 import dagster as dg

@@ -48,7 +48,7 @@ from sim_platform.warehouse.gates import (
     SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING,
 )
 from sim_platform_tests.homes import RULES_ALONE, conversation, write_home, write_yaml
-from sim_platform_tests.orchestration.conftest import EmailDetector
+from sim_platform_tests.running import EmailDetector
 
 Run = Callable[..., list[str]]
 
@@ -383,8 +383,8 @@ SLOW = """
 import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from sim_platform.orchestration import deidentification_flow as flow
-from sim_platform.orchestration.extraction_flow import extract_log
+from sim_platform.flows.deidentification import corpus as flow
+from sim_platform.flows.extraction import extract_log
 from sim_platform.deidentification.detectors import stack_detector
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile

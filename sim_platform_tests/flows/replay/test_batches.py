@@ -17,8 +17,9 @@ import yaml
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.flows.replay import batches as batch_flow
-from sim_platform.flows.replay.arm import ArmSummary, replay_arm
+from sim_platform.flows.replay.arm import replay_arm
 from sim_platform.flows.replay.batches import BatchesOut, batch_folder, batches_of, poll
+from sim_platform.flows.replay.pending import ArmSummary
 from sim_platform.orchestration.jobs import batch_answers
 from sim_platform.orchestration.partitions import register
 from sim_platform.orchestration.resources import Deployment

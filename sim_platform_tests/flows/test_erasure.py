@@ -18,7 +18,7 @@ from sim_platform.registry.home import load_home
 from sim_platform.replay.journal import Journal, read_journal
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import conversation, write_home
-from sim_platform_tests.orchestration.conftest import run_once
+from sim_platform_tests.running import run_once
 
 Run = Callable[..., list[str]]
 

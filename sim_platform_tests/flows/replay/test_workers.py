@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from sim_platform.contracts.tables.replay import CandidateCompletions
-from sim_platform.flows.replay.arm import ArmSummary, replay_arm
+from sim_platform.flows.replay.arm import replay_arm
+from sim_platform.flows.replay.pending import ArmSummary
 from sim_platform.registry.home import Home
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.providers.protocol import StopRun

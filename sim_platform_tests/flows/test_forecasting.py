@@ -22,7 +22,7 @@ from sim_platform.contracts.tables.schema import Table, dtypes, frame
 from sim_platform.flows.forecasting import error_parts
 from sim_platform.flows.ledger import enter_observations, last_link, the_ledger_is_whole
 from sim_platform.flows.report import write_report
-from sim_platform.orchestration.runs import stored_scores
+from sim_platform.flows.results import stored_scores
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml

@@ -15,8 +15,8 @@ from sim_platform.contracts.tables.estimation import Preregistration, RateCompar
 from sim_platform.contracts.tables.forecasting import RateForecast
 from sim_platform.contracts.tables.grading import ClassifierScores, ProductionScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.flows import results
 from sim_platform.flows.registration import register_release, verified
-from sim_platform.orchestration import runs
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.replay import candidate_completions
@@ -79,15 +79,15 @@ def test_nothing_is_sent_without_a_record(run: Run, tmp_path: Path) -> None:
 
 
 def test_no_rate_is_shown_of_a_release_whose_record_is_gone(home: Path) -> None:
-    assert len(runs.stored_rates(load_home(home), "v2"))
+    assert len(results.stored_rates(load_home(home), "v2"))
     for file in (home / FOLDER).iterdir():
         file.unlink()
     with pytest.raises(SimPlatformError, match="its file is gone"):
-        runs.stored_rates(load_home(home), "v2")
+        results.stored_rates(load_home(home), "v2")
     with warehouse(home).transaction() as tx:
         tx.execute("delete from preregistration")
     with pytest.raises(SimPlatformError, match="v2 is not registered"):
-        runs.stored_rates(load_home(home), "v2")
+        results.stored_rates(load_home(home), "v2")
 
 
 SHOWING = [

@@ -21,7 +21,8 @@ from sim_platform.contracts.tables.grading import (
     LabelDraws,
 )
 from sim_platform.estimation import judge
-from sim_platform.flows.grading.calibration import calibrate, calibrate_release, drift, four_rates
+from sim_platform.estimation.four_rates import four_rates
+from sim_platform.flows.grading.calibration import calibrate, calibrate_release, drift
 from sim_platform.grading.calibration import Confusion
 from sim_platform.grading.labels import Columns, read_labels
 from sim_platform.registry.home import load_home

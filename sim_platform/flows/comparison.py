@@ -1,0 +1,100 @@
+"""Compares a release with what it replaces, decides, and publishes.
+
+Belongs here: what the estimators read, and storing what they say. Does not: estimators, decisions
+(estimation), the report (report).
+"""
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+
+from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.estimation.comparison import against_production, compare
+from sim_platform.estimation.design import LabelCounts, design_of, label_counts
+from sim_platform.estimation.gates import decide
+from sim_platform.flows.registration import covered, refuse_unblinded
+from sim_platform.registry.home import Home
+from sim_platform.warehouse.duckdb_file import DuckDBFile, publish
+from sim_platform.warehouse.gates import (
+    EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT,
+    EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
+)
+
+DESIGN = ["prefix_id", "stratum", "weight", "user_key"]
+PRODUCTION = """
+    with users as (
+        select p.behavior, c.user_key, sum(p.label::int) as x, count(*) as n
+        from production_scores p join deidentified_corpus c using (conversation_key)
+        where p.model_version = $release and p.applies and p.label is not null group by all)
+    select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as n
+    from users group by behavior order by behavior"""
+
+
+def compare_release(
+    home: Home, warehouse: DuckDBFile, release: str, *, advance: Callable[[int], None]
+) -> pl.DataFrame:
+    """Estimates and stores the release's rates, publishes the tables, and returns the rates.
+
+    Args:
+        advance: called with 1 for every behaviour that is counted.
+
+    Raises:
+        SimPlatformError: no record of what was decided before: no record, no rates.
+        GateError: a rate outside its interval, or labels that do not add up.
+    """
+    candidate, replaced = home.release(release)
+    registered = covered(home, warehouse, release)
+    mine = {"model_version": release}
+    design = design_of(warehouse.read(StratifiedSample, mine, columns=DESIGN), release)
+
+    def labels() -> Iterator[LabelCounts]:
+        for counted in label_counts(warehouse.query, release, design):
+            yield counted
+            advance(1)
+
+    rates = compare(
+        labels(),
+        design,
+        release=release,
+        replaces=replaced.version,
+        undesired={b.id: b.undesired for b in home.behaviors},
+        measures=candidate.measures,
+        block_above={b.id: b.gate.block_above for b in home.behaviors},
+    )
+    with warehouse.reading() as tx:
+        if "production_scores" in tx.tables():
+            rates = against_production(rates, tx.query(PRODUCTION, {"release": release}))
+    confirmatory = list(registered.confirmatory)
+    rates = rates.with_columns(is_exploratory=~pl.col("behavior").is_in(confirmatory))
+    with warehouse.transaction() as tx:
+        tx.replace(RateComparison, rates, mine)
+        tx.pass_gates([EVERY_RATE_LIES_INSIDE_ITS_INTERVAL], release)
+    publish(warehouse, home.published)
+    return rates
+
+
+def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFrame:
+    """Decides every behaviour on its registered rule; stores and returns the decisions."""
+    confirmatory = covered(home, warehouse, release).confirmatory
+    # What was not registered decides nothing; a gate that this home cannot grade keeps the release
+    # from passing.
+    behaviors = [
+        b
+        if b.id in confirmatory or b.id in home.not_graded
+        else b.model_copy(update={"tier": "exploratory"})
+        for b in home.behaviors
+    ]
+    rates = warehouse.read(RateComparison, {"model_version": release})
+    decisions = decide(rates, behaviors, release=release, not_graded=home.not_graded)
+    with warehouse.transaction() as tx:
+        tx.replace(ReleaseGate, decisions, {"model_version": release})
+        tx.pass_gates([EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT], release)
+    return decisions
+
+
+def publish_releases(home: Home, warehouse: DuckDBFile) -> tuple[pl.DataFrame, list[str]]:
+    """Every release's rates, and the tables that were published."""
+    refuse_unblinded(home, warehouse)
+    rates = warehouse.read(RateComparison).sort("model_version", "behavior", "arm")
+    return rates, publish(warehouse, home.published)

@@ -1,0 +1,129 @@
+"""Grades every outcome of a release, a page of prefixes at a time.
+
+Belongs here: which outcomes are graded, in which processes, and storing their scores. Does not:
+graders and verdicts (grading), asking judges (asking).
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+import polars as pl
+
+from sim_platform.contracts.tables.grading import ClassifierScores
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.flows.grading.asking import Asking
+from sim_platform.flows.parts import parts
+from sim_platform.flows.registration import covered, refuse_unregistered
+from sim_platform.grading.scores import scores
+from sim_platform.registry.behaviors import Behavior, ModerationGrader
+from sim_platform.registry.home import Home
+from sim_platform.registry.preregistration import Coverage
+from sim_platform.warehouse.duckdb_file import DuckDBFile
+from sim_platform.warehouse.gates import EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR
+
+PAGE = 4_000  # prefixes graded together: with their texts they are held in memory
+ENOUGH_FOR_PROCESSES = 20_000  # prefixes
+OUTCOMES = """
+    with page as (
+        select * from stratified_sample
+        where model_version = $release and prefix_id > $last order by prefix_id limit $n)
+    select c.arm, s.prefix_id, c.k, c.status, c.text, c.reasoning, c.tool_calls, c.refusal,
+           c.labels, s.prefix, s.metadata
+    from candidate_completions c join page s using (prefix_id)
+    where c.model_version = $release
+    union all
+    select 'recorded', prefix_id, 0,
+           case when recorded is null then 'failed' else 'completed' end,
+           case json_type(recorded, '$.content')
+                when 'ARRAY'
+                then array_to_string(json_extract_string(recorded, '$.content[*].text'), chr(10))
+                else json_extract_string(recorded, '$.content') end, null,
+           coalesce(recorded::json ->> 'tool_calls', '[]'),
+           json_extract_string(recorded, '$.refusal'), recorded_labels, prefix, metadata
+    from page where $with_recorded
+    order by prefix_id, arm, k"""
+LABELS = """
+    select behavior, arm, count(*) filter (applies) as eligible,
+           count(*) filter (label) as occurred, count(missing_reason) as missing
+    from classifier_scores where model_version = $release group by all order by all"""
+GRADERS = """
+    select distinct behavior, grader_hash from classifier_scores
+    where model_version = $release order by all"""
+
+
+@dataclass(frozen=True)
+class ScoringSummary:
+    """What was graded: `labels` counts per behaviour and arm, `graders` the hash per behaviour."""
+
+    n_scores: int
+    labels: pl.DataFrame
+    graders: pl.DataFrame
+    registered: Coverage
+    asked: Asking | None
+
+
+def asks(behavior: Behavior) -> bool:
+    """Whether any of its graders is a call to somebody else."""
+    return bool(behavior.judges) or any(isinstance(p, ModerationGrader) for p in behavior.parts)
+
+
+@contextmanager
+def grading_processes(behaviors: Sequence[Behavior], n: int) -> Iterator[Executor | None]:
+    """A process a core where there is enough to grade, else none: starting them takes seconds."""
+    if n < ENOUGH_FOR_PROCESSES or (os.cpu_count() or 1) == 1 or not behaviors:
+        yield None
+        return
+    spawned = get_context("spawn")  # a fork would copy threads that hold locks
+    with ProcessPoolExecutor(mp_context=spawned) as workers:
+        yield workers
+
+
+def score_release(
+    home: Home, warehouse: DuckDBFile, release: str, *, advance: Callable[[int], None]
+) -> ScoringSummary:
+    """Grades all outcomes of the release and stores the scores in the place of earlier ones.
+
+    What is graded here is shared among processes; what is asked is asked from this one.
+
+    Args:
+        advance: called with the number of outcomes that were graded.
+
+    Raises:
+        SimPlatformError: no record of what was decided before, or graders that it does not name.
+        GateError: an outcome without a score, or a score without an outcome.
+    """
+    candidate, _ = home.release(release)
+    registered = covered(home, warehouse, release)
+    refuse_unregistered(registered, release)
+    asking = [b for b in home.graded if asks(b)]
+    others = [b for b in home.graded if not asks(b)]
+    ask = Asking(home, warehouse, release) if asking else None
+    with warehouse.transaction() as tx:
+        tx.ensure(CandidateCompletions)  # those of an older version have fewer columns
+    n_prefixes = len(
+        warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id"])
+    )
+    mine = {"release": release}
+    page = {**mine, "n": PAGE, "with_recorded": "recorded" in candidate.plan.arms}
+    graded = partial(scores, release=release, home=home, exploratory=registered.exploratory)
+    last = ""
+    with parts(home.path, ClassifierScores) as made, grading_processes(others, n_prefixes) as pool:
+        while len(outcomes := warehouse.query(OUTCOMES, {**page, "last": last})):
+            made.add(graded(outcomes, others, workers=pool))
+            if asking:
+                made.add(graded(outcomes, asking, ask=ask))
+            last = outcomes["prefix_id"][-1]
+            advance(len(outcomes))
+        with warehouse.transaction() as tx:
+            tx.ensure(ClassifierScores)
+            tx.execute("delete from classifier_scores where model_version = $release", mine)
+            made.insert(tx)
+            tx.pass_gates([EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR], release)
+    labels, graders = warehouse.query(LABELS, mine), warehouse.query(GRADERS, mine)
+    return ScoringSummary(made.n_rows, labels, graders, registered, ask)

@@ -1,0 +1,158 @@
+"""What is stored about a home's releases.
+
+Belongs here: rates, decisions, forecasts, scores and how far each release is, read with a clear
+error where something is not there yet. Does not: making any of it, printing it (commands).
+"""
+
+from typing import Any
+
+import polars as pl
+
+from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
+from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
+from sim_platform.contracts.tables.schema import Table, key_of, table_name
+from sim_platform.estimation.gates import release_verdict
+from sim_platform.flows.files import warehouse_of
+from sim_platform.flows.forecasting import error_parts
+from sim_platform.flows.ledger import last_link
+from sim_platform.flows.registration import covered
+from sim_platform.forecasting.scorecard import bootstrap_over_releases
+from sim_platform.registry.home import Home
+from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
+
+WHILE_A_RUN_WRITES = 1.0  # seconds to wait for the warehouse before the published copy is read
+
+
+def stored(home: Home, table: type[Table], release: str) -> pl.DataFrame:
+    """Rows of a table for a release, in the order of their key: from the warehouse, or from the
+    last published copy while a run writes.
+
+    Raises:
+        BadInputError: models.yaml has no such release.
+        SimPlatformError: there are no rows yet, or no record of what was decided before.
+    """
+    home.release(release)
+    try:
+        warehouse = DuckDBFile(home.warehouse, WHILE_A_RUN_WRITES)
+        return _rows(home, warehouse, table, release)
+    except WarehouseError:
+        if not home.published.exists():
+            raise
+        return _rows(home, DuckDBFile(home.published), table, release)
+
+
+def _rows(home: Home, file: DuckDBFile, table: type[Table], release: str) -> pl.DataFrame:
+    rows = file.read(table, {"model_version": release})
+    if not len(rows):
+        raise SimPlatformError(
+            f"{release}: {table_name(table)} has no rows yet; run `sim-platform run {release}`"
+            " first"
+        )
+    covered(home, file, release)  # without a record of what was decided before, nothing is shown
+    return rows.sort(key_of(table))
+
+
+def stored_rates(home: Home, release: str) -> pl.DataFrame:
+    """Rows of `rate_comparison`; an error that names the way out where there are none, or no record
+    of what was decided before.
+    """
+    return _rows(home, warehouse_of(home), RateComparison, release)
+
+
+def stored_decisions(home: Home, release: str) -> pl.DataFrame:
+    """Rows of `release_gate`; an error that names the way out where there are none."""
+    return _rows(home, warehouse_of(home), ReleaseGate, release)
+
+
+def stored_verdict(home: Home, release: str) -> str:
+    """The release's verdict with its reason, in one line."""
+    verdict, why = release_verdict(stored_decisions(home, release))
+    return f"{verdict}: {why}"
+
+
+def stored_forecasts(home: Home, release: str) -> list[dict[str, Any]]:
+    """Rows of `rate_forecast`; an error that names the way out where there are none."""
+    return _rows(home, warehouse_of(home), RateForecast, release).to_dicts()
+
+
+def stored_scores(home: Home, release: str) -> dict[str, Any]:
+    """The release's scorecard, and per method the mean of all scored releases' median errors with
+    its bootstrap interval; where the model was replayed on its own log, the parts
+    of its error; how long the forecast ledger is and the chain of its last entry."""
+    warehouse = warehouse_of(home)
+    every = warehouse.read(ForecastScorecard)
+    mine = every.filter(model_version=release)
+    if not len(mine):
+        raise SimPlatformError(
+            f"{release}: not scored; its own log is not extracted yet. Add it to sources.yaml and"
+            f" run `sim-platform run {release}` again"
+        )
+    covered(home, warehouse, release)
+    medians = {
+        method: {r["model_version"]: [r["median"]] for r in group.to_dicts() if r["median"]}
+        for (method,), group in every.group_by(["method"], maintain_order=True)
+    }
+    entries, chain = last_link(warehouse)
+    return {
+        "model_version": release,
+        "methods": mine.to_dicts(),
+        "error_parts": error_parts(home, warehouse, release),
+        "releases": every["model_version"].n_unique(),
+        "over_releases": {
+            str(method): bootstrap_over_releases(errors)
+            for method, errors in medians.items()
+            if errors
+        },
+        "ledger": {"entries": entries, "last_chain": chain},
+    }
+
+
+def status(home: Home) -> dict[str, Any]:
+    """How far the home is: rows of the log stages, and of every stage per release; `cost_usd` is in
+    US dollars.
+    """
+    with warehouse_of(home).reading() as tx:
+        tables = tx.tables()
+
+        def count(
+            table: str, condition: str = "true", value: str = "count(*)", **params: str
+        ) -> Any:
+            return (
+                tx.query(f"select {value} as n from {table} where {condition}", params)["n"][0]  # noqa: S608 - names come from contracts, values are parameters
+                if table in tables
+                else 0
+            )
+
+        def of(release: str) -> dict[str, Any]:
+            mine = "model_version = $release"
+            return {
+                "release": release,
+                "replaces": home.by_version[release].replaces,
+                "prefixes": count("stratified_sample", mine, release=release),
+                "outcomes": count("candidate_completions", mine, release=release),
+                "failed": count(
+                    "candidate_completions", f"{mine} and status = 'failed'", release=release
+                ),
+                "scores": count("classifier_scores", mine, release=release),
+                "rates": count("rate_comparison", mine, release=release),
+                "cost_usd": float(
+                    count(
+                        "candidate_completions", mine, "coalesce(sum(cost_usd), 0)", release=release
+                    )
+                ),
+            }
+
+        return {
+            "home": str(home.path),
+            "extracted": int(
+                count(
+                    "extraction_accounting",
+                    "disposition = 'extracted'",
+                    "coalesce(sum(n), 0)::bigint",
+                )
+            ),
+            "corpus": count("deidentified_corpus"),
+            "quarantined": count("quarantined_rows"),
+            "releases": [of(release) for release in home.releases],
+        }
