@@ -26,6 +26,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -287,7 +288,8 @@ def run_command(home: Path) -> Watched:
     try:
         run.code = command.wait()
     finally:
-        command.kill()
+        if command.returncode is None:  # interrupted
+            os.killpg(command.pid, signal.SIGKILL)
         ended.set()
         watcher.join()
     run.ended = time.time()

@@ -14,7 +14,7 @@ at one-sided 5 % without correction. All limits hold whatever the missing outcom
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -135,12 +135,27 @@ def chances(
         )
 
     def chance(ratio: float) -> tuple[float, float]:
-        x1, x0 = reached(prior_events * ratio)[:, None], reached(prior_events)[None, :]
-        found = paired.ratio(0, x1, x0, GATE_CONF, method)
-        weight = _poisson(x1, prior_events * ratio) * _poisson(x0, prior_events)
-        return float((weight * (np.asarray(found.high) < margin)).sum()), float(
-            (weight * (np.asarray(found.low) > block_above)).sum()
-        )
+        x1, x0 = reached(prior_events * ratio), reached(prior_events)
+        up_to = np.concatenate([[0.0], np.cumsum(_poisson(x1, prior_events * ratio))])
+
+        def n_below(limit: Literal["high", "low"], bound: float) -> np.ndarray[Any, Any]:
+            """Per x0, how many x1 have the limit below: limits grow with x1, so by bisection; all
+            pairs are ten million at a hundred thousand events.
+            """
+            first, last = np.zeros(len(x0), int), np.full(len(x0), len(x1))
+            while (open_ := first < last).any():
+                middle = (first + last) // 2
+                found = paired.ratio(0, x1[np.minimum(middle, len(x1) - 1)], x0, GATE_CONF, method)
+                found_limit = np.asarray(getattr(found, limit))
+                is_below = found_limit < bound if limit == "high" else found_limit <= bound
+                first = np.where(open_ & is_below, middle + 1, first)
+                last = np.where(open_ & ~is_below, middle, last)
+            return first
+
+        weight = _poisson(x0, prior_events)
+        passes = float((weight * up_to[n_below("high", margin)]).sum())
+        blocks = float((weight * (up_to[-1] - up_to[n_below("low", block_above)])).sum())
+        return passes, blocks
 
     (pass_same, _), (pass_doubled, block_doubled) = chance(1.0), chance(2.0)
     return Chances(min(1.0, pass_same), min(1.0, pass_doubled), min(1.0, block_doubled))

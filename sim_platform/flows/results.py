@@ -11,7 +11,10 @@ import polars as pl
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
-from sim_platform.contracts.tables.schema import Table, key_of, table_name
+from sim_platform.contracts.tables.grading import ClassifierScores
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.contracts.tables.schema import Table, key_of
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.forecasting import error_parts
@@ -21,6 +24,14 @@ from sim_platform.forecasting.scorecard import bootstrap_over_releases
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
 
+SAID: dict[type[Table], str] = {
+    StratifiedSample: "sample",
+    CandidateCompletions: "completions",
+    ClassifierScores: "scores",
+    RateComparison: "rates",
+    ReleaseGate: "decision",
+    RateForecast: "forecast",
+}
 WHILE_A_RUN_WRITES = 1.0  # seconds to wait for the warehouse before the published copy is read
 
 
@@ -46,8 +57,7 @@ def _rows(home: Home, file: DuckDBFile, table: type[Table], release: str) -> pl.
     rows = file.read(table, {"model_version": release})
     if not len(rows):
         raise SimPlatformError(
-            f"{release}: {table_name(table)} has no rows yet; run `sim-platform run {release}`"
-            " first"
+            f"{release}: no {SAID[table]} yet; run `sim-platform run {release}` first"
         )
     covered(home, file, release)  # without a record of what was decided before, nothing is shown
     return rows.sort(key_of(table))
