@@ -2,9 +2,8 @@
 in a data frame in memory.
 
 The scores are synthetic (three arms, log-spaced rates, one label in a thousand missing), written to
-a DuckDB file as the platform writes them. Both ways end in the same
-estimators; what differs is who counts 2 cores' worth of rows: DuckDB one behaviour at a time, or
-polars with everything loaded.
+a DuckDB file as the platform writes them. Both ways end in the same estimators; what differs is who
+counts 2 cores' worth of rows: DuckDB one behaviour at a time, or polars with everything loaded.
 
     python -m benchmarks.comparison --prefixes 1300000 --behaviors 20 --no-baseline
     python -m benchmarks.comparison --json

@@ -1,15 +1,14 @@
-"""Coverage of the 95 % interval of a stratified rate: 60 designs of rare events, 2,000 samples
-each.
+"""Coverage of the 95 % interval of a stratified rate: 60 designs of rare events,
+2,000 samples each.
 
-Eight strata (shares .45 to .005), 20,000 messages, five allocations, four profiles of how the rate
-differs between strata, three levels (2, 5 and 20 events expected in
-a proportional sample). Synthetic counts with a known rate; Tiwari is what cancer registries print,
-Wald what a spreadsheet would do.
+Eight strata (shares .45 to .005), 20,000 messages, five allocations, four profiles of how the
+rate differs between strata, three levels (2, 5 and 20 events expected in a proportional sample).
+Synthetic counts with a known rate; Tiwari is what cancer registries print, Wald what a
+spreadsheet would do.
 
 A repetition draws how many events there are and then in which strata. The numbers of events are
-spread evenly over the quantiles of their Poisson distribution: drawn one
-by one, 2,000 repetitions would leave a standard error of .006, and the worst of 60 designs would
-mostly be the unluckiest.
+spread evenly over the quantiles of their Poisson distribution: drawn one by one, 2,000 repetitions
+would leave a standard error of .006, and the worst of 60 designs would mostly be the unluckiest.
 
     python -m benchmarks.coverage --json
 """

@@ -1,15 +1,14 @@
 """Throughput of de-identification on one core: rules, each model, the stack, and stock Presidio on
 the same texts in the same run.
 
-`python benchmarks/deidentification.py [--json] [--kb 120]`. Texts are recorded prompts and answers
-and labelled snippets (SIM_PLATFORM_REAL_DATA, default ../shared/data).
-Ratios within one run mean more than the figures: they move with the machine, the ratios hardly do.
-CPU time, one process, one thread.
+`python benchmarks/deidentification.py [--json] [--kb 120]`. Texts are recorded prompts and
+answers and labelled snippets (SIM_PLATFORM_REAL_DATA, default ../shared/data). Ratios within one
+run mean more than the figures: they move with the machine, the ratios hardly do. CPU time, one
+process, one thread.
 
 `python -m benchmarks.deidentification --conversations 10000 100000 [--models]`: seconds and peak
-memory of extraction and de-identification of so many short conversations
-(synthetic) on all cores, by rules alone (what grows with the log, not what a model weighs) or by
-the shipped policy.
+memory of extraction and de-identification of so many short conversations (synthetic) on all cores,
+by rules alone (what grows with the log, not what a model weighs) or by the shipped policy.
 """
 
 import argparse
@@ -31,7 +30,8 @@ DATA = Path(os.environ.get("SIM_PLATFORM_REAL_DATA", Path(__file__).parents[1] /
 
 
 def texts() -> list[str]:
-    """Distinct messages of the development sets and of recorded traffic, in a fixed random order."""
+    """Distinct messages of the development sets and of recorded traffic, in a fixed random order.
+    """
     found = [
         row["full_text"]
         for row in json.loads((DATA / "deid_dev" / "presidio_synth_v2.json").read_text())

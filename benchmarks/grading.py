@@ -1,5 +1,5 @@
-"""Graders against people on public data, and the speed of rule graders. Prints the tables of
-docs/grading.md.
+"""Graders against people on public data, and the speed of rule graders. Prints the tables
+of docs/grading.md.
 
     PYTHONPATH=. python benchmarks/grading.py rbr          rules, TF-IDF and MiniLM graders, eight
     propositions
@@ -220,8 +220,8 @@ def moderation() -> None:
 
 
 def cost() -> None:
-    """Milliseconds per response of each kind of trained grader, nothing embedded before, each
-    prompt once.
+    """Milliseconds per response of each kind of trained grader, nothing embedded before,
+    each prompt once.
     """
     labels = read_labels(
         DATA / "openai_rbr_gold" / "train.jsonl",
@@ -281,8 +281,8 @@ def refusals() -> None:
 
 
 def injections() -> None:
-    """The embedded model as judge: labels of one response without and with each injection behind
-    it.
+    """The embedded model as judge: labels of one response without and with each
+    injection behind it.
     """
     models = [
         {"version": "judge", "provider": "local", "settings": {"max_tokens": 160}},

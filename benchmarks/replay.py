@@ -1,10 +1,10 @@
 """Replay throughput: the engine with its durable journal against what a person would write, on the
 same server in one run.
 
-The server is ours (asyncio, one process on one core, a fixed Chat Completions body, optional
-latency and errors); the client runs on another core. Every way is given the same
-requests. inspect_ai is one of the ways where it is installed; it writes a log, as the engine writes
-a journal.
+The server is ours (asyncio, one process on one core, a fixed Chat Completions body,
+optional latency and errors); the client runs on another core. Every way is given the same
+requests. inspect_ai is one of the ways where it is installed; it writes a log, as the
+engine writes a journal.
 
     python -m benchmarks.replay --json
     python -m benchmarks.replay --only 200_ms_at_64 200_ms_at_1000
@@ -269,7 +269,8 @@ def measure(
 
 
 def run_scenario(scenario: Scenario, n: int) -> dict[str, object]:
-    """Prefixes a second of every way, and how many times as fast as each other one the engine is."""
+    """Prefixes a second of every way, and how many times as fast as each other one the engine is.
+    """
     cores = sorted(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     ready = context.Queue()

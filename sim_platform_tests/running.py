@@ -48,8 +48,8 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
-    """run(home, *releases) runs them like the command line and returns what it said; raises what it
-    raises.
+    """run(home, *releases) runs them like the command line and returns what it said; raises
+    what it raises.
     """
     return run_with_its_own_detectors(monkeypatch, tmp_path_factory)
 
@@ -62,7 +62,8 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(finished_home: Path, tmp_path: Path) -> Path:
-    """A home of one's own whose release v2 has been run, as `run(write_home(tmp_path))` leaves it."""
+    """A home of one's own whose release v2 has been run, as `run(write_home(tmp_path))` leaves it.
+    """
     shutil.copytree(finished_home, tmp_path, dirs_exist_ok=True)
     return tmp_path
 

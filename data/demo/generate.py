@@ -1,11 +1,10 @@
 """Makes the demo log and its consent ledger from a seed: `python data/demo/generate.py`.
 
 Every user turn, every intermediate assistant turn and every name is filled in from the templates
-below; the last assistant turn of each conversation is answered
-by the embedded model under the system prompt and settings of demo-v1 in models.yaml. Personal data
-comes from reserved ranges only (example.com, 555-01xx,
-192.0.2.x). Takes about ten minutes on one thread.
-Belongs here: the demo's text and its faults. Does not: anything that the platform itself needs.
+below; the last assistant turn of each conversation is answered by the embedded model under the
+system prompt and settings of demo-v1 in models.yaml. Personal data comes from reserved ranges only
+(example.com, 555-01xx, 192.0.2.x). Takes about ten minutes on one thread. Belongs here: the demo's
+text and its faults. Does not: anything that the platform itself needs.
 """
 
 import csv
@@ -469,7 +468,8 @@ def answered(conversations: list[dict[str, object]], settings: dict[str, object]
 
 
 def with_faults(conversations: list[dict[str, object]]) -> list[str]:
-    """The log's lines, with rows between them that a reader must refuse, each for its own reason."""
+    """The log's lines, with rows between them that a reader must refuse, each for its own reason.
+    """
     lines = [json.dumps(c, ensure_ascii=False) for c in conversations]
 
     def changed(at: int, identifier: str, **changes: object) -> str:

@@ -6,8 +6,8 @@ quote user text or a secret.
 
 
 class SimPlatformError(Exception):
-    """An error whose text names ids, counts, keys and places only, so that it may be logged, stored
-    and shown.
+    """An error whose text names ids, counts, keys and places only, so that it may be logged,
+    stored and shown.
 
     Every other exception type is treated as unsafe at the edge of the platform: only its type and
     place are shown, never its text.

@@ -39,8 +39,8 @@ class Message(TypedDict):
 
 
 def canonical_json(value: object) -> str:
-    """JSON with sorted keys, no spaces and no escapes beyond the required: equal values give equal
-    text.
+    """JSON with sorted keys, no spaces and no escapes beyond the required: equal values
+    give equal text.
     """
     return json.dumps(
         value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False

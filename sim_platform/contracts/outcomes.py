@@ -19,10 +19,10 @@ ARMS: tuple[Arm, ...] = ("candidate", "control", "recorded")
 class Outcome:
     """The one final result of one request.
 
-    `completed` and `truncated` (stopped by the token limit) carry text or tool calls; `refused`
-    (the provider's filter) and `failed` carry a reason code.
-    Tool calls are recorded, never executed. Tokens are counts, cost is US dollars, latency is
-    seconds of the attempt that ended it.
+    `completed` and `truncated` (stopped by the token limit) carry text or tool calls;
+    `refused` (the provider's filter) and `failed` carry a reason code. Tool calls are
+    recorded, never executed. Tokens are counts, cost is US dollars, latency is seconds of the
+    attempt that ended it.
     """
 
     arm: Arm

@@ -34,13 +34,13 @@ def audited(
     keys: Keys,
     known: Sequence[Sequence[Known]] = (),
 ) -> pl.DataFrame:
-    """Counts over a draw of conversations that came through, as rows of DeidAudits without their
-    deid_version.
+    """Counts over a draw of conversations that came through, as rows of DeidAudits without
+    their deid_version.
 
     `second_detector`: by type, identifiers that it sees in the original, and how many of them were
-    not masked whole. `determinism`: conversations done a second time, alone and
-    in reverse order, and how many differ. `idempotence`: characters of the result outside
-    surrogates, and how many of them the first detector would mask now.
+    not masked whole. `determinism`: conversations done a second time, alone and in reverse order,
+    and how many differ. `idempotence`: characters of the result outside surrogates, and how many of
+    them the first detector would mask now.
 
     Args:
         rows, known: the drawn conversations, as they were given to `deidentify`.

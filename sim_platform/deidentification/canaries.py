@@ -2,10 +2,9 @@
 come through de-identification.
 
 Belongs here: the canaries, planting them, finding survivors. Does not: storing anything; shadow
-copies live in memory and never reach a table.
-The names are disjoint from the pools of surrogates, so a surrogate is never taken for a survivor.
-No canary seen in n planted bounds the miss rate of such identifiers at 3/n
-(95 %); it says nothing about identifiers of other kinds.
+copies live in memory and never reach a table. The names are disjoint from the pools of surrogates,
+so a surrogate is never taken for a survivor. No canary seen in n planted bounds the miss rate of
+such identifiers at 3/n (95 %); it says nothing about identifiers of other kinds.
 """
 
 import json

@@ -2,9 +2,8 @@
 surrogates, or not at all.
 
 Belongs here: what is scanned, how spans become text, keyed hashes, quarantine with reason codes.
-Does not: finding identifiers (detectors, rules), choosing
-surrogates (surrogates), storing anything. No exception, log or result here carries text of a
-conversation that was refused.
+Does not: finding identifiers (detectors, rules), choosing surrogates (surrogates), storing
+anything. No exception, log or result here carries text of a conversation that was refused.
 """
 
 import hmac
@@ -100,8 +99,8 @@ class Keys:
     Args:
         run: random, in memory only, gone at the end of the run: without it nobody can link
             surrogates to values or between runs.
-        vault: persistent, kept in the vault: finds the same conversation, account, content and
-            prefix again.
+        vault: persistent, kept in the vault: finds the same conversation, account, content
+            and prefix again.
         accounts: further keys for account ids, one a rotation.
     """
 
@@ -175,8 +174,8 @@ def deidentify(
     """De-identifies a batch of conversations; each is done whole or quarantined whole.
 
     Args:
-        rows: contract ConsentedLogExtract; some thousand rows at once are fine (memory: a few times
-            their text).
+        rows: contract ConsentedLogExtract; some thousand rows at once are fine (memory: a few
+            times their text).
         detector: gets each distinct text of the batch once. When it raises, only conversations with
             the texts that it raises on are quarantined.
         keys: same keys and rows give the same corpus, whatever else is in the batch.
@@ -187,8 +186,8 @@ def deidentify(
         See DeidBatch; both frames in the order of `rows`.
 
     Raises:
-        BadInputError: the detector itself cannot work (no model); nothing about a conversation
-            raises.
+        BadInputError: the detector itself cannot work (no model); nothing about a
+            conversation raises.
     """
     version = deid_version(detector)
     readings = [_guarded(read, row) for row in rows.iter_rows(named=True)]
@@ -431,7 +430,8 @@ def _account_id(user_id: str) -> list[Known]:
 
 
 class _Rewriting:
-    """One conversation on its way out: all its spans, what spreads from them, and its surrogates."""
+    """One conversation on its way out: all its spans, what spreads from them, and its surrogates.
+    """
 
     def __init__(
         self,

@@ -2,9 +2,9 @@
 composed by the policy.
 
 Belongs here: loading the models, running them over texts. Does not: rules by shape and label
-(rules), Presidio and other plug-ins (plugins), surrogates, conversations
-(deidentify). Models are imported when the detector is built. Nothing is downloaded: a missing model
-is an error that names the package.
+(rules), Presidio and other plug-ins (plugins), surrogates, conversations (deidentify). Models
+are imported when the detector is built. Nothing is downloaded: a missing model is an error that
+names the package.
 
 spaCy runs only the layers that names need, without BLIS, in batches inside a memory zone: faster,
 the same names, and flat memory.
@@ -78,8 +78,8 @@ class StackDetector:
         """See Detector.
 
         Raises:
-            DetectionError: a text cannot be scanned (lone surrogates, anything else); carries no
-                text.
+            DetectionError: a text cannot be scanned (lone surrogates, anything else);
+                carries no text.
         """
         try:
             keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
@@ -228,8 +228,8 @@ def combined(
 
 
 def _is_arithmetic(text: str, start: int, end: int) -> bool:
-    """Whether figures are part of a decimal number or a calculation rather than a number that names
-    something.
+    """Whether figures are part of a decimal number or a calculation rather than a number that
+    names something.
     """
     number = re.compile(r"[\d.,]*").match(text, end)
     before = re.search(r"[\d.,]*$", text[:start])
@@ -376,7 +376,8 @@ def _spacy_package() -> str:
 
 
 def _weights_hash(package: str) -> str:
-    """SHA-256 of the model's recogniser of names, the same for one model under two package names."""
+    """SHA-256 of the model's recogniser of names, the same for one model under two package names.
+    """
     spec = importlib.util.find_spec(package)
     folders = [Path(p) for p in spec.submodule_search_locations or []] if spec is not None else []
     weights = sorted(file for folder in folders for file in folder.glob("*/ner/model"))
@@ -515,8 +516,8 @@ def _is_term(text: str, start: int, end: int) -> bool:
 
 
 def _is_code(text: str, start: int, end: int) -> bool:
-    """Whether a single word stands as a letter, an abbreviation, a variable or a call in code or
-    formulas.
+    """Whether a single word stands as a letter, an abbreviation, a variable or a call in
+    code or formulas.
     """
     word, before, after = text[start:end], text[max(0, start - 2) : start], text[end : end + 2]
     return (

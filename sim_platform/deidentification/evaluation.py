@@ -1,8 +1,8 @@
 """How much of what is labelled a detector masks, and how much that is harmless it alters.
 
 Belongs here: reading labelled sets, the measure. Does not: detection (detectors), commands. An
-identifier counts as covered only when every word of it is masked, whatever
-the type that was given to it: a leak is a leak.
+identifier counts as covered only when every word of it is masked, whatever the type that was given
+to it: a leak is a leak.
 """
 
 import json
@@ -233,8 +233,8 @@ def is_covered(text: str, start: int, end: int, masked: bytearray) -> bool:
 
 
 def benign(texts: Sequence[str], detector: Detector) -> dict[str, Any]:
-    """Share of texts that would be altered at all, and of characters masked, by type of the first
-    reason.
+    """Share of texts that would be altered at all, and of characters masked, by type of
+    the first reason.
     """
     types: Counter[str] = Counter()
     altered = chars = 0

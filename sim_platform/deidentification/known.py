@@ -30,8 +30,8 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownValues:
-    """The known values of one account as one expression over folded text (lower case, no
-    diacritics).
+    """The known values of one account as one expression over folded text (lower case,
+    no diacritics).
     """
 
     pattern: re.Pattern[str] | None
@@ -145,5 +145,6 @@ def _spellings(one: Known) -> Iterator[tuple[str, str]]:
 
 
 def _apart(joined: str, most: int) -> str:
-    """The characters with up to `most` characters between them that are neither letters nor digits."""
+    """The characters with up to `most` characters between them that are neither letters nor digits.
+    """
     return rf"[\W_]{{0,{most}}}".join(map(re.escape, joined))

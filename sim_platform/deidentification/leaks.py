@@ -2,9 +2,8 @@
 outside those ranges.
 
 Belongs here: what e-mail addresses, phone numbers, IPv4 addresses and card numbers look like and
-which of them belong to nobody. Does not: detection by
-context or by a model (rules, detectors), making surrogates (surrogates). Pure and linear in the
-length of the text.
+which of them belong to nobody. Does not: detection by context or by a model (rules, detectors),
+making surrogates (surrogates). Pure and linear in the length of the text.
 
 Reserved ranges: RFC 2606 (domains), RFC 5737 (IPv4), 555-0100 to 555-0199 (NANPA), the card numbers
 that payment providers publish for testing.

@@ -84,8 +84,8 @@ class Policy(_Strict):
 
 
 def load_policy(name: str, folder: Path = Path()) -> Policy:
-    """The shipped policy of that name, or the one in a file (a name that ends in .yaml, below
-    `folder`).
+    """The shipped policy of that name, or the one in a file (a name that ends in .yaml,
+    below `folder`).
 
     Raises:
         BadInputError: names the policies that there are, or file, key and what is wrong.

@@ -5,13 +5,12 @@ Belongs here: building and running recognizers, and what is put right about them
 policy names them (policies).
 
 Presidio by itself skips an expression that times out, with a warning in a log; its URL expression
-takes quadratic time; its e-mail recognizer fetches a list of
-suffixes over the network; a missing model is downloaded; and without a lemmatizer the boost by
-context is gone, so that scores fall below any threshold. Here a timeout
-and any warning are errors, which quarantine the conversation; URLs are left to the platform's own
-linear rule; nothing is fetched; recognizers that live on a model are refused;
-and every word is its own lemma. A recognizer runs over a text only where one of its expressions can
-match (set_gate).
+takes quadratic time; its e-mail recognizer fetches a list of suffixes over the network; a missing
+model is downloaded; and without a lemmatizer the boost by context is gone, so that scores fall
+below any threshold. Here a timeout and any warning are errors, which quarantine the conversation;
+URLs are left to the platform's own linear rule; nothing is fetched; recognizers that live on a
+model are refused; and every word is its own lemma. A recognizer runs over a text only where one of
+its expressions can match (set_gate).
 """
 
 import logging
@@ -201,8 +200,8 @@ def _own(name: str) -> Any:
 
 
 def _made_safe(recognizer: Any, plugin: PresidioPlugin) -> None:
-    """Expressions that raise when they take too long, and a recognizer that loads now or not at
-    all.
+    """Expressions that raise when they take too long, and a recognizer that loads now
+    or not at all.
     """
     name = type(recognizer).__name__
     if name in _NEEDS_MODEL or any(

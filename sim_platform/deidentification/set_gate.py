@@ -5,9 +5,9 @@ Belongs here: loosening Python's expressions to what an automaton knows, the pas
 expressions (rules).
 
 A loosened expression matches wherever the original does: look-arounds, anchors and back-references
-are the original's business. What a match can do without at its
-start and its end is left off, so that the automaton has little to count and little to tell. It
-reads a byte a character; all that is not ASCII is read as one and the same.
+are the original's business. What a match can do without at its start and its end is left off, so
+that the automaton has little to count and little to tell. It reads a byte a character; all that is
+not ASCII is read as one and the same.
 """
 
 import codecs
@@ -159,8 +159,8 @@ def _repeated(low: int, high: int, parts: _Parts) -> _Parts:
 
 
 def _one_of(op: Any, value: Any, ignore_case: bool) -> frozenset[str] | None:
-    """What the characters that an item of one character matches are read as, or more; None for
-    other items.
+    """What the characters that an item of one character matches are read as, or more; None
+    for other items.
     """
     if op is sre.IN:
         negated, members = value[0][0] is sre.NEGATE, value[value[0][0] is sre.NEGATE :]
@@ -245,8 +245,8 @@ class SetGate:
 
 
 def _note(i: int, _start: int, end: int, _flags: int, ends: dict[int, list[int]]) -> None:
-    """Keeps the first and the last end of each expression's matches, in whatever order they are
-    told.
+    """Keeps the first and the last end of each expression's matches, in whatever order
+    they are told.
     """
     if (seen := ends.get(i)) is None:
         ends[i] = [end, end]

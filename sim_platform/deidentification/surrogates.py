@@ -2,10 +2,10 @@
 and unlinkable between two.
 
 Belongs here: keyed choice of surrogates, their formats and reserved ranges. Does not: finding
-identifiers (detectors, rules), walking messages (deidentify).
-A surrogate depends on the key, the type and the normalised value alone (and on what is already
-taken), so equal values get equal surrogates; without the key
-nothing leads back. Structured surrogates come only from ranges that belong to nobody (leaks).
+identifiers (detectors, rules), walking messages (deidentify). A surrogate depends on the key, the
+type and the normalised value alone (and on what is already taken), so equal values get equal
+surrogates; without the key nothing leads back. Structured surrogates come only from ranges that
+belong to nobody (leaks).
 """
 
 import hashlib
@@ -306,8 +306,8 @@ def _address(seed: bytes, _: str) -> str:
 
 
 def _birth_date(seed: bytes, value: str) -> str:
-    """Day and month up to 12, so that any order of them is a date; the year in 1950 to 1999; the
-    format stays.
+    """Day and month up to 12, so that any order of them is a date; the year in 1950 to 1999;
+    the format stays.
     """
 
     def digits(match: re.Match[str]) -> str:

@@ -40,8 +40,8 @@ class Conversation:
 
 
 def read(row: dict[str, Any]) -> Conversation:
-    """The conversation of a row of ConsentedLogExtract; raises Refused where a text of it could not
-    be scanned.
+    """The conversation of a row of ConsentedLogExtract; raises Refused where a text of it could
+    not be scanned.
     """
     try:
         messages, metadata, labels = (

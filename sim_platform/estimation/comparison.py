@@ -1,16 +1,15 @@
-"""Rates of one release per behaviour and arm, and the candidate against the other arms on the same
-prefixes.
+"""Rates of one release per behaviour and arm, and the candidate against the other arms on the
+same prefixes.
 
-Belongs here: from counted labels and the design to the rows of `rate_comparison`. Does not: the
-formulas (intervals, paired), verdicts (gates), the counting (design says
-how, the warehouse does it).
+Belongs here: from counted labels and the design to the rows of `rate_comparison`. Does not:
+the formulas (intervals, paired), verdicts (gates), the counting (design says how, the
+warehouse does it).
 
 How a rate is made. The unit is a prefix; its value is the share of its labelled repeats that show
-the behaviour. Within a stratum the design weight of all eligible
-prefixes is spread over the labelled ones (labels missing at random within a stratum); a stratum
-without any label drops out and the others carry its share. The
-clusters are users. The pseudo-event of the interval weighs as much as the heaviest prefix, repeats
-or not: with no event in sight nothing says that repeats differ.
+the behaviour. Within a stratum the design weight of all eligible prefixes is spread over the
+labelled ones (labels missing at random within a stratum); a stratum without any label drops out and
+the others carry its share. The clusters are users. The pseudo-event of the interval weighs as much
+as the heaviest prefix, repeats or not: with no event in sight nothing says that repeats differ.
 """
 
 import math
@@ -51,11 +50,10 @@ def compare(
     """One row per behaviour and arm that occur in `labels`, sorted.
 
     `n`, `n_missing` and `events` count outcomes. `n_effective` is total / variance of the weighted
-    sum; without events, what the weights alone leave (Kish).
-    `floor` is the detection floor at Kish's size over the design effect. Ratios and differences
-    stand on the candidate's row and are over prefixes that both arms have
-    labels for; where neither arm showed the behaviour on them the ratio is null with limits (0,
-    inf); where only one did, the ratio is made with half an event
+    sum; without events, what the weights alone leave (Kish). `floor` is the detection floor at
+    Kish's size over the design effect. Ratios and differences stand on the candidate's row and are
+    over prefixes that both arms have labels for; where neither arm showed the behaviour on them the
+    ratio is null with limits (0, inf); where only one did, the ratio is made with half an event
     added on both sides. `gate_*` are limits for decisions: they hold whatever the missing outcomes
     would have shown. `p_control` and `p_recorded` are McNemar mid-P on effective counts, `_holm`
     and `_bh` adjusted over the behaviours. Without labels every estimate is null.
@@ -68,8 +66,8 @@ def compare(
         undesired: behaviour id to the direction in which a change is undesired; names every
             behaviour in `labels`.
         measures: model or system.
-        block_above: behaviour id to the harm ratio that `p_block_*` tests; 1 where a behaviour is
-            not named.
+        block_above: behaviour id to the harm ratio that `p_block_*` tests; 1 where a
+            behaviour is not named.
         conf: two-sided confidence in (0, 1).
 
     Returns:
@@ -117,8 +115,8 @@ def compare(
 def against_production(
     rates: pl.DataFrame, production: pl.DataFrame, conf: float = 0.95
 ) -> pl.DataFrame:
-    """`rates` with the candidate's ratio to production: two independent samples, on effective
-    counts.
+    """`rates` with the candidate's ratio to production: two independent samples, on
+    effective counts.
 
     The paired ratios isolate the model; this one mixes in window and simulator, and their gap is
     what the simulation does not reproduce.
@@ -224,8 +222,8 @@ def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
 
 
 def _pairs(counts: pl.DataFrame, arm: str) -> pl.DataFrame:
-    """Rows for which both arms have labels: the share of each, `w`, and whether any event is in
-    sight.
+    """Rows for which both arms have labels: the share of each, `w`, and whether any
+    event is in sight.
     """
     both = counts.filter(pl.col("candidate_applies")).with_columns(
         share=pl.col("candidate_events") / pl.col("candidate_n"),
@@ -337,7 +335,8 @@ def _one_sided_p(beyond: Callable[[float], bool]) -> float:
 
 
 def _missing_as(counts: pl.DataFrame, arm: str, occurred: bool) -> pl.DataFrame:
-    """`counts` with the missing labels of one arm filled in: all showed the behaviour, or none did."""
+    """`counts` with the missing labels of one arm filled in: all showed the behaviour, or none did.
+    """
     missing = pl.col(f"{arm}_missing")
     return counts.with_columns(
         (pl.col(f"{arm}_n") + missing).alias(f"{arm}_n"),
@@ -347,8 +346,8 @@ def _missing_as(counts: pl.DataFrame, arm: str, occurred: bool) -> pl.DataFrame:
 
 def _weighed(eligible: pl.DataFrame, observed: pl.Expr) -> pl.DataFrame:
     """The observed rows with `w`, the weight of one prefix: their stratum's whole eligible weight
-    spread over them in proportion to their design weights; over all
-    prefixes `w` adds up to 1."""
+    spread over them in proportion to their design weights; over all prefixes `w` adds up to 1.
+    """
     mass = pl.col("weight") * pl.col("prefixes")
     seen = eligible.with_columns(whole=mass.sum().over("stratum")).filter(observed)
     spread = seen.with_columns(w=pl.col("weight") * (pl.col("whole") / mass.sum().over("stratum")))

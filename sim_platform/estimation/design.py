@@ -1,5 +1,5 @@
-"""The design of a sample: which prefix stands for how many messages, in which stratum, from which
-user.
+"""The design of a sample: which prefix stands for how many messages, in which stratum,
+from which user.
 
 Belongs here: the object that the comparison takes, its checks, and the counting of labels against
 it. Does not: drawing (sampling), estimators.
@@ -17,8 +17,9 @@ from sim_platform.contracts.outcomes import ARMS
 @dataclass(frozen=True)
 class Design:
     """A sample's prefixes, one a row: `code` (its place), `prefix_id`, `stratum` (a number),
-    `weight` (design weight), `cluster` (a number for the user), `alone`
-    (its user has no other prefix in the sample)."""
+    `weight` (design weight), `cluster` (a number for the user), `alone` (its user has no other
+    prefix in the sample).
+    """
 
     prefixes: pl.DataFrame
 
@@ -134,13 +135,12 @@ Query = Callable[
 @dataclass(frozen=True)
 class LabelCounts:
     """One behaviour's labels, counted per prefix and arm: `code`, `stratum`, `weight`, `prefixes`,
-    and per arm `_rows`, `_applies` (eligible), `_n` (labels), `_missing`,
-    `_events`, `_repeated`.
+    and per arm `_rows`, `_applies` (eligible), `_n` (labels), `_missing`, `_events`, `_repeated`.
 
     Prefixes that show no event, miss no label and whose user has no other prefix differ only in
-    stratum, weight and counts, so equal ones share a row (`code` null,
-    `prefixes` of them): 1.3 million prefixes become a few thousand rows. `_repeated`: repeats of an
-    arm are numbered 0, 1, 2 ..., so a repeated key shows in their sum.
+    stratum, weight and counts, so equal ones share a row (`code` null, `prefixes` of them): 1.3
+    million prefixes become a few thousand rows. `_repeated`: repeats of an arm are numbered 0, 1, 2
+    ..., so a repeated key shows in their sum.
     """
 
     behavior: str
@@ -150,10 +150,10 @@ class LabelCounts:
 def label_counts(query: Query, release: str, design: Design) -> Iterator[LabelCounts]:
     """The labels of every behaviour that has scores, one at a time, counted where they are stored.
 
-    Joining millions of scores with the design costs most. An arm is whole when each of its repeats
-    has every prefix of the design once: their number and the sum of their
-    hashes say so. Where all arms of a behaviour are whole, what is not a plain "no" is joined, and
-    the rest follows from the design.
+    Joining millions of scores with the design costs most. An arm is whole when each of its
+    repeats has every prefix of the design once: their number and the sum of their hashes say so.
+    Where all arms of a behaviour are whole, what is not a plain "no" is joined, and the rest
+    follows from the design.
     """
     frames = {"design": design.prefixes}
     arms = query(_ARMS_OF_BEHAVIORS, {"release": release}, frames)

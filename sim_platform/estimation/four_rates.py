@@ -1,8 +1,8 @@
 """The rates of one behaviour in one arm behind a grader that people checked.
 
-Belongs here: apparent, verified, corrected and bounded rate of scored and labelled outcomes, with
-what refuses each. Does not: which outcomes are labelled (flows.grading), formulas (intervals,
-judge).
+Belongs here: apparent, verified, corrected and bounded rate of scored and labelled outcomes,
+with what refuses each. Does not: which outcomes are labelled (flows.grading), formulas
+(intervals, judge).
 """
 
 import json
@@ -28,9 +28,9 @@ def four_rates(cell: pl.DataFrame) -> dict[str, object]:
             label_probability and label_stratum; where they labelled, human.
 
     apparent: weighted share of flags. verified: flags that people confirmed, weighted by 1 / chance
-    of being labelled. corrected: verified over the sensitivity that the labels
-    show, melded. bound: Fay-Feuer upper limit of all confirmed occurrences, the sampled negatives'
-    weights included, which assumes nothing about the grader.
+    of being labelled. corrected: verified over the sensitivity that the labels show, melded. bound:
+    Fay-Feuer upper limit of all confirmed occurrences, the sampled negatives' weights included,
+    which assumes nothing about the grader.
     """
     graded = (
         cell.filter(pl.col("label").is_not_null())
@@ -175,8 +175,8 @@ def _labelled(graded: pl.DataFrame, drawn: pl.DataFrame) -> pl.DataFrame:
 
 
 def _powered(graded: pl.DataFrame, known: pl.DataFrame) -> Any:
-    """The prediction-powered rate; the label itself stands in for the score where some outcome has
-    none.
+    """The prediction-powered rate; the label itself stands in for the score where some
+    outcome has none.
     """
     rows = graded.join(
         known.select("place", "v", "group"), on="place", how="left", maintain_order="left"

@@ -5,10 +5,10 @@ Belongs here: the decision and the chances that the rule decides rightly at this
 not: limits and p-values (comparison), the rules (registry).
 
 A behaviour is judged on its harm ratio: candidate over the other arm, turned round where a decrease
-is undesired; where either change is undesired, the worse of both.
-BLOCK (some behaviour is worse) is a union of tests: Holm keeps the chance of any false BLOCK at 5
-%. PASS (every behaviour is within its margin) is an intersection: each
-at one-sided 5 % without correction. All limits hold whatever the missing outcomes would have shown.
+is undesired; where either change is undesired, the worse of both. BLOCK (some behaviour is worse)
+is a union of tests: Holm keeps the chance of any false BLOCK at 5 %. PASS (every behaviour is
+within its margin) is an intersection: each at one-sided 5 % without correction. All limits hold
+whatever the missing outcomes would have shown.
 """
 
 import math

@@ -2,9 +2,9 @@
 the platform is.
 
 Belongs here: the engine (`moments`, `gamma_limits`) and the intervals of one rate. Does not:
-comparing two rates (paired, ratio), reading tables (comparison).
-Shapes broadcast: scalars give floats, arrays give arrays. Counts may be real numbers (effective
-counts). Rates are per unit of `n` or `exposure`, never per 100k.
+comparing two rates (paired, ratio), reading tables (comparison). Shapes broadcast: scalars give
+floats, arrays give arrays. Counts may be real numbers (effective counts). Rates are per unit of `n`
+or `exposure`, never per 100k.
 """
 
 import math
@@ -37,8 +37,8 @@ class Moments:
     """A weighted sum of counts, y = sum(w x), and what its uncertainty depends on.
 
     `total` is y, `variance` its Poisson variance (over cluster sums when there are clusters),
-    `largest_weight` the weight of the pseudo-event that Fay-Feuer add,
-    already multiplied by `design_effect` (>= 1; 1 without clusters or events).
+    `largest_weight` the weight of the pseudo-event that Fay-Feuer add, already multiplied by
+    `design_effect` (>= 1; 1 without clusters or events).
     """
 
     total: Array
@@ -156,20 +156,19 @@ def weighted(
         clusters: label of the primary sampling unit (user, conversation) per cell, shape (cells,);
             None: cells are independent.
         w_max: largest weight over all sampled cells, also those that are not passed because they
-            had no event; default max(weights). A smaller
-            one (the mean gives the mean-weight interval) narrows the upper limit, which then no
-            longer guarantees its coverage.
+            had no event; default max(weights). A smaller one (the mean gives the mean-weight
+            interval) narrows the upper limit, which then no longer guarantees its coverage.
 
     Returns:
-        Interval with shape (...); low is 0.0 when no event was seen, high may pass 1 at very small
-        n.
+        Interval with shape (...); low is 0.0 when no event was seen, high may pass 1
+        at very small n.
 
     Raises:
         ValueError: no cells, a negative count, a weight that is not finite and positive, or unequal
             lengths, with the first offending place.
 
-    Source: Fay & Feuer 1997, Statistics in Medicine 16:791-801; Fay & Kim 2017, Biometrical Journal
-    59:92-105.
+    Source: Fay & Feuer 1997, Statistics in Medicine 16:791-801; Fay & Kim 2017, Biometrical
+    Journal 59:92-105.
     """
     return gamma_limits(moments(counts, weights, clusters, w_max), method, conf)
 
@@ -191,8 +190,8 @@ def moments(
     """The weighted sum and its variance; arguments as for `weighted`.
 
     With clusters the variance is that of the cluster sums, and the design effect compares it with
-    the same cells taken one by one (a cell below 1 is an average over
-    repeats, hence at most one event: its own square).
+    the same cells taken one by one (a cell below 1 is an average over repeats, hence at most one
+    event: its own square).
     """
     x, w = nonnegative("counts", counts), positive("weights", weights)
     if w.ndim != 1 or w.size == 0 or x.shape[-1:] != w.shape:
@@ -278,8 +277,8 @@ def gamma_limits(
 
 
 def effective_clusters(total: Array, variance: Array) -> Array:
-    """Effective number of independent events behind a total: total^2 / variance, 0 where nothing
-    was seen.
+    """Effective number of independent events behind a total: total^2 / variance, 0 where
+    nothing was seen.
     """
     return np.asarray(
         total * np.divide(total, variance, out=np.zeros_like(total), where=variance > 0)
@@ -298,8 +297,8 @@ def t_inflation(n_effective: Array, conf: float) -> Array:
 
 
 def wilson(events: Array, size: Array, z: ArrayLike) -> tuple[Array, Array]:
-    """Wilson score limits of events/size at normal quantile `z`; 0 and 1 exactly at no event and at
-    all events.
+    """Wilson score limits of events/size at normal quantile `z`; 0 and 1 exactly at no event and
+    at all events.
     """
     square = np.square(z)
     centre, half = (
@@ -323,8 +322,8 @@ def sums_within(values: Array, clusters: npt.NDArray[np.generic]) -> Array:
 
 
 def root(falling: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Where a falling function crosses zero in [low, high], elementwise, to the last bit
-    (bisection).
+    """Where a falling function crosses zero in [low, high], elementwise, to the last
+    bit (bisection).
     """
     for _ in range(120):
         middle = 0.5 * (low + high)
@@ -358,7 +357,8 @@ def tail(conf: float) -> float:
 
 
 def nonnegative(name: str, values: ArrayLike) -> Array:
-    """`values` as floats; ValueError naming the first that is negative, infinite or not a number."""
+    """`values` as floats; ValueError naming the first that is negative, infinite or not a number.
+    """
     return _checked(name, values, "finite and not negative", lambda v: np.isfinite(v) & (v >= 0))
 
 

@@ -1,10 +1,10 @@
-"""Rates behind an imperfect grader: from flags and a validation set to the rate of the behaviour
-itself.
+"""Rates behind an imperfect grader: from flags and a validation set to the rate of the
+behaviour itself.
 
 Belongs here: Rogan-Gladen with Lang-Reiczigel limits, people's verification of flags divided by the
-grader's sensitivity (melded limits), the prediction-powered mean, the
-bound that assumes nothing about the grader, and the rule that says when a rate is judge-limited.
-Does not: who labels what (grading), intervals of a plain rate (intervals).
+grader's sensitivity (melded limits), the prediction-powered mean, the bound that assumes nothing
+about the grader, and the rule that says when a rate is judge-limited. Does not: who labels what
+(grading), intervals of a plain rate (intervals).
 """
 
 import numpy as np
@@ -43,8 +43,8 @@ def rogan_gladen(
 
     Args:
         flagged: messages that the grader flagged, of n. tp: flagged among `positives` messages
-            known to be positive. tn: not flagged among `negatives` known to be
-            negative. Real counts are allowed; all broadcast.
+            known to be positive. tn: not flagged among `negatives` known to be negative. Real
+            counts are allowed; all broadcast.
         conf: two-sided confidence in (0, 1).
 
     Raises:
@@ -96,19 +96,18 @@ def verified_over_sensitivity(
 
     Args:
         verified: confirmed flags, >= 0, among n messages (> 0). Where only a random part of the
-            flags was looked at, or the sample is weighted, pass effective
-            counts, or use `melded`.
+            flags was looked at, or the sample is weighted, pass effective counts, or use `melded`.
         tp: flagged among `positives` (> 0) messages known to be positive. All broadcast.
         conf: two-sided confidence in (0, 1).
 
     Returns:
         The estimate is verified / n / (tp / positives). Without a single detected positive (tp = 0)
-        nothing bounds the rate: the estimate and the high limit are
-        infinite (0 and infinite where no flag was confirmed).
+        nothing bounds the rate: the estimate and the high limit are infinite (0 and infinite where
+        no flag was confirmed).
 
     Raises:
-        ValueError: a count that is negative, infinite, NaN, or greater than its total; conf outside
-            (0, 1).
+        ValueError: a count that is negative, infinite, NaN, or greater than its total; conf
+            outside (0, 1).
 
     Source: melding of Fay, Proschan & Brittain 2015, Biometrics 71:146-156, as used by Bayer, Fay &
     Graubard 2023: gamma over beta, by quadrature instead of draws.
@@ -210,10 +209,10 @@ def two_phase_powered(
     """`prediction_powered` where messages are weighted and people label with unequal chances: sum(w
     * score) + sum over labelled of w / p * (label - score); per message.
 
-    Its variance is that of the weighted labels over the sampling of messages, plus that of the
-    residuals over the drawing of labels (within cells). Normal theory: at least 15
-    grader errors must lie among the labels, counted as effective errors where weights differ
-    (`effective_errors`).
+    Its variance is that of the weighted labels over the sampling of messages, plus that of
+    the residuals over the drawing of labels (within cells). Normal theory: at least 15
+    grader errors must lie among the labels, counted as effective errors where weights
+    differ (`effective_errors`).
 
     Args:
         weights: of every graded message, adding up to 1, shape (n,). scores: the grader's, in [0,

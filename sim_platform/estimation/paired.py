@@ -1,9 +1,9 @@
 """Two arms on the same prefixes: test, rate ratio and rate difference, plain and weighted.
 
-Belongs here: estimators on the cells of the 2 x 2 table of pairs. Does not: forming the pairs
-(comparison), independent samples (ratio).
-Cells, for one behaviour on the shared prefixes: a both arms showed it, b only the first
-(candidate), c only the second, d neither. Real numbers are allowed.
+Belongs here: estimators on the cells of the 2 x 2 table of pairs. Does not: forming the
+pairs (comparison), independent samples (ratio). Cells, for one behaviour on the shared
+prefixes: a both arms showed it, b only the first (candidate), c only the second, d neither.
+Real numbers are allowed.
 """
 
 from dataclasses import dataclass
@@ -77,23 +77,23 @@ def ratio(
     """Rate ratio first / second, (a + b) / (a + c), with its interval.
 
     No event in the first arm: low is 0. None in the second: high is infinite. In both cases the
-    estimate is (x1 + 1/2) / (x2 + 1/2), for display; with no event at all
-    it is 1 with limits (0, inf), which says that the data hold no information.
+    estimate is (x1 + 1/2) / (x2 + 1/2), for display; with no event at all it is 1 with limits (0,
+    inf), which says that the data hold no information.
 
     Args:
         a, b, c: cells, >= 0; they broadcast.
         conf: two-sided confidence in (0, 1).
-        method: bonett-price; score (Tang's), for comparison with other software; mover-r: Garwood
-            limits and the correlation a / sqrt(x1 x2), or with `d` Wilson limits
-            and the phi coefficient.
+        method: bonett-price; score (Tang's), for comparison with other software; mover-r:
+            Garwood limits and the correlation a / sqrt(x1 x2), or with `d` Wilson limits and the
+            phi coefficient.
         d: pairs in which neither arm showed it (only mover-r uses it).
 
     Raises:
         ValueError: a cell that is negative, infinite or NaN; conf outside (0, 1).
 
     Source: Bonett & Price 2006, Statistics in Medicine 25:3039-3047; Tang, Tang & Chan 2003,
-    Statistics in Medicine 22:1217-1233; Donner & Zou 2012, Statistical Methods
-    in Medical Research 21:347-359.
+    Statistics in Medicine 22:1217-1233; Donner & Zou 2012, Statistical Methods in Medical
+    Research 21:347-359.
     """
     both, one, other = np.broadcast_arrays(
         nonnegative("a", a), nonnegative("b", b), nonnegative("c", c)
@@ -134,8 +134,7 @@ def difference(
         ValueError: no pairs, a cell that is negative, infinite or NaN, conf outside (0, 1).
 
     Source: Tango 1998, Statistics in Medicine 17:891-908; Newcombe 1998, Statistics in Medicine
-    17:2635-2650; Bonett & Price 2012, Journal of Educational and Behavioral
-    Statistics 37:479-488.
+    17:2635-2650; Bonett & Price 2012, Journal of Educational and Behavioral Statistics 37:479-488.
     """
     both, one, other, neither = np.broadcast_arrays(
         nonnegative("a", a), nonnegative("b", b), nonnegative("c", c), nonnegative("d", d)
@@ -178,13 +177,13 @@ def effective_cells(
 
     Args:
         a, b, c: cells per prefix, shape (prefixes,): 0 or 1, or shares in [0, 1] averaged over
-        repeats. Prefixes without an event may be left out.
+            repeats. Prefixes without an event may be left out.
         weights: design weight per prefix, shape (prefixes,), in any scale.
         clusters: label of the primary sampling unit per prefix; None: prefixes are independent.
 
     Raises:
-        ValueError: a cell that is negative, infinite or NaN; a weight that is not finite and
-            positive.
+        ValueError: a cell that is negative, infinite or NaN; a weight that is not
+            finite and positive.
 
     Source: specification of the estimator, effective counts k = sum w^2 u / sum w u with u = a + b
     + c; over clusters, sums within them take the place of w u.
@@ -283,9 +282,9 @@ def weighted_difference(
     """Rate difference of a weighted sample of pairs, sum w (b - c) / sum w, in [-1, 1].
 
     Equal weights and independent 0/1 pairs give the Tango interval. Otherwise linearised standard
-    error with t of the effective number of discordant clusters
-    (capped as in `t_inflation`); where no variation was seen, the limits are those of a zero count
-    with the largest weight, on both sides, so the width is never 0.
+    error with t of the effective number of discordant clusters (capped as in `t_inflation`); where
+    no variation was seen, the limits are those of a zero count with the largest weight, on both
+    sides, so the width is never 0.
 
     Args:
         b, c: cells per prefix, shape (prefixes,), concordant prefixes included: 0 or 1, or shares

@@ -1,8 +1,8 @@
 """What a sample will be able to show, before it is paid for.
 
 Belongs here: detection floors, smallest detectable ratios, events and messages needed, allocation,
-repeats against prefixes, labels. Does not: prices (orchestration),
-drawing (sampling). Rates are per message; `n` is the effective sample size per arm.
+repeats against prefixes, labels. Does not: prices (orchestration), drawing (sampling). Rates are
+per message; `n` is the effective sample size per arm.
 """
 
 import math
@@ -75,7 +75,8 @@ def events_for_factor(factor: float, conf: float = 0.95) -> int:
 
 
 def messages_for_factor(rate: float, factor: float, design_effect: float = 1.0) -> int:
-    """Messages per arm for an interval within a factor of the rate (> 0), at a design effect >= 1."""
+    """Messages per arm for an interval within a factor of the rate (> 0), at a design effect >= 1.
+    """
     return math.ceil(
         events_for_factor(factor)
         * float(positive("design_effect", design_effect))
@@ -95,8 +96,8 @@ def power(
 
     Args:
         prior_events: events expected in the other arm, > 0. ratio: true candidate / other, > 0.
-        overlap: share of the smaller arm's events that both arms show on the same prefix, in [0,
-            1).
+        overlap: share of the smaller arm's events that both arms show on the same
+            prefix, in [0, 1).
         known: compare with a production rate known without noise instead of with a second arm.
 
     Raises:

@@ -28,9 +28,9 @@ def poisson(
 ) -> Interval:
     """Ratio of rates (x1 / t1) / (x2 / t2), conditional on x1 + x2.
 
-    No event in the first sample: low is 0. None in the second: high is infinite. In both cases the
-    estimate is made with x + 1/2, for display; without any event
-    the limits are (0, inf): no information.
+    No event in the first sample: low is 0. None in the second: high is infinite. In both cases
+    the estimate is made with x + 1/2, for display; without any event the limits are (0, inf):
+    no information.
 
     Args:
         x1, x2: events, >= 0, real (effective counts) allowed. t1, t2: exposures (messages), > 0.

@@ -28,14 +28,14 @@ def poisson(
     """Confidence sequence for a Poisson rate: over all looks together the true rate leaves it with
     probability at most 1 - conf.
 
-    Looked at once it is wider than Garwood's interval: 1.37 times at 5 events, 1.54 at 20, 1.70 at
-    100.
+    Looked at once it is wider than Garwood's interval: 1.37 times at 5 events, 1.54 at
+    20, 1.70 at 100.
 
     Args:
         x: events so far, >= 0. exposure: messages so far, > 0. They broadcast; so looks may be
             given as arrays.
-        prior_rate: a guess of the rate, > 0, fixed before the first look; it moves the width, never
-            the coverage.
+        prior_rate: a guess of the rate, > 0, fixed before the first look; it moves the width,
+            never the coverage.
         conf: confidence in (0, 1).
 
     Returns:

@@ -2,8 +2,8 @@
 are compared with, and the choice where a rate is not rare.
 
 Belongs here: the linearised variance of a weighted share under strata and clusters, the limits that
-rest on it, and Tiwari's limits of a weighted sum. Does not: limits for
-rare events (intervals.weighted), which stay honest at 0 to 10 events where the ones here do not.
+rest on it, and Tiwari's limits of a weighted sum. Does not: limits for rare events
+(intervals.weighted), which stay honest at 0 to 10 events where the ones here do not.
 """
 
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ class Linearised:
     """A weighted share with its Taylor-linearised variance.
 
     `estimate` in [0, 1]; `degrees` are clusters minus strata; `size` is the number of units;
-    `clusters` the number of primary sampling units; `design_effect` the variance
-    over that of a simple sample of as many units, infinite for none.
+    `clusters` the number of primary sampling units; `design_effect` the variance over that of a
+    simple sample of as many units, infinite for none.
     """
 
     estimate: float
@@ -57,8 +57,8 @@ def linearised(
     """Weighted share of a stratified one-stage cluster sample and its variance.
 
     Args:
-        outcomes: per unit, shape (units,), in [0, 1]. weights: design weight per unit, in any
-            scale.
+        outcomes: per unit, shape (units,), in [0, 1]. weights: design weight per
+            unit, in any scale.
         strata: label per unit; None: one stratum. clusters: label of the primary sampling unit per
             unit, told apart within a stratum; None: every unit is one.
         population: clusters that exist per stratum label (0 without strata), for the finite
@@ -123,9 +123,9 @@ def rate(
 
     Args:
         method: beta, Clopper-Pearson of the effective count adjusted for degrees of freedom (Korn &
-            Graubard 1998); korn-graubard, the same with the effective count at most
-            the units; wilson, Wilson of the effective count with t; logit, t limits on the log
-            odds; mean, estimate +- t standard errors.
+            Graubard 1998); korn-graubard, the same with the effective count at most the units;
+            wilson, Wilson of the effective count with t; logit, t limits on the log odds; mean,
+            estimate +- t standard errors.
         conf: two-sided confidence in (0, 1).
 
     With no event, or only events, the sample has no variance: beta, korn-graubard and wilson then

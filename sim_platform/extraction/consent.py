@@ -1,13 +1,13 @@
-"""The consent ledger: who had allowed the use of a conversation when it took place, and allows it
-now.
+"""The consent ledger: who had allowed the use of a conversation when it took place, and
+allows it now.
 
 Belongs here: reading the ledger and deciding. Does not: acting on the decision (extract, and
 orchestration for rows taken out later).
 
 Unknown means no. Every ledger row is a grant from `granted_at` on (inclusive), taken back at
-`revoked_at` (from that instant on there is no consent). A revocation ends
-every grant given before it, also those of other rows; a grant at the very instant of a revocation
-starts consent anew, so periods that follow each other have no gap.
+`revoked_at` (from that instant on there is no consent). A revocation ends every grant given before
+it, also those of other rows; a grant at the very instant of a revocation starts consent anew, so
+periods that follow each other have no gap.
 """
 
 import csv
@@ -97,8 +97,8 @@ def _time(name: str, line: int, row: dict[str, str], column: str) -> datetime:
 
 
 def decide(rows: pl.DataFrame, ledger: pl.DataFrame, scope: str, now: datetime) -> pl.Series:
-    """Why each row may not be used, null where it may: consent must hold at the conversation's time
-    and at `now`.
+    """Why each row may not be used, null where it may: consent must hold at the conversation's
+    time and at `now`.
 
     Args:
         rows: user_id, started_at (UTC); one conversation a row, in any order.
@@ -108,8 +108,8 @@ def decide(rows: pl.DataFrame, ledger: pl.DataFrame, scope: str, now: datetime) 
 
     Returns:
         Series `reason`, as long as `rows` and in its order: `no_consent_record` (no ledger row of
-        this user and scope), else `no_consent_at_the_time`,
-        else `consent_revoked` (held then, does not now), else null.
+        this user and scope), else `no_consent_at_the_time`, else `consent_revoked` (held then, does
+        not now), else null.
     """
     in_scope = ledger.filter(pl.col("scope") == scope)
     # an empty period (revoked the instant it was granted) gives nothing, but still takes back

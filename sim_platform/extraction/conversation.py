@@ -4,9 +4,8 @@ Belongs here: what a conversation must look like, and the reason code when it do
 files and formats (readers), rules about who may be used (rules, consent).
 
 Of a message the keys role, content, name, tool_calls, tool_call_id and refusal are kept; any other
-key (ids, annotations, audio ...) is left out without a word, as is
-any other key of the row. Nothing is repaired: a row that does not fit is refused with one reason
-code.
+key (ids, annotations, audio ...) is left out without a word, as is any other key of the row.
+Nothing is repaired: a row that does not fit is refused with one reason code.
 """
 
 import hashlib

@@ -1,8 +1,7 @@
 """Log files as batches of rows, streaming: a file is never loaded whole.
 
 Belongs here: finding files, decompressing, splitting into rows, the two formats `conversations` and
-`table`. Does not: what a conversation must look like (conversation),
-what is kept (rules, consent).
+`table`. Does not: what a conversation must look like (conversation), what is kept (rules, consent).
 
 A row that cannot be read becomes an UnreadableRow with a reason code and never stops the run; only
 a mistake in the configuration (no file, a column that is not there) raises.
@@ -64,8 +63,8 @@ def source_files(source: Source, home: Path) -> list[Path]:
     allowed), absolute ones stand for themselves.
 
     Raises:
-        BadInputError: nothing found, or a file whose ending no reader knows; names pattern and
-            home.
+        BadInputError: nothing found, or a file whose ending no reader knows; names
+            pattern and home.
     """
     files = sorted(
         home / name
@@ -83,8 +82,8 @@ def source_files(source: Source, home: Path) -> list[Path]:
 
 
 def file_fingerprint(path: Path) -> str:
-    """Hex SHA-256 of the file's content, streamed: the same for the same bytes, whatever the name
-    and the time.
+    """Hex SHA-256 of the file's content, streamed: the same for the same bytes, whatever the
+    name and the time.
     """
     with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -376,8 +375,8 @@ def _prompt_and_response(source: TableSource, columns: Columns, number: int) -> 
     """A row of a table as a conversation of one prompt and one response, with the id
     `<id>/<version>`: one file may hold several versions' answers to a prompt.
 
-    CSV values stay text; an empty metadata or label field is left out. An empty response is a
-    response.
+    CSV values stay text; an empty metadata or label field is left out. An empty response
+    is a response.
     """
     value = identifier(columns[source.model])
     version = source.model_versions.get(value, value)

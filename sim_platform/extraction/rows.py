@@ -34,8 +34,8 @@ UNKNOWN_ROLE: Final = "unknown_role"  # a role other than system, developer, use
 
 
 class UnreadableError(Exception):
-    """Raised inside a reader for one row; its only text is the reason code, so it can never carry a
-    user's words.
+    """Raised inside a reader for one row; its only text is the reason code, so it can never carry
+    a user's words.
     """
 
     def __init__(self, reason: str) -> None:
@@ -48,9 +48,8 @@ class LogRow:
     """One conversation as it stands in the log.
 
     `source_line` counts from 1: the line in JSONL, the row (without the header) in CSV and Parquet.
-    `started_at` is UTC.
-    `metadata` and `labels` hold no nulls: an absent key and a null mean the same. `content_hash`
-    covers all but the id and the place in the file.
+    `started_at` is UTC. `metadata` and `labels` hold no nulls: an absent key and a null mean the
+    same. `content_hash` covers all but the id and the place in the file.
     """
 
     source_line: int

@@ -2,13 +2,12 @@
 two rates, and the errors of past forecasts.
 
 Belongs here: the methods M0 to M7 on effective counts, and the forecast interval. Does not: making
-effective counts (estimation), post-stratification weights (raking),
-scoring (scorecard).
+effective counts (estimation), post-stratification weights (raking), scoring (scorecard).
 
 Everything is on the log scale. A behaviour has the production rate theta of the version in service;
-the simulator shifts every model's rate by kappa (shared discrepancy);
-the candidate differs by g. Three counts measure them: production (theta), control arm (theta +
-kappa), candidate arm (theta + kappa + g). The forecast is theta + g.
+the simulator shifts every model's rate by kappa (shared discrepancy); the candidate differs by g.
+Three counts measure them: production (theta), control arm (theta + kappa), candidate arm (theta +
+kappa + g). The forecast is theta + g.
 """
 
 from dataclasses import dataclass
@@ -76,8 +75,8 @@ class Forecast:
 
 
 def persistence(production: Counts) -> Forecast:
-    """Nothing changes: the rate of the version in service. The baseline that every forecast is
-    shown beside.
+    """Nothing changes: the rate of the version in service. The baseline that every forecast
+    is shown beside.
     """
     return _plain(production)
 
@@ -106,8 +105,8 @@ def calibrated(candidate: Counts, production: Counts | None, control: Counts | N
     arm; all scales learned from the behaviours themselves.
 
     The change g has a mixture of normals around 0 whose weights are learned over the behaviours
-    (empirical Bayes), kappa a normal whose scale is learned too. Counts enter
-    as the mean and variance of the log of a gamma with half an event added.
+    (empirical Bayes), kappa a normal whose scale is learned too. Counts enter as the mean and
+    variance of the log of a gamma with half an event added.
 
     Args:
         candidate: candidate arm, post-stratified to the newest mix. production: version in service
@@ -159,8 +158,8 @@ def discrepancy(residuals: npt.ArrayLike, sampling_variances: npt.ArrayLike) -> 
         ValueError: unequal lengths, a value that is not finite, a negative variance.
 
     Source: posterior mode of tau^2 for residual ~ N(0, tau^2 + sampling variance), with a prior at
-    .36 worth one residual. The weighting by likelihood, instead of subtracting
-    sums, keeps coverage near nominal from 10,000 to 1.3 million messages (docs/decisions/0004).
+    .36 worth one residual. The weighting by likelihood, instead of subtracting sums, keeps coverage
+    near nominal from 10,000 to 1.3 million messages (docs/decisions/0004).
     """
     squares, explained = (
         np.square(np.asarray(residuals, dtype=np.float64)),
@@ -182,8 +181,8 @@ def discrepancy(residuals: npt.ArrayLike, sampling_variances: npt.ArrayLike) -> 
 
 
 def direction(chance_of_increase: float) -> str:
-    """increase, decrease, or no call between .2 and .8: a shrunken point says nothing about the
-    sign.
+    """increase, decrease, or no call between .2 and .8: a shrunken point says nothing
+    about the sign.
     """
     return (
         "increase"

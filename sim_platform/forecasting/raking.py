@@ -55,16 +55,16 @@ def rake(
     of each variable is known.
 
     Args:
-        sample_mix: shares, shape (strata,). levels: level of each stratum in each variable, 0, 1, 2
-            ..., shape (variables, strata). margins: wanted shares of a variable's
-            levels, one list per variable.
+        sample_mix: shares, shape (strata,). levels: level of each stratum in each variable, 0, 1,
+            2 ..., shape (variables, strata). margins: wanted shares of a variable's levels, one
+            list per variable.
 
-    Source: iterative proportional fitting, Deming & Stephan 1940, Annals of Mathematical Statistics
-    11:427.
+    Source: iterative proportional fitting, Deming & Stephan 1940, Annals of Mathematical
+    Statistics 11:427.
 
     Raises:
-        ValueError: levels and margins that do not fit, or a wanted level that the sample has
-            nothing of.
+        ValueError: levels and margins that do not fit, or a wanted level that the sample
+            has nothing of.
     """
     start, places = np.asarray(sample_mix, dtype=np.float64), np.asarray(levels, dtype=np.int64)
     if places.shape != (len(margins), start.size):
@@ -108,9 +108,8 @@ def effective_counts(
 
     Returns:
         x = y^2 / v events in e = y / v messages; without an event, x = 0 and e the Kish size that
-        one event of the mean weight would have.
-        A behaviour that applies only in strata which the newest traffic lacks (all their factors 0)
-        keeps the sample's own mix.
+        one event of the mean weight would have. A behaviour that applies only in strata which the
+        newest traffic lacks (all their factors 0) keeps the sample's own mix.
     """
     found = {}
     for behavior, (y, v, exposure) in strata.items():

@@ -66,8 +66,8 @@ def score(
     Args:
         forecast: rates per message, shape (behaviours,). events, messages: counted in production,
             messages > 0. prior: rates of the version in service.
-        floor: registered floor, a rate > 0; behaviours observed at or below it are left out and
-            counted.
+        floor: registered floor, a rate > 0; behaviours observed at or below it are left
+            out and counted.
         low, high: 90 % forecast limits.
 
     Raises:
@@ -188,8 +188,8 @@ def decomposition(
     and prefix (on the old version's prefixes against its own); they add up.
 
     Args:
-        full: X on Y's prefixes. own_prefixes: X on X's prefixes. observed: X in production; rates
-            per message.
+        full: X on Y's prefixes. own_prefixes: X on X's prefixes. observed: X in production;
+            rates per message.
     """
     a, b, q = (
         np.log(np.maximum(np.asarray(r, dtype=np.float64), floor))

@@ -1,13 +1,12 @@
 """Synthetic worlds with known truth: the whole forecast is tried where the answer is known.
 
 Belongs here: drawing worlds, forecasting in them with every method, the error against the truth.
-Does not: the methods (forecast). Nothing here is real traffic, and
-figures from here are not comparable with anybody's production figures.
+Does not: the methods (forecast). Nothing here is real traffic, and figures from here are not
+comparable with anybody's production figures.
 
 A world: behaviours with log-uniform rates, strata with effects and a mix that shifts, a candidate
-under which half of the behaviours change and half barely do, a simulator
-with a bias shared by all models and one of the candidate's own, drift until deployment, and Poisson
-counts everywhere.
+under which half of the behaviours change and half barely do, a simulator with a bias shared by all
+models and one of the candidate's own, drift until deployment, and Poisson counts everywhere.
 """
 
 from dataclasses import dataclass

@@ -4,8 +4,8 @@ Belongs here: the shapes that Label Studio and Argilla take and give back. Does 
 may say (labels).
 
 Label Studio: the JSON export (`data`, `annotations`), one annotation a row, a skipped task
-abstains; its JSON_MIN and CSV exports are rows already. Argilla: records,
-nested (`fields`, `responses`) or flat (`QUESTION.responses`), one response a row.
+abstains; its JSON_MIN and CSV exports are rows already. Argilla: records, nested (`fields`,
+`responses`) or flat (`QUESTION.responses`), one response a row.
 """
 
 import json
@@ -30,8 +30,8 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
-    """The rows of one entry of a file: one an annotation, or the entry itself where it is a row
-    already.
+    """The rows of one entry of a file: one an annotation, or the entry itself where it is
+    a row already.
 
     Args:
         label: name of the question or control that holds the label.

@@ -55,8 +55,8 @@ class Graded:
 
 
 def confusion(items: Iterable[Graded]) -> Confusion:
-    """Counts of the items on which a person said yes or no; unknown and abstaining people count
-    nowhere.
+    """Counts of the items on which a person said yes or no; unknown and abstaining people
+    count nowhere.
 
     Raises:
         BadInputError: no item has a person's yes or no.
@@ -118,8 +118,8 @@ def threshold_curve(items: Sequence[Graded], points: int = 20) -> list[dict[str,
 
 
 def reliability_curve(items: Sequence[Graded], bins: int = 10) -> list[dict[str, float | int]]:
-    """Per tenth of the score: items, mean score, share of positives. A calibrated score has them
-    equal.
+    """Per tenth of the score: items, mean score, share of positives. A calibrated score
+    has them equal.
     """
     groups: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for item in items:

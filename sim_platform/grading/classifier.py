@@ -81,8 +81,8 @@ class EmbeddingWeights:
 
 @dataclass(frozen=True)
 class Classifier:
-    """Logistic regression: the score is the logistic of intercept + what the weighted features of
-    an item add.
+    """Logistic regression: the score is the logistic of intercept + what the weighted features
+    of an item add.
     """
 
     weights: TermWeights | EmbeddingWeights
@@ -108,8 +108,8 @@ def train(
     best F1 on scores that were held out.
 
     In turn each fifth of the conversations is held out and scored by a model of the others, so that
-    every label serves both and none its own score. A hash of the conversation
-    and `seed` decides the fifth: one conversation is never on both sides.
+    every label serves both and none its own score. A hash of the conversation and `seed` decides
+    the fifth: one conversation is never on both sides.
 
     Raises:
         BadInputError: fewer than 5 labelled responses of a kind, or the packages of the embeddings
@@ -206,7 +206,8 @@ def _fit(measured: Callable[[Any], _Measure], truth: Any, rows: Any) -> tuple[_M
 
 @dataclass(frozen=True)
 class _Counted:
-    """How often each term of a kind stands in each item: names, and a sparse matrix (items, terms)."""
+    """How often each term of a kind stands in each item: names, and a sparse matrix (items, terms).
+    """
 
     names: Any
     counts: Any
@@ -382,8 +383,8 @@ def _terms(item: GradedItem, kind: str) -> list[str]:
 
 
 def _vectors(item: GradedItem) -> tuple[Any, Any]:
-    """Embeddings of the response and of the last user turn, (384,) each; zeros for what is empty or
-    not there.
+    """Embeddings of the response and of the last user turn, (384,) each; zeros for what is
+    empty or not there.
     """
     model = embeddings.minilm()
     asked = next(
@@ -393,8 +394,8 @@ def _vectors(item: GradedItem) -> tuple[Any, Any]:
 
 
 def _best_threshold(scores: Sequence[float], truth: Sequence[bool]) -> float:
-    """The cut between two neighbouring scores with the best F1; of equals the one nearest to a
-    half.
+    """The cut between two neighbouring scores with the best F1; of equals the one
+    nearest to a half.
     """
     levels = sorted(set(scores))
     cuts = [(a + b) / 2 for a, b in pairwise(levels)] or [0.5]

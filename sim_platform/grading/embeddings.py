@@ -1,10 +1,9 @@
-"""Sentence embeddings: all-MiniLM-L6-v2 (sentence-transformers, Apache 2.0) with 8-bit weights, run
-on one core.
+"""Sentence embeddings: all-MiniLM-L6-v2 (sentence-transformers, Apache 2.0) with 8-bit weights,
+run on one core.
 
 Belongs here: locating and verifying the weights and their tokenizer, windows, the vector of a text.
-Does not: what a grader makes of vectors (classifier). Nothing is
-downloaded, and the packages that carry the files are located, never imported. ONNX Runtime is
-imported when the model is built.
+Does not: what a grader makes of vectors (classifier). Nothing is downloaded, and the packages that
+carry the files are located, never imported. ONNX Runtime is imported when the model is built.
 """
 
 import hashlib
@@ -90,8 +89,8 @@ class MiniLM:
     depends on no other text, not even in its last digits.
 
     Vectors are kept by the hash of their text, the newest KEPT: graders of several behaviours read
-    the same outcomes one after the other, and a vector costs
-    thousands of times what its look-up does. No text is held.
+    the same outcomes one after the other, and a vector costs thousands of times what its look-up
+    does. No text is held.
     """
 
     def __init__(self, session: "InferenceSession", tokenizer: "Tokenizer") -> None:
@@ -104,9 +103,9 @@ class MiniLM:
         Texts of one meaning have a cosine near 1, unrelated ones near 0.
 
         All of a text counts: it is read in windows of equal size, up to 254 tokens each, and the
-        vector is the mean over the tokens of all windows, [CLS] and [SEP] included
-        (for a text of one window this is the mean pooling that the model was trained with: Reimers
-        and Gurevych 2019).
+        vector is the mean over the tokens of all windows, [CLS] and [SEP] included (for a text
+        of one window this is the mean pooling that the model was trained with: Reimers and
+        Gurevych 2019).
         """
         given = text.encode(
             "utf-8", "replace"
@@ -150,8 +149,8 @@ def minilm() -> MiniLM:
 
 
 def load() -> MiniLM:
-    """Builds the model from the installed packages; takes half a second, and 250 MB while it is
-    built.
+    """Builds the model from the installed packages; takes half a second, and 250 MB
+    while it is built.
 
     Raises:
         BadInputError: a package is absent, or carries other files than those that were measured.

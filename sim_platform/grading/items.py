@@ -43,6 +43,7 @@ class GradedItem:
 
 
 class Grader(Protocol):
-    """Judges one response. May raise: the caller turns that into a missing label, never into False."""
+    """Judges one response. May raise: the caller turns that into a missing label, never into False.
+    """
 
     def __call__(self, item: GradedItem, /) -> Verdict: ...

@@ -1,8 +1,8 @@
 """What people should label: all flags up to a cap, then near misses and others among the unflagged,
 a tenth of it twice.
 
-Belongs here: the drawing and its probabilities. Does not: files (commands), labels that came back
-(labels).
+Belongs here: the drawing and its probabilities. Does not: files (commands), labels that came
+back (labels).
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,8 @@
 to one label, their agreement.
 
 Belongs here: label files as they come (CSV, JSON Lines, JSON, also .gz) and what a label may say.
-Does not: the shapes of annotation tools (annotation_tools), comparing
-labels with a grader (calibration), who should label what (label_sampling).
+Does not: the shapes of annotation tools (annotation_tools), comparing labels with a grader
+(calibration), who should label what (label_sampling).
 """
 
 import csv
@@ -125,8 +125,8 @@ def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
 
 
 def one_per_item(labels: Iterable[HumanLabel]) -> list[HumanLabel]:
-    """One label an item: what most annotators say; a tie abstains. The order is that of each item's
-    first row.
+    """One label an item: what most annotators say; a tie abstains. The order is that of each
+    item's first row.
     """
     by_item: dict[str, list[HumanLabel]] = defaultdict(list)
     for label in labels:

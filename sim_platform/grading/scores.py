@@ -44,9 +44,8 @@ ROWS_PER_WORKER = 2_000
 
 def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
     """Hex SHA-256 of everything that decides the behaviour's labels: graders, `applies_to`,
-    VERSION, the source of the Python functions it names, the content of trained
-    graders, and of a judge its prompt, model and settings and what else the same call asks (`home`
-    says which).
+    VERSION, the source of the Python functions it names, the content of trained graders, and of a
+    judge its prompt, model and settings and what else the same call asks (`home` says which).
     """
     parts = behavior.parts
     functions = {
@@ -95,10 +94,9 @@ def scores(
     """One row per behaviour and outcome, of contract ClassifierScores.
 
     An outcome that is not eligible has neither label nor reason. An eligible one has a label, or
-    says why it has none: `no_response:<status>` (failed,
-    refused), `no_reference`, `no_label`, `undecided`, or `grader_error:<exception type>`. Of
-    several graders, one that says yes decides; otherwise one that is
-    missing makes the label missing.
+    says why it has none: `no_response:<status>` (failed, refused), `no_reference`, `no_label`,
+    `undecided`, or `grader_error:<exception type>`. Of several graders, one that says yes decides;
+    otherwise one that is missing makes the label missing.
 
     Args:
         outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, possibly

@@ -1,5 +1,5 @@
-"""`behaviors/*.yaml`: what is looked for in responses, by which graders, and what the release gate
-asks of it.
+"""`behaviors/*.yaml`: what is looked for in responses, by which graders, and what the release
+gate asks of it.
 
 Belongs here: their keys, their defaults and what they allow. Does not: reading the files (home),
 grading (grading).

@@ -60,8 +60,8 @@ class Home:
         return candidate, self.by_version[candidate.replaces]
 
     def lacks(self, behavior: Behavior) -> str | None:
-        """What this home does not have and the behaviour's graders need; None when it can be
-        graded.
+        """What this home does not have and the behaviour's graders need; None when it
+        can be graded.
         """
         for part in behavior.parts:
             if (

@@ -1,5 +1,5 @@
-"""`models.yaml`: the versions of the model, who answers for them, with what settings, limits and
-plan.
+"""`models.yaml`: the versions of the model, who answers for them, with what settings,
+limits and plan.
 
 Belongs here: its keys, their defaults and what they allow. Does not: reading the file (home),
 asking a model (replay).
@@ -51,8 +51,8 @@ class Settings(Strict):
 
 
 class Budget(Strict):
-    """What a release may spend in all its runs together; the run that reaches it stops and can be
-    resumed.
+    """What a release may spend in all its runs together; the run that reaches it stops and
+    can be resumed.
     """
 
     max_usd: float | None = Field(default=None, gt=0)
@@ -104,8 +104,8 @@ class Plan(Strict):
 
     @model_serializer(mode="wrap")
     def _as_registered(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without an empty boost: plans that were registered before there were boosts stay the
-        same.
+        """Without an empty boost: plans that were registered before there were boosts
+        stay the same.
         """
         return {key: value for key, value in dump(self).items() if key != "boost" or value}
 

@@ -5,8 +5,8 @@ Belongs here: what a record holds, writing and checking the chain, what of today
 release's records cover. Does not: when a record is needed (orchestration).
 
 A record is canonical JSON in `preregistration/NNNN-<release>.json`, its SHA-256 beside it in the
-format of `sha256sum`. `previous` is the hash of the record before it in
-this home, so that no record can be changed, taken out or put in without breaking the ones after it.
+format of `sha256sum`. `previous` is the hash of the record before it in this home, so that no
+record can be changed, taken out or put in without breaking the ones after it.
 """
 
 import json
@@ -289,9 +289,9 @@ def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
     """Which of today's behaviours the release's records cover, and how.
 
     The last record from before outcomes decides what is confirmatory. A behaviour whose graders it
-    does not name is exploratory where its tier says so, or where a later
-    record names them; otherwise it is refused. Gate rules and definitions count as well: what was
-    changed after the outcomes is not what was registered.
+    does not name is exploratory where its tier says so, or where a later record names them;
+    otherwise it is refused. Gate rules and definitions count as well: what was changed after the
+    outcomes is not what was registered.
     """
     before = [r for r in records if not r.is_exploratory]
     fixed = {b["id"]: b for b in before[-1].content["behaviors"]} if before else {}

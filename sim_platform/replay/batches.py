@@ -1,12 +1,12 @@
-"""The batches of one arm on disk: what was written for the provider, what was handed over, what is
-back.
+"""The batches of one arm on disk: what was written for the provider, what was handed
+over, what is back.
 
 Belongs here: the files and their order, so that a crash at any point neither sends a batch twice
 nor loses one. Does not: HTTP (providers.openai_batch), where answers go (orchestration).
 
 A batch is `written` (input and names of its requests are on disk), then `submitted` (the provider's
-id is on disk), then `ended`. A `written` one that a crash left behind is looked for at
-the provider by its key before anything else is sent. Files hold de-identified text: mode 0600.
+id is on disk), then `ended`. A `written` one that a crash left behind is looked for at the provider
+by its key before anything else is sent. Files hold de-identified text: mode 0600.
 """
 
 import fcntl
@@ -54,7 +54,8 @@ class BatchFolder:
     """The batches of one release and arm. One process at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Raises SimPlatformError when another process works on it, or when it cannot be written."""
+        """Raises SimPlatformError when another process works on it, or when it cannot be written.
+        """
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,8 +108,8 @@ class BatchFolder:
         return any(self.path.glob(f"{batch.key}.*.jsonl"))
 
     def clear_texts(self, batch: Batch) -> None:
-        """Removes input and output; the names of its requests stay, so that nobody asks for them
-        twice.
+        """Removes input and output; the names of its requests stay, so that nobody asks
+        for them twice.
         """
         for file in (self.input(batch), *self.path.glob(f"{batch.key}.output*.jsonl")):
             file.unlink(missing_ok=True)
@@ -235,8 +236,8 @@ def answered_lines(path: Path) -> Iterator[Line | tuple[int, str]]:
 
 
 def is_among(request: Request, hashes: Collection[str]) -> bool:
-    """Whether the request, or an identical one of another prefix, is among those of
-    `BatchFolder.hashes`.
+    """Whether the request, or an identical one of another prefix, is among those
+    of `BatchFolder.hashes`.
     """
     return custom_id(request).rpartition(".")[2] in hashes
 

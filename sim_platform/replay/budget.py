@@ -17,8 +17,8 @@ class Budget:
     """Limits of one run, None for unlimited. What was spent in earlier runs of a release is already
     taken off by the caller.
 
-    With `path`, processes count together: who makes the file gives it its start, who finds it takes
-    it as it is.
+    With `path`, processes count together: who makes the file gives it its start, who finds it
+    takes it as it is.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The engine: requests in, exactly one outcome each out, through a bounded number in flight.
 
 Belongs here: concurrency, retries and back-off, the circuit breaker, the stop at the budget,
-sharing the answer of identical requests, progress.
-Does not: HTTP (providers), durability (journal), rates (limits), what is still to do (the caller).
+sharing the answer of identical requests, progress. Does not: HTTP (providers), durability
+(journal), rates (limits), what is still to do (the caller).
 """
 
 import asyncio
@@ -135,15 +135,14 @@ async def replay(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     seed: int = 0,
 ) -> Progress:
-    """Sends every request and hands each one's only outcome to `on_outcome`, in the order in which
-    they end.
+    """Sends every request and hands each one's only outcome to `on_outcome`, in the order in
+    which they end.
 
     Requests are pulled 64 at a time when there is room, so memory does not grow with their number.
-    A retryable failure is sent again up to `max_retries` times, after
-    0.5 s doubling to 60 s with jitter (from `seed`), or after the provider's Retry-After (at most
-    60 s) where that is longer; then the outcome is `failed`
-    with the last reason. Identical requests (same `request_hash`, at most 4096 apart) are sent
-    once: the others get a copy with no attempts, no cost and
+    A retryable failure is sent again up to `max_retries` times, after 0.5 s doubling to 60 s with
+    jitter (from `seed`), or after the provider's Retry-After (at most 60 s) where that is longer;
+    then the outcome is `failed` with the last reason. Identical requests (same `request_hash`, at
+    most 4096 apart) are sent once: the others get a copy with no attempts, no cost and
     `reused_from` = THIS_RUN. "Too many requests" and overload halve what may be in flight; it grows
     back by one a round.
 
@@ -151,17 +150,16 @@ async def replay(
         concurrency: most requests in flight, at least 1.
         on_outcome: called in the event loop's thread; an error in it stops the run.
         progress: called after every outcome with the same, live object.
-        on_error: by reason code: retry, fail (the row) or stop (the run) in place of the usual
-            treatment.
+        on_error: by reason code: retry, fail (the row) or stop (the run) in place of the
+            usual treatment.
         limits: rates and pauses, possibly shared with other processes.
         budgets: once one of them is used up nothing is sent any more, retries included; what is in
             flight is awaited and kept.
 
     Raises:
         StopRun: from the provider, from `on_error`, at the end of the budget, or after 20 failures
-            in a row that were not the request's fault.
-            What is in flight is cancelled (except at the end of the budget); outcomes handed out
-            stand.
+            in a row that were not the request's fault. What is in flight is cancelled (except at
+            the end of the budget); outcomes handed out stand.
     """
     run = _Run(
         requests,

@@ -63,10 +63,9 @@ def read_completions(path: Path) -> Iterator[Line | tuple[int, str]]:
     no_completion, error_of_the_provider.
 
     Formats, told apart line by line: OpenAI Batch output (`custom_id`, `response.body`); plain
-    objects with `prefix_id` or `id` (or `custom_id`), `k` (0 if absent) and `text` or
-    `response` (a Chat Completions or Responses object). A file that is one JSON object with
-    `samples`, or ends in .eval, is an inspect_ai log: the sample's `id` names the prefix, `epoch`
-    the repeat.
+    objects with `prefix_id` or `id` (or `custom_id`), `k` (0 if absent) and `text` or `response` (a
+    Chat Completions or Responses object). A file that is one JSON object with `samples`, or ends in
+    .eval, is an inspect_ai log: the sample's `id` names the prefix, `epoch` the repeat.
 
     Raises:
         BadInputError: no such file, not text in UTF-8, or a log that cannot be unpacked.

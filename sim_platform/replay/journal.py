@@ -34,8 +34,8 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the journal; a torn last line (the process died inside its write) is cut
-        off.
+        """Opens or creates the journal; a torn last line (the process died inside its
+        write) is cut off.
         """
         self.path = path
         with _named(path):
@@ -152,8 +152,8 @@ def read_journal(path: Path) -> Iterator[Outcome]:
 
 
 def rewrite_journal(path: Path, keep: Callable[[Outcome], bool]) -> int:
-    """Leaves only the outcomes to keep, in a new file by an atomic rename; returns how many were
-    taken out.
+    """Leaves only the outcomes to keep, in a new file by an atomic rename; returns how many
+    were taken out.
     """
     draft = path.with_name(f"{path.name}.tmp")
     with Journal(path) as journal:

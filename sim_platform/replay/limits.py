@@ -35,8 +35,8 @@ class Limits:
     """Waiting times by the generic cell rate algorithm. With `path`, processes share configured
     rates and pauses; the learned pace is each one's own.
 
-    Times are of the monotonic clock, which all processes of a machine share and which no clock
-    change moves.
+    Times are of the monotonic clock, which all processes of a machine share and which no
+    clock change moves.
     """
 
     def __init__(

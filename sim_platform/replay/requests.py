@@ -37,11 +37,10 @@ def build_request(
     """The request for the k-th (from 0) completion of `prefix` by `model`.
 
     Messages pass unchanged, except that a `system_prompt` other than "keep" takes the place of all
-    leading system and developer messages (an empty one
-    just removes them). Settings that are not set are not sent. A `seed` in the settings gives every
-    prefix and repeat a seed of its own, the same in every arm and
-    release: one seed for all would share its luck between prefixes, and the intervals, which take
-    outcomes as independent, would be too narrow.
+    leading system and developer messages (an empty one just removes them). Settings that are not
+    set are not sent. A `seed` in the settings gives every prefix and repeat a seed of its own, the
+    same in every arm and release: one seed for all would share its luck between prefixes, and the
+    intervals, which take outcomes as independent, would be too narrow.
 
     `request_hash` covers everything that decides the response and no secret: provider (a batch asks
     what `openai` asks: one hash), base_url, body, where a draw is random and unseeded also prefix

@@ -1,8 +1,8 @@
 """A page on which one person labels: self-contained, keyboard driven, no network; answers stay in
 the browser until they are saved as a file.
 
-Belongs here: the page. Does not: what is on it (orchestration), reading the file that it saves
-(grading.labels).
+Belongs here: the page. Does not: what is on it (orchestration), reading the file that it
+saves (grading.labels).
 """
 
 import json

@@ -9,8 +9,8 @@ from typing import Any
 
 
 def curve_png(points: Sequence[Mapping[str, Any]]) -> bytes:
-    """Smallest detectable ratio (80 % power) against prefixes, one line a behaviour, on log scales
-    (PNG).
+    """Smallest detectable ratio (80 % power) against prefixes, one line a behaviour, on
+    log scales (PNG).
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - heavy, and only wanted where a plot is drawn
     from matplotlib.figure import Figure  # noqa: PLC0415 - the same

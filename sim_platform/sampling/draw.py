@@ -1,5 +1,5 @@
-"""The draw: which conversations are replayed, at which turn they are cut, and with what
-probability.
+"""The draw: which conversations are replayed, at which turn they are cut, and with
+what probability.
 
 Belongs here: draw, inclusion probabilities, weights. Does not: strata and allocation (strata), the
 text of a prefix (prefixes).
@@ -30,9 +30,8 @@ class Draw:
     `sampled`: conversation_key, stratum, turn (user turn of the cut, from 0),
     inclusion_probability, weight (its inverse); one row a conversation, sorted by stratum and key.
     `strata`: stratum, population, sampled (conversations), merged_from (the strata that it was made
-    of). `merged`: names of merged strata.
-    `excluded`: reason to conversations left out of the population. `sample_id`: hash of plan, size
-    and draw.
+    of). `merged`: names of merged strata. `excluded`: reason to conversations left out of the
+    population. `sample_id`: hash of plan, size and draw.
     """
 
     sampled: pl.DataFrame
@@ -53,9 +52,9 @@ def draw(
     """Stratified simple random sample without replacement, one prefix a conversation.
 
     In each stratum the conversations with the smallest `unit_interval(salt, conversation_key)` are
-    drawn: the same rows give the same sample in any order, and a
-    larger sample holds the smaller one. `last_user_turn` has probability n_h / N_h;
-    `uniform_user_turn` picks one of the T turns with a second number, n_h / (N_h T).
+    drawn: the same rows give the same sample in any order, and a larger sample holds the smaller
+    one. `last_user_turn` has probability n_h / N_h; `uniform_user_turn` picks one of the T turns
+    with a second number, n_h / (N_h T).
 
     Args:
         population: conversation_key, user_key, n_user_turns, metadata (JSON); one row a
@@ -65,9 +64,9 @@ def draw(
         release, replaces: versions, for the error.
 
     Raises:
-        EmptyPopulation: no conversation with a user turn. BadInputError: sample_size below 1, or a
-            boost of a stratum that there is not. SimPlatformError: a conversation_key that is
-            repeated.
+        EmptyPopulation: no conversation with a user turn. BadInputError: sample_size below 1,
+            or a boost of a stratum that there is not. SimPlatformError: a conversation_key
+            that is repeated.
     """
     size = plan.sample_size if sample_size is None else sample_size
     if size < 1:

@@ -1,5 +1,5 @@
-"""The cut: a drawn conversation becomes a prefix, with the recorded response beside it and never
-inside.
+"""The cut: a drawn conversation becomes a prefix, with the recorded response beside it
+and never inside.
 
 Belongs here: rows of `stratified_sample` from corpus rows and a draw. Does not: which conversation
 and which turn (draw).
@@ -20,13 +20,12 @@ def cut_prefixes(corpus_rows: pl.DataFrame, draw: Draw, *, release: str) -> pl.D
     """One prefix per drawn conversation: its messages up to and including the chosen user turn.
 
     `recorded` is the message after the cut if the assistant wrote it, else null. `recorded_labels`
-    are the conversation's labels, which are those of its last
-    response: empty unless the cut is at the last user turn and a response was recorded. Later turns
-    are dropped.
+    are the conversation's labels, which are those of its last response: empty unless the cut is at
+    the last user turn and a response was recorded. Later turns are dropped.
 
     Args:
-        corpus_rows: rows of `deidentified_corpus`; it must hold every drawn conversation, others
-            are ignored.
+        corpus_rows: rows of `deidentified_corpus`; it must hold every drawn conversation,
+            others are ignored.
         draw: the draw. release: candidate release.
 
     Returns:

@@ -43,8 +43,7 @@ def merge_small(sizes: Mapping[str, int], floor: int, sample_size: int) -> dict[
     "merged(a | b)" after the first six.
 
     A single small stratum stays alone. If even so there are more strata than the sample has places,
-    the smallest join the merged one; only then do strata depend on
-    the sample's size.
+    the smallest join the merged one; only then do strata depend on the sample's size.
     """
     ascending = sorted(sizes, key=lambda name: (sizes[name], name))
     n_merged = sum(size < floor for size in sizes.values())
@@ -64,10 +63,10 @@ def allocate(
     """Places per stratum: min(floor, size) to each, one at a time, then proportional by highest
     averages (Sainte-Lague).
 
-    Adds up to min(sample_size, population). Each place is awarded by a rule that does not look at
-    the sample's size, so a larger sample never takes a place from any
-    stratum (largest remainders would): samples are nested. Every stratum has a place when
-    sample_size is at least the number of strata.
+    Adds up to min(sample_size, population). Each place is awarded by a rule that does not look
+    at the sample's size, so a larger sample never takes a place from any stratum (largest
+    remainders would): samples are nested. Every stratum has a place when sample_size is at least
+    the number of strata.
 
     Args:
         sizes: conversations per stratum, >= 1. sample_size, floor: conversations, >= 1.

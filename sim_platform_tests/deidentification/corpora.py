@@ -21,8 +21,8 @@ KEYS = Keys(run=b"r" * 32, vault=b"v" * 32)
 
 
 class RulesOnly:
-    """A detector without a model: the rules, and names given to it. Counts the texts it was asked
-    about.
+    """A detector without a model: the rules, and names given to it. Counts the texts it
+    was asked about.
     """
 
     version = "rules-only"
@@ -46,8 +46,8 @@ class RulesOnly:
 
 
 class CanaryNames:
-    """Finds the names of canaries and nothing else, so that a policy without models passes the gate
-    on canaries.
+    """Finds the names of canaries and nothing else, so that a policy without models passes the
+    gate on canaries.
     """
 
     version = "canary-names"

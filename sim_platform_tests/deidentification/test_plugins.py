@@ -169,8 +169,8 @@ def test_no_model_is_downloaded_and_what_needs_one_is_refused(
 
 
 def test_words_around_a_number_still_raise_its_score() -> None:
-    """Without a lemmatizer Presidio gives 0.4 and 0.3 here, and a threshold above that lets both
-    through.
+    """Without a lemmatizer Presidio gives 0.4 and 0.3 here, and a threshold above that
+    lets both through.
     """
     found = presidio("PhoneRecognizer", "UsLicenseRecognizer", threshold=0.6).detect(
         ["my phone number is 212-555-5555", "my driver license is A1234567"]

@@ -155,7 +155,8 @@ class Servers:
 
 @contextmanager
 def serving(home: Path) -> Iterator[Servers]:
-    """Webserver and daemon over `home`, ready to be asked; at the end no process of theirs is left."""
+    """Webserver and daemon over `home`, ready to be asked; at the end no process of theirs is left.
+    """
     make_dagster_home(home)
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
@@ -234,8 +235,8 @@ def sim_platform(
 
 
 def stop(*processes: subprocess.Popen[bytes], patience: float = 10) -> None:
-    """Ends whole process groups: SIGTERM, and SIGKILL for what is still there after `patience`
-    seconds.
+    """Ends whole process groups: SIGTERM, and SIGKILL for what is still there after
+    `patience` seconds.
     """
     for sent, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
         for process in processes:

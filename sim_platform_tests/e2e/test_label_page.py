@@ -1,5 +1,5 @@
-"""The page on which people label, in a real browser: keys alone, no network, and what it saves is
-read back.
+"""The page on which people label, in a real browser: keys alone, no network, and what it
+saves is read back.
 """
 
 import json

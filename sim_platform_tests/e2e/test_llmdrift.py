@@ -1,8 +1,8 @@
 """The published drift of GPT-4 comes back from the public data, through the real command line.
 
 All prompts go through a policy of rules, which takes seconds; the first prompts of each data set
-also go through the shipped policy. All of them under the shipped
-policy (5,512 conversations, minutes) give the same rates: docs/method.md.
+also go through the shipped policy. All of them under the shipped policy (5,512 conversations,
+minutes) give the same rates: docs/method.md.
 """
 
 import json
@@ -69,8 +69,8 @@ def rates(home: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def draw_and_compare(home: Path, sample_size: int) -> None:
-    """The release's assets from registration to rates, in this process: the whole run took its time
-    once.
+    """The release's assets from registration to rates, in this process: the whole run took
+    its time once.
     """
     definitions = build_definitions(home=home)
     keys = [

@@ -1,8 +1,8 @@
-"""The user interface in a real browser: lineage, a backfill launched by clicks, green checks, the
-rate table.
+"""The user interface in a real browser: lineage, a backfill launched by clicks, green checks,
+the rate table.
 
-SIM_PLATFORM_SCREENSHOTS=FOLDER also writes the README's pictures there, from the demo at its
-shipped size.
+SIM_PLATFORM_SCREENSHOTS=FOLDER also writes the README's pictures there, from the demo at
+its shipped size.
 """
 
 import os

@@ -32,8 +32,8 @@ def real(name: str) -> Path:
 def extract(
     home: Home, files: list[tuple[int, Path]]
 ) -> tuple[pl.DataFrame, Counter[tuple[str, str]]]:
-    """All files (index of the source, path) of a home: the extract, and the counts of what was left
-    out.
+    """All files (index of the source, path) of a home: the extract, and the counts of
+    what was left out.
     """
     frames, left_out = [], Counter[tuple[str, str]]()
     for index, file in files:

@@ -1,5 +1,5 @@
-"""The embedded model as judge: small and weak. What is tested is that the machinery is honest about
-it.
+"""The embedded model as judge: small and weak. What is tested is that the machinery is
+honest about it.
 """
 
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Sentence embeddings against published figures, and what a text's vector may depend on: the text
-alone.
+"""Sentence embeddings against published figures, and what a text's vector may depend on:
+the text alone.
 """
 
 import hashlib

@@ -109,8 +109,8 @@ def test_a_response_stops_mid_sentence_when_its_last_character_ends_none() -> No
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_is_called_by_its_name_and_stands_alone(name: str) -> None:
-    """The grader hash covers a function's own source, so nothing else of the module may decide what
-    it says.
+    """The grader hash covers a function's own source, so nothing else of the module may
+    decide what it says.
     """
     function = FUNCTIONS[name]
     assert function.__name__ == name

@@ -43,8 +43,8 @@ def sent(item: GradedItem, asked: JudgeCall | None = None) -> str:
 
 
 def data_of(text: str) -> dict[str, object]:
-    """What stands between the markers, which must be the last of their kind and hold one line of
-    JSON.
+    """What stands between the markers, which must be the last of their kind and hold
+    one line of JSON.
     """
     (found,) = re.findall(r"^BEGIN DATA ([0-9a-f]{16})\n(.*)\nEND DATA \1$", text, re.MULTILINE)
     assert "\n" not in found[1]

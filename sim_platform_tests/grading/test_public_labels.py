@@ -1,5 +1,5 @@
-"""Trained graders against rules on labels that people gave, one split of those behind
-docs/grading.md.
+"""Trained graders against rules on labels that people gave, one split of those
+behind docs/grading.md.
 """
 
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""A home folder: what is accepted, its defaults, and errors that name file, key, value and what is
-allowed.
+"""A home folder: what is accepted, its defaults, and errors that name file, key, value and
+what is allowed.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-"""A Chat Completions server that misbehaves by schedule, for tests: loopback only, one thread, raw
-asyncio.
+"""A Chat Completions server that misbehaves by schedule, for tests: loopback only, one
+thread, raw asyncio.
 
 Belongs here: faults and counting. Does not: anything a real model does.
 """

@@ -1,5 +1,5 @@
-"""The engine with fake providers (laws) and with the real openai package against a scripted server
-(faults).
+"""The engine with fake providers (laws) and with the real openai package against a scripted
+server (faults).
 """
 
 import asyncio

@@ -131,8 +131,8 @@ SAMPLES = [
 
 
 def archive(path: Path, *samples: object, method: int) -> Path:
-    """A binary log. What Python's zipfile cannot pack is stored, and called packed in the directory
-    at the end.
+    """A binary log. What Python's zipfile cannot pack is stored, and called packed in the
+    directory at the end.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as log:
         log.writestr("header.json", "{}")

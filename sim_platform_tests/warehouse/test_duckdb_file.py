@@ -334,9 +334,9 @@ def test_a_statement_that_outgrows_memory_spills_into_the_files_folder_and_leave
             " range(1000000) r(i)"
         )
         tx.execute(
+            # Of this folder's instance, which ends with the test; tighter, and the sort itself has
+            # no room.
             "set memory_limit = '100MB'"
-            # of this folder's instance, which ends with the test; tighter, and the sort itself has no
-            # room
         )
         found = tx.query(
             "select max(place) as n from (select row_number() over (order by s) as place from t)"

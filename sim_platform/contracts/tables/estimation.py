@@ -9,8 +9,8 @@ from sim_platform.contracts.tables.schema import ARM_NAMES, Table, Utc
 
 
 class Preregistration(Table):
-    """One record of what was decided before outcomes were seen a row; its file in preregistration/
-    is the truth.
+    """One record of what was decided before outcomes were seen a row; its file in
+    preregistration/ is the truth.
     """
 
     class Config(Table.Config):

@@ -9,7 +9,8 @@ from sim_platform.contracts.tables.schema import Table, Utc
 
 
 class RateForecast(Table):
-    """One method's forecast of one behaviour's rate in service a row. Rates are per message (0-1)."""
+    """One method's forecast of one behaviour's rate in service a row. Rates are per message (0-1).
+    """
 
     class Config(Table.Config):
         metadata = {"key": ("model_version", "behavior", "method")}
@@ -110,8 +111,8 @@ class ForecastLedger(Table):
 
 
 class ForecastScorecard(Table):
-    """How good one method's first forecast of a release was, against the release's own log. One
-    method a row.
+    """How good one method's first forecast of a release was, against the release's own log.
+    One method a row.
     """
 
     class Config(Table.Config):

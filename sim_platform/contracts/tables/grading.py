@@ -73,8 +73,8 @@ class ProductionScores(Table):
 
 
 class GraderAnswers(Table):
-    """One answer of a judge or moderation endpoint about one behaviour of one item a row: asked
-    once, ever.
+    """One answer of a judge or moderation endpoint about one behaviour of one item a row:
+    asked once, ever.
     """
 
     class Config(Table.Config):

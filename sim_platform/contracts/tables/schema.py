@@ -1,9 +1,8 @@
-"""One truth per table: the pandera model gives the dtypes, the DDL, the column docs in the UI and
-the check.
+"""One truth per table: the pandera model gives the dtypes, the DDL, the column docs in the UI
+and the check.
 
 Belongs here: table names, keys, columns, their meaning and range. Does not: reading or writing
-(warehouse), rules across tables (gates).
-JSON columns are canonical JSON text.
+(warehouse), rules across tables (gates). JSON columns are canonical JSON text.
 """
 
 import re

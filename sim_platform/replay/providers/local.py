@@ -83,8 +83,8 @@ class LocalProvider:
         return replace(outcome, served_model=self._weights.stem.replace(".", "-"))
 
     async def aclose(self) -> None:
-        """Waits for what is being generated (it cannot be interrupted), then frees threads and
-        weights.
+        """Waits for what is being generated (it cannot be interrupted), then frees
+        threads and weights.
         """
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
         self.__dict__.pop("_chat", None)

@@ -1,5 +1,5 @@
-"""Any OpenAI-compatible moderation endpoint: the same exchange and errors as chat, another path and
-body.
+"""Any OpenAI-compatible moderation endpoint: the same exchange and errors as chat, another
+path and body.
 
 Belongs here: that difference. Does not: reading categories (grading).
 """

@@ -152,7 +152,7 @@ def status_outcome(
 
     Raises:
         Retryable, PermanentFailure, StopRun: with a reason code, or the host and what to check;
-        never the body.
+            never the body.
     """
     error = _error_of(body)
     code = f"{error.get('code')} {error.get('type')}"
@@ -301,8 +301,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def exhausted_for(headers: Mapping[str, str]) -> float:
-    """Seconds until a limit that the headers call used up is reset; 0 while there is something
-    left.
+    """Seconds until a limit that the headers call used up is reset; 0 while there is
+    something left.
     """
     waits = [
         seconds_of(headers.get(f"x-ratelimit-reset-{kind}", ""))

@@ -28,8 +28,8 @@ WINDOW: Literal["24h"] = "24h"
 
 
 class MaybeSubmitted(StopRun):
-    """The connection ended while a batch was handed over: only the provider's list knows whether it
-    arrived.
+    """The connection ended while a batch was handed over: only the provider's list knows
+    whether it arrived.
     """
 
 

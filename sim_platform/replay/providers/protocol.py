@@ -1,5 +1,5 @@
-"""What the engine asks of a provider, and the three ways in which an attempt can end without an
-outcome.
+"""What the engine asks of a provider, and the three ways in which an attempt can end
+without an outcome.
 
 Belongs here: the protocol and its exceptions. Does not: any provider.
 """

@@ -1,7 +1,7 @@
 """A Chat Completions response as an outcome.
 
-Belongs here: reading the response object defensively, whoever sent it. Does not: sending, retrying,
-HTTP.
+Belongs here: reading the response object defensively, whoever sent it. Does not: sending,
+retrying, HTTP.
 """
 
 import json
@@ -26,12 +26,11 @@ def outcome_of(
     """The outcome that `payload`, a decoded response of either endpoint, stands for.
 
     finish_reason `length` is truncated (even without any text: a reasoning model may spend its
-    whole limit before it); `content_filter` is refused, and what
-    was written before the filter struck is not kept. A refusal written by the model itself is a
-    response: completed, in `refusal` and, where there is no other
-    content, in `text`. Tool calls are recorded, never executed. Reasoning beside the text
-    (`reasoning_content`, `reasoning`, or the summary of a Responses object) is kept apart; alone it
-    is no response.
+    whole limit before it); `content_filter` is refused, and what was written before the filter
+    struck is not kept. A refusal written by the model itself is a response: completed, in `refusal`
+    and, where there is no other content, in `text`. Tool calls are recorded, never executed.
+    Reasoning beside the text (`reasoning_content`, `reasoning`, or the summary of a Responses
+    object) is kept apart; alone it is no response.
 
     Raises:
         Retryable: invalid_response (not a completion), empty_response (neither text nor tool calls
