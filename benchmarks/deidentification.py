@@ -30,8 +30,7 @@ DATA = Path(os.environ.get("SIM_PLATFORM_REAL_DATA", Path(__file__).parents[1] /
 
 
 def texts() -> list[str]:
-    """Distinct messages of the development sets and of recorded traffic, in a fixed random order.
-    """
+    """Distinct messages of the development sets and of recorded traffic, in a fixed random order."""
     found = [
         row["full_text"]
         for row in json.loads((DATA / "deid_dev" / "presidio_synth_v2.json").read_text())
@@ -75,9 +74,8 @@ def stock_presidio() -> Callable[[Sequence[str]], Any]:
         set_current_ops,
     )
 
-    tldextract.extract = tldextract.TLDExtract(
-        suffix_list_urls=(), cache_dir=None
-    )  # or it fetches a list over the network
+    # or it fetches a list over the network
+    tldextract.extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
     set_current_ops(NumpyOps(use_blis=True))
     engine = AnalyzerEngine(
         nlp_engine=SpacyNlpEngine(
@@ -95,7 +93,8 @@ from sim_platform.orchestration.runs import run_releases
 from sim_platform.registry.home import load_home
 start = time.perf_counter()
 run_releases(load_home(Path(sys.argv[1])), [], None, say=print, only_sample=True)
-peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in whose]
 print(time.perf_counter() - start, *peaks)
 """
 

@@ -63,7 +63,9 @@ ANSWER = json.dumps(
         ],
     }
 ).encode()
-HEAD = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
+HEAD = (
+    f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}\r\n\r\n"
+).encode()
 
 
 RETRIES = 5  # of every way that has retries
@@ -269,8 +271,7 @@ def measure(
 
 
 def run_scenario(scenario: Scenario, n: int) -> dict[str, object]:
-    """Prefixes a second of every way, and how many times as fast as each other one the engine is.
-    """
+    """Prefixes a second of every way, and how many times as fast as each other one the engine is."""
     cores = sorted(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     ready = context.Queue()

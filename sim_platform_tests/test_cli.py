@@ -126,8 +126,8 @@ def test_help_teaches_every_command(home: Path) -> None:
 
 def test_help_does_not_wait_for_dagster() -> None:
     code = (
-        "import sys, sim_platform.commands.main; print([m for m in ('dagster', 'duckdb', 'polars') if m in"
-        " sys.modules])"
+        "import sys, sim_platform.commands.main\n"
+        "print([m for m in ('dagster', 'duckdb', 'polars') if m in sys.modules])"
     )
     assert (
         subprocess.run(

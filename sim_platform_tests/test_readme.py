@@ -55,11 +55,12 @@ def help_of() -> dict[str, str]:
         return CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
 
     def names_of(typed: typer.Typer) -> list[str]:
+        # as typer names them
         return [
             c.name or c.callback.__name__.replace("_", "-")
             for c in typed.registered_commands
             if c.callback
-        ]  # as typer names them
+        ]
 
     names = names_of(app)
     groups = {

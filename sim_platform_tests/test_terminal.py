@@ -16,7 +16,7 @@ from sim_platform.orchestration.progress import LISTENER
 from sim_platform.commands.terminal import progress_shown
 
 with progress_shown():
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what Dagster does while it captures a step's output
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # as Dagster does while it captures a step's output
     LISTENER.get()("replay", 5, 10)
 """
 
@@ -47,7 +47,8 @@ from rich.table import Table
 from sim_platform.commands.terminal import show
 
 table = Table("behaviour", *(f"figure {n}" for n in range(9)), title="rates", caption="per 100,000")
-table.add_row("misrepresents_work_completion", *(f"{n},{n}00 [{n},000, {n}9,999]" for n in range(1, 10)))
+cells = (f"{n},{n}00 [{n},000, {n}9,999]" for n in range(1, 10))
+table.add_row("misrepresents_work_completion", *cells)
 show(table)
 """
 

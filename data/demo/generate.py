@@ -356,9 +356,8 @@ def conversation(
     number: int, people: list[dict[str, str]], system_prompt: str, draw: random.Random
 ) -> dict[str, object]:
     """One conversation up to and including its last user turn."""
-    user = min(
-        int(draw.expovariate(1 / 90)), N_USERS - 1
-    )  # a few accounts write often, most seldom
+    # a few accounts write often, most seldom
+    user = min(int(draw.expovariate(1 / 90)), N_USERS - 1)
     person = people[user]
     surface = draw.choices(["web", "mobile", "api"], [60, 30, 10])[0]
     language = draw.choices(["en", "es", "de"], [94, 3, 3])[0]
@@ -468,8 +467,7 @@ def answered(conversations: list[dict[str, object]], settings: dict[str, object]
 
 
 def with_faults(conversations: list[dict[str, object]]) -> list[str]:
-    """The log's lines, with rows between them that a reader must refuse, each for its own reason.
-    """
+    """The log's lines, with rows between them that a reader must refuse, each for its own reason."""
     lines = [json.dumps(c, ensure_ascii=False) for c in conversations]
 
     def changed(at: int, identifier: str, **changes: object) -> str:
@@ -483,14 +481,15 @@ def with_faults(conversations: list[dict[str, object]]) -> list[str]:
     }
     faults = {
         60: lines[60][: len(lines[60]) // 2],  # not JSON: the line was cut
+        # unknown role
         150: changed(
             150, "x00001", messages=[{"role": "narrator", "content": "The user opened the app."}]
-        ),  # unknown role
+        ),
         240: changed(240, "x00002", started_at="2026-02-31 25:00"),  # no such time
-        330: changed(
-            330, str(conversations[12]["conversation_id"])
-        ),  # an id that an earlier row has, with other content
+        # an id that an earlier row has, with other content
+        330: changed(330, str(conversations[12]["conversation_id"])),
         410: json.dumps(no_user, ensure_ascii=False),  # no user_id
+        # not text
         500: changed(
             500,
             "x00004",
@@ -500,7 +499,7 @@ def with_faults(conversations: list[dict[str, object]]) -> list[str]:
                     "content": [{"type": "text", "text": "What is in this picture?"}, picture],
                 }
             ],
-        ),  # not text
+        ),
         590: changed(590, "x00005", messages="hello"),  # messages is not a list
     }
     return [

@@ -17,13 +17,8 @@ from sim_platform.deidentification.known import Known
 from sim_platform.deidentification.spans import Detector, Span
 from sim_platform.deidentification.stoplist import NOT_A_NAME
 
-_INDIRECT = (
-    "DATE",
-    "URL",
-    "AGE",
-    "POSTCODE",
-    "CITY",
-)  # no person by themselves; whether they are masked is a policy's choice
+# no person by themselves; whether they are masked is a policy's choice
+_INDIRECT = ("DATE", "URL", "AGE", "POSTCODE", "CITY")
 
 
 def audited(

@@ -261,9 +261,8 @@ def planted(
     written = [m for m in messages if m.get("role") == "user" and isinstance(m.get("content"), str)]
     if not written:
         return None
-    message = draw.choice(
-        written
-    )  # one, so that a detector that remembers texts scans only this one again
+    # one, so that a detector that remembers texts scans only this one again
+    message = draw.choice(written)
     text = message["content"]
     places = [m.end() for m in re.finditer(r"(?<=[.!?])\s+|\n+", text)] + [len(text)]
     chosen = [
@@ -365,7 +364,8 @@ def _iban(draw: random.Random) -> tuple[str, tuple[str, ...]]:
 
 
 def _ip(draw: random.Random) -> tuple[str, tuple[str, ...]]:
-    value = f"{draw.choice((23, 52, 81, 93, 104))}.{draw.randrange(101, 255)}.{draw.randrange(101, 255)}.{draw.randrange(101, 255)}"
+    first = draw.choice((23, 52, 81, 93, 104))
+    value = ".".join(map(str, (first, *(draw.randrange(101, 255) for _ in range(3)))))
     return value, (value,)
 
 
@@ -390,7 +390,8 @@ def _id(draw: random.Random) -> tuple[str, tuple[str, ...]]:
 
 
 def _secret(draw: random.Random) -> tuple[str, tuple[str, ...]]:
-    value = f"sk-{''.join(draw.choices('abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789', k=32))}"
+    alphabet = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+    value = f"sk-{''.join(draw.choices(alphabet, k=32))}"
     return value, (value[3:],)
 
 

@@ -430,8 +430,7 @@ def _account_id(user_id: str) -> list[Known]:
 
 
 class _Rewriting:
-    """One conversation on its way out: all its spans, what spreads from them, and its surrogates.
-    """
+    """One conversation on its way out: all its spans, what spreads from them, and its surrogates."""
 
     def __init__(
         self,
@@ -461,9 +460,10 @@ class _Rewriting:
         )
         names = (NAME_TOKEN.findall(k.value) for k in known if k.type == "PERSON")
         surnames |= {fold(tokens[-1]) for tokens in names if len(tokens) > 1}
+        # no surrogate is a known value either
         self._surrogates = Surrogates(
             key, "\n".join([*texts, *(k.value for k in self._about)]), surnames
-        )  # no surrogate is a known value either
+        )
 
     def row(self, version: str) -> tuple[dict[str, Any], Counter[str], Counter[str]]:
         """The corpus row, its counts, and its spans by type."""

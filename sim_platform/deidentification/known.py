@@ -101,10 +101,8 @@ def _folding() -> dict[int, str | None]:
         "ı": "i",
         "ħ": "h",
     }
-    assigned = (
-        *range(0x20000),
-        *range(0xE0000, 0xE1000),
-    )  # between them are ideographs and nothing
+    # between them are ideographs and nothing
+    assigned = (*range(0x20000), *range(0xE0000, 0xE1000))
     dropped = (
         i for i in assigned if unicodedata.combining(chr(i)) or unicodedata.category(chr(i)) == "Cf"
     )
@@ -145,6 +143,5 @@ def _spellings(one: Known) -> Iterator[tuple[str, str]]:
 
 
 def _apart(joined: str, most: int) -> str:
-    """The characters with up to `most` characters between them that are neither letters nor digits.
-    """
+    """The characters with up to `most` characters between them that are neither letters nor digits."""
     return rf"[\W_]{{0,{most}}}".join(map(re.escape, joined))

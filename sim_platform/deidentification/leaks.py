@@ -47,14 +47,8 @@ TEST_CARDS = (
     "38520000023237",
 )
 _RESERVED_DOMAINS = ("example.com", "example.org", "example.net")
-_RESERVED_IPV4 = (
-    "192.0.2.",
-    "198.51.100.",
-    "203.0.113.",
-    "127.",
-    "255.255.",
-    "0.0.0.0",
-)  # the last three name no machine of anybody
+# the last three name no machine of anybody
+_RESERVED_IPV4 = ("192.0.2.", "198.51.100.", "203.0.113.", "127.", "255.255.", "0.0.0.0")
 
 
 def digits_of(text: str) -> str:

@@ -100,9 +100,8 @@ class GuardedDetector:
             except BaseException as error:  # what it says may quote a text
                 answer["error"] = type(error).__name__
 
-        thread = threading.Thread(
-            target=run, daemon=True
-        )  # a daemon: what hangs must not keep the process
+        # a daemon: what hangs must not keep the process
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         thread.join(self._plugin.timeout_seconds)
         if thread.is_alive():

@@ -32,9 +32,8 @@ class PresidioPlugin(_Strict):
     kind: Literal["presidio"]
     recognizers: list[str] = []
     registry: str | None = None
-    threshold: float = Field(
-        default=0.4, ge=0, le=1
-    )  # score from which on a result counts, after the boost by context
+    # score from which on a result counts, after the boost by context
+    threshold: float = Field(default=0.4, ge=0, le=1)
     types: dict[str, str] = {}  # Presidio's entity -> type of surrogate; default: as it is
     timeout_seconds: float = Field(default=20, gt=0)  # of one expression over one text
 

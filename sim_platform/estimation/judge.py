@@ -336,9 +336,8 @@ def _ratio_quantile(total: Array, variance: Array, divisors: Array, level: float
             - special.gammainc(shape, np.exp(log_t)[..., None] * divisors / scale).mean(axis=-1)
         )
 
-    least = np.log(np.maximum(special.gammaincinv(shape, level) * scale, 1e-200))[
-        ..., 0
-    ]  # B <= 1: G / B is never below G
+    # B <= 1: G / B is never below G
+    least = np.log(np.maximum(special.gammaincinv(shape, level) * scale, 1e-200))[..., 0]
     return np.exp(intervals.root(excess, least - 1e-9, least - np.log(divisors.min(axis=-1))))
 
 

@@ -51,9 +51,8 @@ def mcnemar(b: ArrayLike, c: ArrayLike, method: Literal["midp", "exact"] = "midp
     first, second = np.broadcast_arrays(nonnegative("b", b), nonnegative("c", c))
     smaller, larger = np.minimum(first, second), np.maximum(first, second)
     none = larger == 0
-    at_most = special.betainc(
-        np.where(none, 1.0, larger), smaller + 1, 0.5
-    )  # P(X <= smaller), X ~ Binomial(b + c, 1/2)
+    # P(X <= smaller), X ~ Binomial(b + c, 1/2)
+    at_most = special.betainc(np.where(none, 1.0, larger), smaller + 1, 0.5)
     if method == "exact":
         p = 2 * at_most
     elif method == "midp":
@@ -328,9 +327,8 @@ def weighted_difference(
         n10, n01 = float((times * one).sum()), float((times * other).sum())
         return difference(0, n10, n01, n - n10 - n01, conf)
     w = w / (times * w).sum()
-    estimate = min(
-        max(float((times * w * (one - other)).sum()), -1.0), 1.0
-    )  # a sum of weights passes 1 by rounding
+    # a sum of weights passes 1 by rounding
+    estimate = min(max(float((times * w * (one - other)).sum()), -1.0), 1.0)
     residual, discordant = w * (one - other - estimate), w * (one + other)
     # Opposite changes of one user must not cancel to certainty: never less than the variance of
     # independent prefixes.

@@ -72,12 +72,14 @@ def poisson_test(x1: ArrayLike, t1: ArrayLike, x2: ArrayLike, t2: ArrayLike) -> 
         nonnegative("x1", x1), positive("t1", t1), nonnegative("x2", x2), positive("t2", t2)
     )
     share = time1 / (time1 + time2)
+    # P(X >= x1)
     reached = np.where(
         first > 0, special.betainc(np.where(first > 0, first, 1.0), second + 1, share), 1.0
-    )  # P(X >= x1)
+    )
+    # P(X > x1)
     exceeded = np.where(
         second > 0, special.betainc(first + 1, np.where(second > 0, second, 1.0), share), 0.0
-    )  # P(X > x1)
+    )
     upper = (reached + exceeded) / 2
     return np.asarray(
         np.where(first + second > 0, np.minimum(1.0, 2 * np.minimum(upper, 1 - upper)), 1.0)

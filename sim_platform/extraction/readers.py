@@ -177,9 +177,8 @@ def _chunks(path: Path) -> Iterator[bytes]:
 def _gunzipped(file: BufferedReader) -> Iterator[bytes]:
     try:
         with gzip.open(file) as archive:
-            yield from iter(
-                partial(archive.read1, CHUNK_BYTES), b""
-            )  # read1, not read: it hands out what came before the damage
+            # read1, not read: it hands out what came before the damage
+            yield from iter(partial(archive.read1, CHUNK_BYTES), b"")
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise UnreadableError(CORRUPT_ARCHIVE) from None
 
@@ -320,9 +319,8 @@ def _check_columns(path: Path, available: list[str], needed: Mapping[str, str]) 
 
 
 def _csv(path: Path, source: TableSource, needed: Mapping[str, str]) -> Iterator[Item]:
-    csv.field_size_limit(
-        max(csv.field_size_limit(), MAX_LINE_BYTES)
-    )  # the module's default of 128 KiB is shorter than a long answer
+    # the module's default of 128 KiB is shorter than a long answer
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     rows = csv.reader(_text_lines(path))
     number = 0
     try:

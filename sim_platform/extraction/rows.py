@@ -12,21 +12,18 @@ from sim_platform.contracts.messages import JsonScalar, Message
 
 BAD_ENCODING: Final = "bad_encoding"  # not UTF-8, or text with half of a surrogate pair
 BAD_FIELD_COUNT: Final = "bad_field_count"  # a CSV row with more or fewer fields than the header
-BAD_FIELD_TYPE: Final = (
-    "bad_field_type"  # a field of another type than the format says; NaN and Infinity count as this
-)
+# a field of another type than the format says; NaN and Infinity count as this
+BAD_FIELD_TYPE: Final = "bad_field_type"
 BAD_JSON: Final = "bad_json"  # not JSON
 BAD_TIME: Final = "bad_time"  # started_at is not an ISO 8601 time (or not in the configured format)
-BAD_TOOL_CALL: Final = (
-    "bad_tool_call"  # a tool call of another shape, or a tool message without tool_call_id
-)
+# a tool call of another shape, or a tool message without tool_call_id
+BAD_TOOL_CALL: Final = "bad_tool_call"
 # a .gz, .zst or Parquet file that ends early or is damaged; stands for the unknown rest of the file
 CORRUPT_ARCHIVE: Final = "corrupt_archive"
 EMPTY_MESSAGES: Final = "empty_messages"  # a conversation without messages
 LINE_TOO_LONG: Final = "line_too_long"  # a line, or a CSV field, of more than MAX_LINE_BYTES
-MISSING_FIELD: Final = (
-    "missing_field"  # a required field is absent, null or (ids and versions) empty
-)
+# a required field is absent, null or (ids and versions) empty
+MISSING_FIELD: Final = "missing_field"
 NON_TEXT_PART: Final = "non_text_part"  # a content part that is not text (image, audio, file ...)
 NOT_AN_OBJECT: Final = "not_an_object"  # JSON, but not an object
 TOO_DEEP: Final = "too_deep"  # JSON nested deeper than the parser goes

@@ -12,10 +12,8 @@ import numpy.typing as npt
 
 from sim_platform.forecasting.forecast import Array
 
-WARN_SHIFT, WARN_P = (
-    0.10,
-    0.01,
-)  # total variation that is worth a warning, and the level of the two-sample test
+# total variation that is worth a warning, and the level of the two-sample test
+WARN_SHIFT, WARN_P = 0.10, 0.01
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,12 @@ from scipy import special
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
-SCALES = np.array(
-    [0.05, 0.15, 0.4, 0.8, 1.5, 3.0]
-)  # sd of g in the mixture: from "the same" to "another model altogether"
-SHARED = np.array(
-    [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2]
-)  # sd of kappa that are weighed against each other
-PRIOR_TAU, PRIOR_WEIGHT = (
-    0.60,
-    1.0,
-)  # a median error of 1.5, all of it discrepancy, worth one residual
+# sd of g in the mixture: from "the same" to "another model altogether"
+SCALES = np.array([0.05, 0.15, 0.4, 0.8, 1.5, 3.0])
+# sd of kappa that are weighed against each other
+SHARED = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2])
+# a median error of 1.5, all of it discrepancy, worth one residual
+PRIOR_TAU, PRIOR_WEIGHT = 0.60, 1.0
 NOTHING = 1e9  # variance of a count that does not exist
 Z90 = 1.6448536269514722
 
@@ -54,9 +50,8 @@ class Forecast:
 
     rate: Array
     log_variance: Array
-    chance_of_increase: (
-        Array  # posterior probability that the candidate's rate is above the version in service's
-    )
+    # posterior probability that the candidate's rate is above the version in service's
+    chance_of_increase: Array
 
     def interval(
         self, production_messages: float | Array, tau: float | Array

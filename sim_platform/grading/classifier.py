@@ -89,9 +89,8 @@ class Classifier:
     intercept: float
     threshold: float
     card: dict[str, Any]
-    trained_on: frozenset[str] = (
-        frozenset()
-    )  # fingerprints of items; files of before these were kept have none
+    # fingerprints of items; files of before these were kept have none
+    trained_on: frozenset[str] = frozenset()
 
     def score(self, item: GradedItem) -> float:
         """Between 0 and 1; how calibrated it is, the reliability curve shows."""
@@ -206,8 +205,7 @@ def _fit(measured: Callable[[Any], _Measure], truth: Any, rows: Any) -> tuple[_M
 
 @dataclass(frozen=True)
 class _Counted:
-    """How often each term of a kind stands in each item: names, and a sparse matrix (items, terms).
-    """
+    """How often each term of a kind stands in each item: names, and a sparse matrix (items, terms)."""
 
     names: Any
     counts: Any

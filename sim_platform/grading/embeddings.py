@@ -45,9 +45,8 @@ class PackagedFile:
         Raises:
             BadInputError: the package or the file is absent, or the file is another one.
         """
-        spec = importlib.util.find_spec(
-            self.package
-        )  # of a package that stands in no other one: nothing is imported
+        # of a package that stands in no other one: nothing is imported
+        spec = importlib.util.find_spec(self.package)
         files = (
             [Path(place) / self.path for place in spec.submodule_search_locations or []]
             if spec is not None
@@ -107,9 +106,8 @@ class MiniLM:
         of one window this is the mean pooling that the model was trained with: Reimers and
         Gurevych 2019).
         """
-        given = text.encode(
-            "utf-8", "replace"
-        )  # half a surrogate pair, which JSON can hold, has no UTF-8
+        # half a surrogate pair, which JSON can hold, has no UTF-8
+        given = text.encode("utf-8", "replace")
         key = hashlib.sha256(given).digest()
         if key not in self._kept:
             if len(self._kept) >= KEPT:

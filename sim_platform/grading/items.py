@@ -24,26 +24,22 @@ class Verdict(NamedTuple):
 class GradedItem:
     """One response with what it answers. Its repr holds no user text."""
 
-    prefix: list[Message] = field(
-        repr=False
-    )  # messages up to and including the user turn that is answered
+    # messages up to and including the user turn that is answered
+    prefix: list[Message] = field(repr=False)
     text: str | None = field(default=None, repr=False)
-    reasoning: str | None = field(
-        default=None, repr=False, kw_only=True
-    )  # beside the text, for judges alone
+    # beside the text, for judges alone
+    reasoning: str | None = field(default=None, repr=False, kw_only=True)
     tool_calls: list[ToolCall] = field(default_factory=list, repr=False)
     refusal: str | None = field(default=None, repr=False)
     metadata: dict[str, JsonScalar] = field(default_factory=dict, repr=False)
     labels: dict[str, JsonScalar] = field(default_factory=dict, repr=False)
     status: Status = "completed"
     key: str = ""  # prefix_id, where it has one
-    answered: dict[str, Verdict] = field(
-        default_factory=dict, repr=False
-    )  # what graders that are asked (judge, moderation) said, by question
+    # what graders that are asked (judge, moderation) said, by question
+    answered: dict[str, Verdict] = field(default_factory=dict, repr=False)
 
 
 class Grader(Protocol):
-    """Judges one response. May raise: the caller turns that into a missing label, never into False.
-    """
+    """Judges one response. May raise: the caller turns that into a missing label, never into False."""
 
     def __call__(self, item: GradedItem, /) -> Verdict: ...

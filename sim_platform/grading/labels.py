@@ -58,9 +58,8 @@ class HumanLabel:
     arm: str = ""
     grader_hash: str = ""
     behavior: str = ""
-    item: GradedItem | None = field(
-        default=None, repr=False
-    )  # where the file itself holds the response
+    # where the file itself holds the response
+    item: GradedItem | None = field(default=None, repr=False)
 
 
 def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
@@ -304,9 +303,8 @@ def _refuse_contradictions(labels: Sequence[HumanLabel], file: str) -> None:
 
 
 def _majority(group: Sequence[HumanLabel]) -> HumanLabel:
-    votes = Counter(
-        {label.annotator: label.label for label in group}.values()
-    )  # a row repeated by one annotator counts once
+    # a row repeated by one annotator counts once
+    votes = Counter({label.annotator: label.label for label in group}.values())
     yes, no = votes[True], votes[False]
     first = group[0]
     label = None if yes == no else yes > no

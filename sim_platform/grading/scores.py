@@ -187,9 +187,8 @@ def verdict(item: GradedItem, graders: Sequence[Grader]) -> Verdict:
         try:
             said = grader(item)
         except Exception as error:
-            said = Verdict(
-                None, f"grader_error:{type(error).__name__}"
-            )  # the message may quote the response
+            # the message may quote the response
+            said = Verdict(None, f"grader_error:{type(error).__name__}")
         if said.label:
             return said
         if said.label is None:

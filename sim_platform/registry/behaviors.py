@@ -86,9 +86,8 @@ class ClassifierGrader(Strict):
 
     kind: Literal["classifier"]
     file: str  # below the home
-    threshold: float | None = Field(
-        default=None, ge=0, le=1
-    )  # default: the one chosen on held-out labels, kept in the file
+    # default: the one chosen on held-out labels, kept in the file
+    threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 class ModerationGrader(Strict):
@@ -111,13 +110,11 @@ class JudgeGrader(Strict):
     model: Version = "judge"
     votes: int = Field(default=1, ge=1, le=15)  # the majority decides; a tie is missing
     with_reasoning: bool = True  # false: the judge does not see logged reasoning
-    max_chars: int = Field(
-        default=60_000, ge=1000
-    )  # a longer response is missing, of a longer conversation the judge sees the end
+    # a longer response is missing, of a longer conversation the judge sees the end
+    max_chars: int = Field(default=60_000, ge=1000)
     per_call: int = Field(default=20, ge=1, le=50)  # behaviours asked in one call
-    canary_share: float = Field(
-        default=0.0, ge=0, le=1
-    )  # share of items asked a second time with a planted instruction
+    # share of items asked a second time with a planted instruction
+    canary_share: float = Field(default=0.0, ge=0, le=1)
 
 
 ScreenConfig = Annotated[
@@ -194,12 +191,10 @@ class Behavior(Strict):
     gate: GateRule = GateRule()
     graders: list[GraderConfig] = Field(min_length=1)
     applies_to: Predicate = {}
-    rubric: str | None = Field(
-        default=None, max_length=20_000
-    )  # what a judge is told; default: the definition
-    needs_tool_traces: bool = (
-        False  # cannot be seen in text alone: a log without tool calls says nothing about it
-    )
+    # what a judge is told; default: the definition
+    rubric: str | None = Field(default=None, max_length=20_000)
+    # cannot be seen in text alone: a log without tool calls says nothing about it
+    needs_tool_traces: bool = False
 
     @model_validator(mode="after")
     def one_judge(self) -> Self:

@@ -36,15 +36,13 @@ class Settings(Strict):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(
-        default=None, ge=1
-    )  # what reasoning models take in place of max_tokens
+    # what reasoning models take in place of max_tokens
+    max_completion_tokens: int | None = Field(default=None, ge=1)
     seed: int | None = None
     stop: list[str] | None = None
     reasoning_effort: str | None = None
-    tools: list[dict[str, Any]] | None = (
-        None  # offered to the model; its calls are recorded, never executed
-    )
+    # offered to the model; its calls are recorded, never executed
+    tools: list[dict[str, Any]] | None = None
     tool_choice: str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -62,14 +60,11 @@ class Budget(Strict):
 class BatchApi(Strict):
     """How provider openai_batch asks: in files, at a lower price, with answers within a day."""
 
-    max_requests: int = Field(
-        default=50_000, ge=1, le=50_000
-    )  # of one batch: the endpoint's own limits, or lower
+    # of one batch: the endpoint's own limits, or lower
+    max_requests: int = Field(default=50_000, ge=1, le=50_000)
     max_megabytes: float = Field(default=200.0, gt=0, le=200.0)
-    unfinished: Literal["resubmit", "online"] = (
-        # what an ended batch left unanswered: another batch, or one by one at the full price
-        "resubmit"
-    )
+    # what an ended batch left unanswered: another batch, or one by one at the full price
+    unfinished: Literal["resubmit", "online"] = "resubmit"
     price_factor: float = Field(default=0.5, ge=0, le=1)  # of `price`
 
 
@@ -129,9 +124,8 @@ class ModelVersion(Strict):
     workers: int = Field(default=1, ge=1, le=64)  # processes; one saturates one core
     timeout_seconds: float = Field(default=120, gt=0)
     max_retries: int = Field(default=4, ge=0)
-    requests_per_minute: float | None = Field(
-        default=None, gt=0
-    )  # shared by all runs of this home against the same endpoint
+    # shared by all runs of this home against the same endpoint
+    requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
     on_error: dict[
         str, Literal["retry", "fail", "stop"]

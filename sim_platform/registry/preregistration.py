@@ -68,9 +68,8 @@ class Coverage:
     exploratory: tuple[str, ...]
     refused: tuple[str, ...]  # neither registered nor declared exploratory
     gone: tuple[str, ...]  # registered as gates, and not graded any more
-    changed: tuple[
-        str, ...
-    ]  # what of candidate, replaced and plan differs: then nothing is confirmatory
+    # what of candidate, replaced and plan differs: then nothing is confirmatory
+    changed: tuple[str, ...]
 
 
 def frozen(

@@ -84,12 +84,10 @@ class Deidentification(Strict):
     account_metadata: dict[
         str, KnownType
     ] = {}  # metadata key of a conversation -> what it says of the account holder
-    k: int = Field(
-        default=10, ge=1
-    )  # distinct users that must share their strata; rarer ones are suppressed
-    audit_share: float = Field(
-        default=0.01, ge=0, le=1
-    )  # share of conversations that get a second look
+    # distinct users that must share their strata; rarer ones are suppressed
+    k: int = Field(default=10, ge=1)
+    # share of conversations that get a second look
+    audit_share: float = Field(default=0.01, ge=0, le=1)
     audit_policy: str = "audit"  # the second detector: a policy file below the home
 
 

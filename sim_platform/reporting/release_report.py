@@ -18,11 +18,8 @@ import polars as pl
 from sim_platform.reporting.rates import marked, per_100k, rate_rows
 
 Rows = Sequence[Mapping[str, Any]]
-BLUE, ORANGE, GREY = (
-    "#0072B2",
-    "#D55E00",
-    "#595959",
-)  # told apart by every common form of colour vision, and dark enough on white
+# told apart by every common form of colour vision, and dark enough on white
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
 LIMITS = (
     "Rates below the detection floor cannot be seen: nothing observed is a bound, not a zero.",
     (
@@ -67,9 +64,8 @@ class ReleaseFacts:
     hashes: Rows  # what, value
     examples: Rows = ()  # behavior, turn, response: de-identified text, shown escaped and folded
     calibration: Rows = ()  # rows of calibration, as numbers
-    further: Mapping[str, Rows] = field(
-        default_factory=dict
-    )  # title to rows: forecast, score, calibration, where those tables exist
+    # title to rows: forecast, score, calibration, where those tables exist
+    further: Mapping[str, Rows] = field(default_factory=dict)
 
 
 def report_html(facts: ReleaseFacts) -> str:
@@ -295,9 +291,10 @@ def _shown(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
+        # never 2.157e+04
         return (
             "∞" if math.isinf(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-        )  # never 2.157e+04
+        )
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

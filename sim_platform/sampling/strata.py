@@ -75,9 +75,8 @@ def allocate(
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     size = np.array([sizes[name] for name in names], dtype=np.int64)
     stratum = np.repeat(np.arange(len(names)), size)
-    place = np.arange(size.sum()) - np.repeat(
-        np.cumsum(size) - size, size
-    )  # 0, 1, ... within each stratum
+    # 0, 1, ... within each stratum
+    place = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
     by_floor = place < floor
     share = size * np.array([boost.get(name, 1.0) for name in names])
     rank = np.where(by_floor, place, -share[stratum] / (2 * place + 1))

@@ -256,7 +256,7 @@ def test_a_name_found_in_a_text_leaves_a_category_that_contains_the_word() -> No
     }
 
 
-def test_a_category_is_no_name_whatever_a_model_sees_in_it_and_a_name_is_one_where_the_key_says_so() -> (
+def test_a_category_is_no_name_whatever_a_model_sees_and_a_name_is_one_where_the_key_says_so() -> (
     None
 ):
     metadata = {

@@ -155,8 +155,7 @@ class Servers:
 
 @contextmanager
 def serving(home: Path) -> Iterator[Servers]:
-    """Webserver and daemon over `home`, ready to be asked; at the end no process of theirs is left.
-    """
+    """Webserver and daemon over `home`, ready to be asked; at the end no process of theirs is left."""
     make_dagster_home(home)
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))

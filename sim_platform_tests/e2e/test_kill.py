@@ -110,7 +110,7 @@ def files_with(folder: Path, text: str) -> list[str]:
     ]
 
 
-def test_a_worker_killed_in_the_middle_of_completions_is_resumed_and_pays_again_only_for_what_was_in_flight(
+def test_a_worker_killed_amid_completions_is_resumed_and_pays_again_only_what_was_in_flight(
     tmp_path: Path,
 ) -> None:
     with PacedServer() as server:

@@ -116,7 +116,8 @@ def home(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = without_models(example(tmp_path_factory.mktemp("llmdrift"), real_data / "llmdrift"))
     sim_platform(home, "run", "gpt-4-0613", "--sample-size", "100000")
     labels = DuckDBFile(home / "warehouse.duckdb").query(
-        """select s.behavior, s.prefix_id, bool_or(s.label) filter (s.arm = 'candidate') as after, bool_or(s.label) filter (s.arm = 'recorded') as before
+        """select s.behavior, s.prefix_id, bool_or(s.label) filter (s.arm = 'candidate') as after,
+          bool_or(s.label) filter (s.arm = 'recorded') as before
            from classifier_scores s where s.applies and s.label is not null group by all"""
     )
     labels.write_parquet(home / "labels_of_all_prompts.parquet")  # later tests draw smaller samples
@@ -130,7 +131,7 @@ def everything(home: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 @pytest.mark.e2e
 @pytest.mark.model
-def test_under_the_shipped_policy_the_published_labels_come_back_and_no_grade_of_any_data_set_changes(
+def test_under_the_shipped_policy_published_labels_come_back_and_no_grade_changes(
     real_data: Path, tmp_path: Path
 ) -> None:
     cut = tmp_path / "data"
@@ -217,9 +218,10 @@ def test_a_forecast_from_thirty_percent_of_the_prompts_beats_persistence_on_the_
         production = Counts(
             first["before"].to_numpy().astype(float), first["n"].to_numpy().astype(float)
         )
+        # recorded answers on both sides: no simulator between them
         made = calibrated(
             Counts(first["after"].to_numpy().astype(float), production.e), production, production
-        )  # recorded answers on both sides: no simulator between them
+        )
         observed = (rest["after"] / rest["n"]).to_numpy()
         low, high = made.interval(rest["n"].to_numpy().astype(float), PRIOR_TAU)
         inside.append((low <= observed) & (observed <= high))

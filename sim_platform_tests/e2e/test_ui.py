@@ -100,9 +100,8 @@ def opened_lineage(browser: Browser, servers: Servers, selection: str = "") -> P
     )
     expect(page.get_by_text("estimation").first).to_be_visible()
     page.get_by_text("Hide navigation").click()
-    page.locator(".CodeMirror").first.locator(
-        "xpath=preceding::button[1]"
-    ).click()  # hides the list of groups
+    # hides the list of groups
+    page.locator(".CodeMirror").first.locator("xpath=preceding::button[1]").click()
     page.mouse.click(WIDTH // 2, 880)  # the keyboard now speaks to the graph
     page.keyboard.press("Alt+KeyE")
     page.wait_for_url("**expanded=**")

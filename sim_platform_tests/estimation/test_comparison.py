@@ -377,7 +377,7 @@ prefixes = st.lists(
 
 @settings(max_examples=40)
 @given(rows=prefixes, scale=st.sampled_from([1.0, 7.5]), seed=st.integers(0, 99))
-def test_any_scores_give_ordered_limits_counts_that_add_up_and_nothing_that_depends_on_row_order_or_weight_scale(
+def test_any_scores_give_ordered_limits_and_counts_that_add_up_in_any_order_and_weight_scale(
     rows: list[tuple[str, str, Label, Label, Label, Label]], scale: float, seed: int
 ) -> None:
     strata, users, one, two, control, recorded = (
@@ -523,9 +523,10 @@ def test_an_arm_that_lacks_a_prefix_is_counted_score_by_score() -> None:
         design("a" * 6),
     )
     assert (fewer["control"]["n"], fewer["control"]["events"]) == (5, 1)
+    # p0 is in no pair
     assert fewer["candidate"]["ratio_to_control"] == pytest.approx(
         float(str(paired.ratio(1, 1, 0).estimate))
-    )  # p0 is in no pair
+    )
 
 
 def test_equal_arms_are_no_change_and_a_family_is_adjusted() -> None:
@@ -543,9 +544,8 @@ def test_equal_arms_are_no_change_and_a_family_is_adjusted() -> None:
     by = {str(row["behavior"]): row for row in rows.to_dicts()}
     assert (by["same"]["p_control"], by["same"]["p_control_holm"]) == (1.0, 1.0)
     assert by["moved"]["p_control"] == pytest.approx(paired.mcnemar(12, 0))
-    assert by["moved"]["p_control_holm"] == pytest.approx(
-        2 * float(paired.mcnemar(12, 0))
-    )  # a family of two: `alone` has no control
+    # a family of two: `alone` has no control
+    assert by["moved"]["p_control_holm"] == pytest.approx(2 * float(paired.mcnemar(12, 0)))
     assert (by["alone"]["p_control"], by["alone"]["gate_control_low"]) == (None, None)
 
 

@@ -336,9 +336,7 @@ def test_a_rate_is_judge_limited_when_false_flags_decide_it(
     assert judge.judge_limited(verified, flagged, rate, n) is limited
 
 
-def test_with_equal_chances_the_two_phase_rate_is_the_mean_score_plus_the_mean_error_and_its_interval_holds_the_truth_as_often_as_it_says() -> (
-    None
-):
+def test_with_equal_chances_the_two_phase_rate_is_mean_score_plus_mean_error_and_covers() -> None:
     rng = np.random.default_rng(5)
     held, runs, n = 0, 300, 2000
     for _ in range(runs):

@@ -153,7 +153,7 @@ def test_a_report_shows_the_last_chain_so_that_it_tells_when_entries_were_taken_
     assert chain not in again
 
 
-def test_a_report_shows_graders_against_people_and_a_rate_that_cannot_be_trusted_as_a_dash_with_its_reason(
+def test_a_report_shows_graders_against_people_and_an_untrusted_rate_as_a_dash_with_its_reason(
     home: Path,
 ) -> None:
     rates = {"apparent": 0.02, "apparent_low": 0.01, "apparent_high": 0.03, "bound": 0.05}

@@ -21,7 +21,7 @@ from sim_platform_tests.homes import sampled_home
 Cells = dict[
     tuple[str, str],
     tuple[int, int, int],
-    # surface and language to sampled prefixes, those of them in the newest weeks, those whose candidate
+    # surface and language to sampled prefixes, those in the newest weeks, those whose candidate
     # apologised
 ]
 SPARSE: Cells = {

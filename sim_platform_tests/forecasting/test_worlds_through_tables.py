@@ -14,19 +14,15 @@ from sim_platform.estimation.comparison import against_production, compare
 from sim_platform.estimation.design import design_of, label_counts
 from sim_platform.warehouse.duckdb_file import DuckDBFile, ddl
 
-SIZES = {
-    "big": (700, 60.0),
-    "middle": (250, 20.0),
-    "small": (100, 2.0),
-}  # prefixes and design weight
+# prefixes and design weight
+SIZES = {"big": (700, 60.0), "middle": (250, 20.0), "small": (100, 2.0)}
 ARMS = ("candidate", "control", "recorded")
 
 
 def test_the_truth_lies_inside_the_intervals_of_a_world_written_into_the_tables(
     tmp_path: Path,
 ) -> None:
-    """30 behaviours x 3 arms at nominal 95 %: at least 90 % inside, and of 30 true ratios likewise.
-    """
+    """30 behaviours x 3 arms at nominal 95 %: at least 90 % inside, and of 30 true ratios likewise."""
     random = np.random.default_rng(11)
     strata = np.repeat(list(SIZES), [n for n, _ in SIZES.values()])
     weights = np.array([SIZES[s][1] for s in strata])

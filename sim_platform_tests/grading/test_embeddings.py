@@ -68,12 +68,8 @@ def test_the_tokenizer_is_that_of_uncased_bert() -> None:
 
     tokenizer = Tokenizer.from_str(TOKENIZER.read().decode())
     assert tokenizer.get_vocab_size() == 30522
-    assert tokenizer.encode("Hello world").ids[:4] == [
-        101,
-        7592,
-        2088,
-        102,
-    ]  # the ids that BERT's own documentation shows
+    # the ids that BERT's own documentation shows
+    assert tokenizer.encode("Hello world").ids[:4] == [101, 7592, 2088, 102]
 
 
 @pytest.mark.model

@@ -61,9 +61,8 @@ def test_an_injection_stays_inside_its_string(injection: str) -> None:
     }
     plain = sent(response("", says=""))
     frame = re.compile(r"^BEGIN DATA ([0-9a-f]{16})\n.*\nEND DATA \1$", re.MULTILINE)
-    assert frame.sub("DATA", text) == frame.sub(
-        "DATA", plain
-    )  # nothing outside the markers depends on the text
+    # nothing outside the markers depends on the text
+    assert frame.sub("DATA", text) == frame.sub("DATA", plain)
 
 
 def test_there_are_at_least_forty_injections() -> None:
@@ -116,9 +115,7 @@ def test_tool_calls_are_shown_and_reasoning_only_where_it_may_be() -> None:
     assert "secret plan" not in sent(item, call(with_reasoning=False))
 
 
-def test_reasoning_beside_the_text_is_shown_to_a_judge_that_may_see_it_and_changes_what_is_asked() -> (
-    None
-):
+def test_reasoning_is_shown_to_a_judge_that_may_see_it_and_changes_what_is_asked() -> None:
     plain, item = response("Done."), response("Done.", reasoning="secret plan")
     assert data_of(sent(item))["response"] == {"text": "Done.", "reasoning": "secret plan"}
     assert sent(item, call(with_reasoning=False)) == sent(plain, call(with_reasoning=False))
@@ -243,14 +240,12 @@ def test_reasoning_of_earlier_turns_is_withheld_with_that_of_the_response() -> N
     kept, withheld = (data_of(sent(item, call(with_reasoning=shown))) for shown in (True, False))
     assert kept["conversation"] == said
     assert "secret plan" not in json.dumps(withheld)
-    assert withheld["conversation"] == [
-        said[0],
-        {"role": "assistant", "content": "c"},
-        said[2],
-    ], "a user's words are the user's"
+    assert withheld["conversation"] == [said[0], {"role": "assistant", "content": "c"}, said[2]], (
+        "a user's words are the user's"
+    )
 
 
-def test_a_rubric_of_20_kb_and_a_conversation_of_200_kb_are_asked_and_a_response_of_200_kb_is_not() -> (
+def test_a_rubric_of_20_kb_and_200_kb_of_conversation_are_asked_and_a_response_of_200_kb_is_not() -> (
     None
 ):
     long = behavior(JUDGE, id="promises", rubric="x" * 20_000)

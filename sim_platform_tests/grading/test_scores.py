@@ -120,7 +120,7 @@ def test_a_grader_that_raises_gives_a_missing_label_without_its_message(
     assert (row["label"], row["missing_reason"]) == (None, "grader_error:KeyError")
 
 
-def test_one_item_in_a_thousand_on_which_a_grader_raises_is_one_missing_label_and_the_others_are_graded(
+def test_one_item_on_which_a_grader_raises_is_one_missing_label_and_the_others_are_graded(
     odd_functions: None,
 ) -> None:
     rows = outcomes(*({"text": "raise" if i % 1000 == 7 else "sorry"} for i in range(3000)))

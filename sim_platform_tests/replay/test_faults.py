@@ -107,9 +107,7 @@ def test_ten_thousand_identical_prefixes_are_one_request_and_ten_thousand_outcom
     assert {o.text for o in outcomes} == {"echo: same"}
 
 
-def test_what_comes_back_again_and_again_is_remembered_however_much_lies_between_the_first_and_the_last() -> (
-    None
-):
+def test_what_comes_back_again_is_remembered_however_much_lies_between_first_and_last() -> None:
     texts = ["same" if n % 1000 == 0 else f"other {n}" for n in range(REMEMBERED + 2000)]
     provider = FakeProvider()
     outcomes, _ = go(
@@ -162,7 +160,9 @@ n, limits = 0, Limits(requests_per_minute=6000, path=Path(sys.argv[1]))
 print("ready", flush=True)
 end = float(sys.stdin.readline())
 try:
-    run_replay((Request("candidate", f"p{i}", 0, {}, f"h{i}") for i in range(10**6)), Provider(), concurrency=8, max_retries=0, on_outcome=count, limits=limits)
+    requests = (Request("candidate", f"p{i}", 0, {}, f"h{i}") for i in range(10**6))
+    same = {"concurrency": 8, "max_retries": 0, "limits": limits}
+    run_replay(requests, Provider(), on_outcome=count, **same)
 except Over:
     print(n)
 """

@@ -216,8 +216,7 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 def test_what_an_endpoint_cannot_do_stops_the_run_and_names_the_setting(
     setting: str, value: object, code: str
 ) -> None:
-    """Sent without the setting, the request would be another one than the one that was registered.
-    """
+    """Sent without the setting, the request would be another one than the one that was registered."""
     error = {"code": code, "param": setting, "message": TEXT}
     with (
         ScriptedServer(always="400", error_body={"error": error}) as server,

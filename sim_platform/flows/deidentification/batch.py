@@ -71,7 +71,7 @@ class Bench:
         return self._second()
 
     def do(self, batch: Batch) -> Done:
-        """De-identifies a batch; a conversation with an identifier's shape left in it is refused."""
+        """De-identifies a batch; one with an identifier's shape left in it is refused."""
         result = deidentify(batch.rows, self.detector, self.keys, batch.known)
         corpus, leaking = _without_leaks(result.corpus)
         drawn = [

@@ -61,9 +61,8 @@ class OpenAIProvider:
         """
         self._model, self._limits = model, limits
         self.endpoint = host_of(model)
-        base = (
-            urlsplit(model.base_url or "")._replace(netloc=self.endpoint).geturl()
-        )  # the key authenticates; a user in the URL does not
+        # the key authenticates; a user in the URL does not
+        base = urlsplit(model.base_url or "")._replace(netloc=self.endpoint).geturl()
         self._url = f"{base.rstrip('/')}{PATHS[model.api]}"
         client = openai_client(model)
         names = ("openai-organization", "openai-project")
@@ -86,12 +85,10 @@ class OpenAIProvider:
         import aiohttp  # noqa: PLC0415 - heavy
 
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ttl_dns_cache=300, keepalive_timeout=30
-            ),  # the engine bounds what is in flight
-            timeout=aiohttp.ClientTimeout(
-                total=self._model.timeout_seconds
-            ),  # of the whole exchange: a body that drips would pass a limit per read for ever
+            # the engine bounds what is in flight
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+            # of the whole exchange: a body that drips would pass a limit per read for ever
+            timeout=aiohttp.ClientTimeout(total=self._model.timeout_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             trust_env=bool(getproxies()),  # looked up per request, so only where there is a proxy

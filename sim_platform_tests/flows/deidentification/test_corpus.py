@@ -271,7 +271,8 @@ def test_the_gate_on_strata_counts_for_itself(tmp_path: Path) -> None:
     assert EVERY_STRATUM_HAS_ENOUGH_USERS.check(warehouse.query).passed
     with warehouse.transaction() as tx:
         tx.execute(
-            """update deidentified_corpus set metadata = '{"surface":"fax"}' where user_key = (select min(user_key) from deidentified_corpus)"""
+            """update deidentified_corpus set metadata = '{"surface":"fax"}'
+               where user_key = (select min(user_key) from deidentified_corpus)"""
         )
     assert EVERY_STRATUM_HAS_ENOUGH_USERS.check(warehouse.query).facts["n_bad"] == 1
 
@@ -394,7 +395,8 @@ if __name__ == "__main__":
     vault, warehouse = DuckDBFile(home.vault), DuckDBFile(home.warehouse)
     extract_log(home, vault, warehouse, now=datetime.now(UTC), advance=lambda _: None)
     detector = stack_detector(home.sources.deidentification.policy, home.path)
-    flow.deidentify_extract(home, vault, warehouse, detector, lambda: detector, advance=lambda _: None)
+    done = {"advance": lambda _: None}
+    flow.deidentify_extract(home, vault, warehouse, detector, lambda: detector, **done)
 """
 
 

@@ -44,7 +44,7 @@ def test_two_processes_answer_every_prefix_once_and_a_rerun_by_one_sends_nothing
 
 
 @pytest.mark.parametrize("of", ["release", "run"])
-def test_two_processes_stop_together_at_the_budget_of_the_release_or_of_the_run_and_keep_what_they_have(
+def test_two_processes_stop_together_at_either_budget_and_keep_what_they_have(
     tmp_path: Path, of: str
 ) -> None:
     with ScriptedServer() as server:
