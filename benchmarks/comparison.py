@@ -39,21 +39,24 @@ def write_scores(path: Path, prefixes: int, behaviors: int) -> None:
         c.execute(ddl(StratifiedSample).replace(" not null", ""))
         c.execute(ddl(ClassifierScores))
         c.execute(
-            """insert into stratified_sample by name select $release as model_version,
-              substr(sha256(i::varchar), 1, 32) as prefix_id, 's' || (i % 24) as stratum,
-               1 + (i % 24) as weight, 'u' || (i % ($n * 9 // 10)) as user_key
-                 from range($n) t(i)""",
+            """insert into stratified_sample by name
+               select $release as model_version, substr(sha256(i::varchar), 1, 32) as prefix_id,
+                   's' || (i % 24) as stratum, 1 + (i % 24) as weight,
+                   'u' || (i % ($n * 9 // 10)) as user_key
+               from range($n) t(i)""",
             {"release": RELEASE, "n": prefixes},
         )
         c.execute(
-            """insert into classifier_scores by name select $release as model_version,
-              'behavior_' || b as behavior, arm, substr(sha256(i::varchar), 1, 32) as prefix_id,
-               0 as k, true as applies, case when hash(i, b, arm) % 1000 = 0 then null else hash(i,
-                 b, arm, 7) % 1000000 < 10 * pow(1.6, b) end as label,
-               case when hash(i, b, arm) % 1000 = 0 then 'grader_error' end as missing_reason, 'h'
-                 as grader_hash, false as is_exploratory
-               from range($n) t(i), range($b) u(b), (values ('candidate'), ('control'),
-                 ('recorded')) v(arm) order by i // 5000, b, arm, prefix_id""",
+            """insert into classifier_scores by name
+               select $release as model_version, 'behavior_' || b as behavior, arm,
+                   substr(sha256(i::varchar), 1, 32) as prefix_id, 0 as k, true as applies,
+                   case when hash(i, b, arm) % 1000 = 0 then null
+                       else hash(i, b, arm, 7) % 1000000 < 10 * pow(1.6, b) end as label,
+                   case when hash(i, b, arm) % 1000 = 0 then 'grader_error' end as missing_reason,
+                   'h' as grader_hash, false as is_exploratory
+               from range($n) t(i), range($b) u(b),
+                   (values ('candidate'), ('control'), ('recorded')) v(arm)
+               order by i // 5000, b, arm, prefix_id""",
             {"release": RELEASE, "n": prefixes, "b": behaviors},
         )
 

@@ -30,7 +30,7 @@ DATA = Path(os.environ.get("SIM_PLATFORM_REAL_DATA", Path(__file__).parents[1] /
 
 
 def texts() -> list[str]:
-    """Distinct messages of the development sets and of recorded traffic, in a fixed random order."""
+    """Distinct messages of the development sets and recorded traffic, in a fixed random order."""
     found = [
         row["full_text"]
         for row in json.loads((DATA / "deid_dev" / "presidio_synth_v2.json").read_text())

@@ -131,7 +131,7 @@ TEMPLATES = (
 
 
 def texts(seed: int = 11, per_group: int = 300) -> Iterator[tuple[str, str, tuple[int, int]]]:
-    """(group, text, characters of the name), `per_group` of each group, the same for the same seed."""
+    """(group, text, characters of the name), `per_group` of each group, the same for one seed."""
     for group, (first, last) in NAMES.items():
         draw = random.Random(f"{seed}|{group}")
         for i in range(per_group):

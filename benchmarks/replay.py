@@ -9,8 +9,9 @@ engine writes a journal.
     python -m benchmarks.replay --json
     python -m benchmarks.replay --only 200_ms_at_64 200_ms_at_1000
     python -m benchmarks.replay --requests 3000 --concurrency 64
-    python -m benchmarks.replay --memory 2000 200000      # peak resident memory of a whole replay
-    into a warehouse, by number of prefixes
+    python -m benchmarks.replay --memory 2000 200000
+
+`--memory`: peak resident memory of a whole replay into a warehouse, by number of prefixes.
 """
 
 import argparse
@@ -271,7 +272,7 @@ def measure(
 
 
 def run_scenario(scenario: Scenario, n: int) -> dict[str, object]:
-    """Prefixes a second of every way, and how many times as fast as each other one the engine is."""
+    """Prefixes a second of every way, and how many times as fast as each other the engine is."""
     cores = sorted(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     ready = context.Queue()

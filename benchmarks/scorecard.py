@@ -33,8 +33,8 @@ from sim_platform.flows.ledger import (
     the_ledger_is_whole,
 )
 from sim_platform.flows.registration import ensure_registered
-from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, score
 from sim_platform.flows.results import stored_scores
+from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, score
 from sim_platform.registry.home import Home, load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import write_home, write_yaml

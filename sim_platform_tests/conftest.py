@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real servers first: side by side, no process is left alone with the longest files at the end."""
+    """Real servers first: side by side, no process is left with the longest files at the end."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 

@@ -62,7 +62,7 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(finished_home: Path, tmp_path: Path) -> Path:
-    """A home of one's own whose release v2 has been run, as `run(write_home(tmp_path))` leaves it."""
+    """A home of one's own whose release v2 has run, as `run(write_home(tmp_path))` leaves it."""
     shutil.copytree(finished_home, tmp_path, dirs_exist_ok=True)
     return tmp_path
 

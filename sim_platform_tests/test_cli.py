@@ -22,23 +22,12 @@ from sim_platform_tests.homes import (
 )
 
 Done = subprocess.CompletedProcess[str]
-PROMISED = {
-    "model_version",
-    "replaces",
-    "behavior",
-    "arm",
-    "n",
-    "n_missing",
-    "events",
-    "rate",
-    "low",
-    "high",
-    "ratio_to_control",
-    "ratio_low",
-    "ratio_high",
-    "ratio_to_recorded",
-    "floor",
-}
+PROMISED = set(
+    """
+    model_version replaces behavior arm n n_missing events rate low high ratio_to_control ratio_low
+    ratio_high ratio_to_recorded floor
+    """.split()
+)
 
 
 def sim_platform(home: Path, *arguments: str, **environment: str) -> Done:
@@ -456,12 +445,8 @@ def test_the_gate_ends_with_its_verdict_as_exit_code_and_the_plan_writes_its_cur
         ["not gated"] * 2,
     )
     plan = json.loads(sim_platform(home, "plan", "v2", "--sample-size", "25", "--json").stdout)
-    assert (plan["replaces"], plan["prefixes"], plan["requests"], plan["cost_usd"]) == (
-        "v1",
-        25,
-        25,
-        0.0,
-    )
+    expected = ("v1", 25, 25, 0.0)
+    assert (plan["replaces"], plan["prefixes"], plan["requests"], plan["cost_usd"]) == expected
     assert {b["behavior"] for b in plan["behaviors"]} == {"apologises", "mentions_weather"}
     web, mobile = sorted(plan["strata"], key=lambda row: row["stratum"], reverse=True)
     assert (

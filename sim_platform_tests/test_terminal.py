@@ -16,7 +16,7 @@ from sim_platform.orchestration.progress import LISTENER
 from sim_platform.commands.terminal import progress_shown
 
 with progress_shown():
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # as Dagster does while it captures a step's output
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # as Dagster does while it captures
     LISTENER.get()("replay", 5, 10)
 """
 

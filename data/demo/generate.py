@@ -3,8 +3,9 @@
 Every user turn, every intermediate assistant turn and every name is filled in from the templates
 below; the last assistant turn of each conversation is answered by the embedded model under the
 system prompt and settings of demo-v1 in models.yaml. Personal data comes from reserved ranges only
-(example.com, 555-01xx, 192.0.2.x). Takes about ten minutes on one thread. Belongs here: the demo's
-text and its faults. Does not: anything that the platform itself needs.
+(example.com, 555-01xx, 192.0.2.x). Takes about ten minutes on one thread.
+
+Belongs here: the demo's text and its faults. Does not: anything that the platform itself needs.
 """
 
 import csv
@@ -26,102 +27,30 @@ HERE = Path(__file__).resolve().parent
 START = datetime(2026, 1, 5)
 WEEKS = 10
 
-FIRST = [
-    "Anna",
-    "Ben",
-    "Carla",
-    "David",
-    "Ella",
-    "Frank",
-    "Grace",
-    "Henry",
-    "Irene",
-    "James",
-    "Karen",
-    "Liam",
-    "Maria",
-    "Noah",
-    "Olivia",
-    "Peter",
-]
-LAST = [
-    "Adler",
-    "Brooks",
-    "Carter",
-    "Dawson",
-    "Ellis",
-    "Fisher",
-    "Grant",
-    "Hughes",
-    "Irving",
-    "Jensen",
-    "Keller",
-    "Lawson",
-    "Morgan",
-    "Norris",
-]
+FIRST = (
+    "Anna Ben Carla David Ella Frank Grace Henry Irene James Karen Liam Maria Noah Olivia Peter"
+).split()
+LAST = (
+    "Adler Brooks Carter Dawson Ellis Fisher Grant Hughes Irving Jensen Keller Lawson Morgan Norris"
+).split()
 FILL = {
-    "city": [
-        "Lisbon",
-        "Oslo",
-        "Prague",
-        "Dublin",
-        "Seville",
-        "Vienna",
-        "Kyoto",
-        "Athens",
-        "Porto",
-        "Krakow",
-    ],
-    "dish": [
-        "risotto",
-        "pancakes",
-        "lentil soup",
-        "an omelette",
-        "fried rice",
-        "flatbread",
-        "potato salad",
-        "tomato sauce",
-    ],
-    "device": [
-        "router",
-        "printer",
-        "laptop",
-        "phone",
-        "tablet",
-        "headset",
-        "smart lamp",
-        "monitor",
-    ],
-    "thing": [
-        "a raincoat",
-        "a desk lamp",
-        "a kettle",
-        "hiking boots",
-        "a backpack",
-        "a keyboard",
-        "a yoga mat",
-        "a coffee grinder",
-    ],
-    "person": [
-        "my sister",
-        "my neighbour",
-        "a colleague",
-        "my landlord",
-        "my aunt",
-        "our coach",
-        "my flatmate",
-    ],
-    "subject": [
-        "the tides",
-        "index funds",
-        "photosynthesis",
-        "compound interest",
-        "sourdough",
-        "the water cycle",
-        "leap years",
-        "black holes",
-    ],
+    "city": "Lisbon Oslo Prague Dublin Seville Vienna Kyoto Athens Porto Krakow".split(),
+    "dish": (
+        "risotto, pancakes, lentil soup, an omelette, fried rice, flatbread, potato salad,"
+        " tomato sauce"
+    ).split(", "),
+    "device": "router, printer, laptop, phone, tablet, headset, smart lamp, monitor".split(", "),
+    "thing": (
+        "a raincoat, a desk lamp, a kettle, hiking boots, a backpack, a keyboard, a yoga mat,"
+        " a coffee grinder"
+    ).split(", "),
+    "person": (
+        "my sister, my neighbour, a colleague, my landlord, my aunt, our coach, my flatmate"
+    ).split(", "),
+    "subject": (
+        "the tides, index funds, photosynthesis, compound interest, sourdough, the water"
+        " cycle, leap years, black holes"
+    ).split(", "),
     "sport": ["running", "swimming", "climbing", "cycling", "yoga", "rowing"],
     "day": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"],
     "hour": ["six", "seven", "half past eight", "noon", "four in the afternoon"],
@@ -467,7 +396,7 @@ def answered(conversations: list[dict[str, object]], settings: dict[str, object]
 
 
 def with_faults(conversations: list[dict[str, object]]) -> list[str]:
-    """The log's lines, with rows between them that a reader must refuse, each for its own reason."""
+    """The log's lines, and between them rows that a reader must refuse, each for its own reason."""
     lines = [json.dumps(c, ensure_ascii=False) for c in conversations]
 
     def changed(at: int, identifier: str, **changes: object) -> str:

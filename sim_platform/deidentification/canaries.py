@@ -2,9 +2,11 @@
 come through de-identification.
 
 Belongs here: the canaries, planting them, finding survivors. Does not: storing anything; shadow
-copies live in memory and never reach a table. The names are disjoint from the pools of surrogates,
-so a surrogate is never taken for a survivor. No canary seen in n planted bounds the miss rate of
-such identifiers at 3/n (95 %); it says nothing about identifiers of other kinds.
+copies live in memory and never reach a table.
+
+The names are disjoint from the pools of surrogates, so a surrogate is never taken for a survivor.
+No canary seen in n planted bounds the miss rate of such identifiers at 3/n (95 %); it says nothing
+about identifiers of other kinds.
 """
 
 import json
@@ -17,187 +19,30 @@ from typing import Any
 
 from sim_platform.contracts.messages import canonical_json
 
-FIRST = [
-    "Abel",
-    "Adele",
-    "Alban",
-    "Alma",
-    "Ambrose",
-    "Anselm",
-    "Ariadne",
-    "Barnaby",
-    "Beatrix",
-    "Benita",
-    "Calliope",
-    "Casper",
-    "Cedric",
-    "Clementine",
-    "Cordelia",
-    "Cosima",
-    "Crispin",
-    "Cyril",
-    "Dashiell",
-    "Delphine",
-    "Dorothea",
-    "Edgar",
-    "Edith",
-    "Elspeth",
-    "Elwood",
-    "Ephraim",
-    "Esme",
-    "Eugenie",
-    "Ferdinand",
-    "Fiona",
-    "Flavia",
-    "Floyd",
-    "Gideon",
-    "Gilbert",
-    "Greer",
-    "Gwendolyn",
-    "Hector",
-    "Henrietta",
-    "Hilda",
-    "Horace",
-    "Imogen",
-    "Ingram",
-    "Isolde",
-    "Jethro",
-    "Josephine",
-    "Julian",
-    "Katherine",
-    "Lavinia",
-    "Leander",
-    "Leopold",
-    "Lucinda",
-    "Lysander",
-    "Mabel",
-    "Magnus",
-    "Marguerite",
-    "Maximilian",
-    "Millicent",
-    "Nadine",
-    "Nathaniel",
-    "Octavia",
-    "Odette",
-    "Orson",
-    "Ottilie",
-    "Percival",
-    "Perpetua",
-    "Philippa",
-    "Prudence",
-    "Quincy",
-    "Reginald",
-    "Rosalind",
-    "Rupert",
-    "Sabina",
-    "Seraphina",
-    "Silas",
-    "Sybil",
-    "Tabitha",
-    "Thaddeus",
-    "Theodora",
-    "Ulrich",
-    "Ursula",
-    "Valerian",
-    "Verity",
-    "Wilhelmina",
-    "Winifred",
-    "Zachary",
-]
-LAST = [
-    "Abernathy",
-    "Ackroyd",
-    "Ainsworth",
-    "Applegate",
-    "Ashdown",
-    "Atherton",
-    "Bainbridge",
-    "Barraclough",
-    "Bellweather",
-    "Bickerstaff",
-    "Blackwood",
-    "Bracegirdle",
-    "Braithwaite",
-    "Buckminster",
-    "Cadwallader",
-    "Calloway",
-    "Carmichael",
-    "Chatterton",
-    "Cholmondeley",
-    "Cobblestone",
-    "Coverdale",
-    "Crabtree",
-    "Culpepper",
-    "Dalrymple",
-    "Davenport",
-    "Delacroix",
-    "Dunwoody",
-    "Eastwick",
-    "Ellsworth",
-    "Fairbanks",
-    "Farnsworth",
-    "Featherstone",
-    "Fotheringham",
-    "Gainsborough",
-    "Galsworthy",
-    "Goldsworthy",
-    "Greenhalgh",
-    "Grimsby",
-    "Hathersage",
-    "Hawthorne",
-    "Heatherington",
-    "Higginbotham",
-    "Hollingsworth",
-    "Huddleston",
-    "Illingworth",
-    "Jessop",
-    "Kettleburn",
-    "Kirkpatrick",
-    "Lancaster",
-    "Langstaff",
-    "Lethbridge",
-    "Lockhart",
-    "Longbottom",
-    "Marchbanks",
-    "Merriweather",
-    "Middlebrook",
-    "Montague",
-    "Mortlock",
-    "Netherwood",
-    "Nightingale",
-    "Oglethorpe",
-    "Okonkwo-Hale",
-    "Oxenford",
-    "Pemberton",
-    "Pendergast",
-    "Pettigrew",
-    "Pomfret",
-    "Quarrington",
-    "Ravenscroft",
-    "Rothschild",
-    "Rowbotham",
-    "Scattergood",
-    "Shackleton",
-    "Snodgrass",
-    "Somerville",
-    "Standish",
-    "Strickland",
-    "Sutcliffe",
-    "Tattersall",
-    "Templeton",
-    "Thistlewood",
-    "Thornbury",
-    "Trelawney",
-    "Underhill",
-    "Vandermeer",
-    "Waddington",
-    "Wainwright",
-    "Weatherby",
-    "Whitcombe",
-    "Winterbourne",
-    "Wolstenholme",
-    "Yardley",
-]
+FIRST = (
+    "Abel Adele Alban Alma Ambrose Anselm Ariadne Barnaby Beatrix Benita Calliope Casper"
+    " Cedric Clementine Cordelia Cosima Crispin Cyril Dashiell Delphine Dorothea Edgar Edith"
+    " Elspeth Elwood Ephraim Esme Eugenie Ferdinand Fiona Flavia Floyd Gideon Gilbert Greer"
+    " Gwendolyn Hector Henrietta Hilda Horace Imogen Ingram Isolde Jethro Josephine Julian"
+    " Katherine Lavinia Leander Leopold Lucinda Lysander Mabel Magnus Marguerite Maximilian"
+    " Millicent Nadine Nathaniel Octavia Odette Orson Ottilie Percival Perpetua Philippa"
+    " Prudence Quincy Reginald Rosalind Rupert Sabina Seraphina Silas Sybil Tabitha Thaddeus"
+    " Theodora Ulrich Ursula Valerian Verity Wilhelmina Winifred Zachary"
+).split()
+LAST = (
+    "Abernathy Ackroyd Ainsworth Applegate Ashdown Atherton Bainbridge Barraclough Bellweather"
+    " Bickerstaff Blackwood Bracegirdle Braithwaite Buckminster Cadwallader Calloway Carmichael"
+    " Chatterton Cholmondeley Cobblestone Coverdale Crabtree Culpepper Dalrymple Davenport"
+    " Delacroix Dunwoody Eastwick Ellsworth Fairbanks Farnsworth Featherstone Fotheringham"
+    " Gainsborough Galsworthy Goldsworthy Greenhalgh Grimsby Hathersage Hawthorne Heatherington"
+    " Higginbotham Hollingsworth Huddleston Illingworth Jessop Kettleburn Kirkpatrick Lancaster"
+    " Langstaff Lethbridge Lockhart Longbottom Marchbanks Merriweather Middlebrook Montague"
+    " Mortlock Netherwood Nightingale Oglethorpe Okonkwo-Hale Oxenford Pemberton Pendergast"
+    " Pettigrew Pomfret Quarrington Ravenscroft Rothschild Rowbotham Scattergood Shackleton"
+    " Snodgrass Somerville Standish Strickland Sutcliffe Tattersall Templeton Thistlewood"
+    " Thornbury Trelawney Underhill Vandermeer Waddington Wainwright Weatherby Whitcombe"
+    " Winterbourne Wolstenholme Yardley"
+).split()
 _SAID = (
     "My name is {}.",
     "I am {} and I need this soon.",
@@ -221,23 +66,10 @@ _LABELS: Mapping[str, tuple[str, ...]] = {
     "ID": ("My passport number is {}.", "Driver's license: {}", "Medical record number {}."),
     "SECRET": ("My API key is {}.", "password: {}"),
 }
-_STREETS = [
-    "Alderwick",
-    "Brambleton",
-    "Cinderford",
-    "Dovecote",
-    "Elmhurst",
-    "Foxglove",
-    "Gorseland",
-    "Harrowgate",
-    "Ivybridge",
-    "Juniperton",
-    "Kestrelway",
-    "Larkspurton",
-    "Mapledene",
-    "Nettlecombe",
-    "Osprey",
-]
+_STREETS = (
+    "Alderwick Brambleton Cinderford Dovecote Elmhurst Foxglove Gorseland Harrowgate Ivybridge"
+    " Juniperton Kestrelway Larkspurton Mapledene Nettlecombe Osprey"
+).split()
 
 
 @dataclass(frozen=True)

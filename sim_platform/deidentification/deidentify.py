@@ -36,56 +36,19 @@ from sim_platform.deidentification.walking import (
 
 CODE_VERSION = "4"
 TEXTS_PER_CALL = 2_048
-_PRIORITY = (
-    "SECRET",
-    "URL",
-    "EMAIL",
-    "IBAN",
-    "CARD",
-    "SSN",
-    "PHONE",
-    "MAC",
-    "IP",
-    "DATE_OF_BIRTH",
-    "DATE",
-    "ADDRESS",
-    "CRYPTO",
-    "ID",
-    "USERNAME",
-    "HANDLE",
-    "POSTCODE",
-    "AGE",
-    "PERSON",
+_PRIORITY = tuple(
+    """
+    SECRET URL EMAIL IBAN CARD SSN PHONE MAC IP DATE_OF_BIRTH DATE ADDRESS CRYPTO ID USERNAME HANDLE
+    POSTCODE AGE PERSON
+    """.split()
 )
 
 _CATEGORY = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*|[a-z]{2,3}[-_][A-Z]{2}")
 _OF_SOMEBODY = frozenset(
-    [
-        "account",
-        "agent",
-        "author",
-        "by",
-        "client",
-        "contact",
-        "customer",
-        "employee",
-        "for",
-        "from",
-        "guest",
-        "holder",
-        "login",
-        "member",
-        "name",
-        "nick",
-        "owner",
-        "patient",
-        "person",
-        "recipient",
-        "sender",
-        "to",
-        "user",
-        "who",
-    ]
+    """
+    account agent author by client contact customer employee for from guest holder login member name
+    nick owner patient person recipient sender to user who
+    """.split()
 )
 
 P = ParamSpec("P")
@@ -430,7 +393,7 @@ def _account_id(user_id: str) -> list[Known]:
 
 
 class _Rewriting:
-    """One conversation on its way out: all its spans, what spreads from them, and its surrogates."""
+    """One conversation on its way out: its spans, what spreads from them, and its surrogates."""
 
     def __init__(
         self,

@@ -288,12 +288,12 @@ def _needed(text: str, found: Found, policy: Policy) -> float:
 
 
 _ADDRESS_TAIL = re.compile(
-    r"(?:[\s,.?#>]{1,6}(?:(?i:apt|apartment|suite|ste|unit|flat)\b\.?\s?#?\s?\w{1,6}|[A-Z]{2}\b|\d{4,6}(?:-\d{3,4})?\b))*"
-    r"(?:(?:[ ,]{1,2}[^\W\d_a-z][\w'’.-]{1,30}){1,3},?[ ][A-Z]{2}\b"
-    r"|\s{0,2}[,\n](?:[\s,>?]{0,6}(?:[^\W\d_][\w'’.-]{0,30}|\([\w"
-    r" ]{2,20}\)|\d{1,6}\b)){0,8}?[\s,>?]{1,6}\d{4,6}(?:-\d{3,4})?\b"
-    r"|(?:\s{0,2},\s{0,2}(?:[A-ZÀ-ÞͰ-Ͽ][\w'’().-]{1,30}[ ]?){1,4}(?<!"
-    r" )){1,2}(?:\s\([A-Z]\w{2,20}\))?)?"
+    r"(?:[\s,.?#>]{1,6}(?:(?i:apt|apartment|suite|ste|unit|flat)\b\.?\s?#?\s?\w{1,6}|[A-Z]{2}\b"
+    r"|\d{4,6}(?:-\d{3,4})?\b))*(?:(?:[ ,]{1,2}[^\W\d_a-z][\w'’.-]{1,30}){1,3},?[ ][A-Z]{2}\b"
+    r"|\s{0,2}[,\n](?:[\s,>?]{0,6}(?:[^\W\d_][\w'’.-]{0,30}|\([\w ]{2,20}\)|\d{1,6}\b)){0,8}?"
+    r"[\s,>?]{1,6}\d{4,6}(?:-\d{3,4})?\b"
+    r"|(?:\s{0,2},\s{0,2}(?:[A-ZÀ-ÞͰ-Ͽ][\w'’().-]{1,30}[ ]?){1,4}(?<! )){1,2}"
+    r"(?:\s\([A-Z]\w{2,20}\))?)?"
 )
 _ADDRESS_HEAD = re.compile(
     r"(?:\d{1,6}[A-Za-z]?[ ,]{1,2}){1,2}$|\b(?i:c|r|av|rua|rue|via|calle)[/.]?[ ]$"
@@ -372,7 +372,7 @@ def _spacy_package() -> str:
 
 
 def _weights_hash(package: str) -> str:
-    """SHA-256 of the model's recogniser of names, the same for one model under two package names."""
+    """SHA-256 of the model's recogniser of names: one for one model under two package names."""
     spec = importlib.util.find_spec(package)
     folders = [Path(p) for p in spec.submodule_search_locations or []] if spec is not None else []
     weights = sorted(file for folder in folders for file in folder.glob("*/ner/model"))
@@ -488,14 +488,15 @@ def _name_spans(text: str, start: int, end: int, score: float, source: str) -> I
 
 
 _EPONYM = re.compile(
-    r"(?:['’]s)?["
-    r" -](?:disease|syndrome|sign|score|criteria|scale|reflex|palsy|lymphoma|sarcoma|tumou?r|chorea|"
-    r"o?esophagus|thyroiditis|dementia|ulcer|fracture|theorem|"
-    r"equation|inequality|algorithm|conjecture|integral|distribution|transform|series|matrix|effect|paradox|constant|number|sequence|triangle|prize|medal|cipher)s?\b",
+    r"(?:['’]s)?[ -](?:disease|syndrome|sign|score|criteria|scale|reflex|palsy|lymphoma|sarcoma"
+    r"|tumou?r|chorea|o?esophagus|thyroiditis|dementia|ulcer|fracture|theorem|equation|inequality"
+    r"|algorithm|conjecture|integral|distribution|transform|series|matrix|effect|paradox|constant"
+    r"|number|sequence|triangle|prize|medal|cipher)s?\b",
     re.I,
 )
 _TERM = re.compile(
-    r".{2,}(?:itis|osis|emia|aemia|pathy|ectomy|oscopy|plasty|statin|sartan|prazole|olol|pril|mab|cillin|mycin|xaban|formin|azepam|oxetine|dipine|thiazide|gliptin)",
+    r".{2,}(?:itis|osis|emia|aemia|pathy|ectomy|oscopy|plasty|statin|sartan|prazole|olol|pril|mab"
+    r"|cillin|mycin|xaban|formin|azepam|oxetine|dipine|thiazide|gliptin)",
     re.I,
 )
 

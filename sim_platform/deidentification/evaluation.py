@@ -20,78 +20,21 @@ from sim_platform.deidentification.spans import Detector
 
 Format = Literal["presidio-research", "asq-phi", "jsonl"]
 _INDIRECT = re.compile(
-    r"DATE|TIME|AGE|LOCATION|GPE|CITY|STATE|COUNTRY|COUNTY|ORG|COMPANY|NRP|NORP|TITLE|GENDER|SEX|JOB|OCCUPATION|PROFESSION|FACILITY|HOSPITAL|ZIP|POSTCODE|POSTAL|URL|DOMAIN|CURRENCY|NATION|ETHNIC|RELIG",
+    r"DATE|TIME|AGE|LOCATION|GPE|CITY|STATE|COUNTRY|COUNTY|ORG|COMPANY|NRP|NORP|TITLE|GENDER|SEX"
+    r"|JOB|OCCUPATION|PROFESSION|FACILITY|HOSPITAL|ZIP|POSTCODE|POSTAL|URL|DOMAIN|CURRENCY|NATION"
+    r"|ETHNIC|RELIG",
     re.I,
 )
 _DIRECT_ALL_THE_SAME = re.compile(
     r"ADDRESS|LICEN[CS]E|ACCOUNT|PASSPORT|(?:^|_)(?:ID|IDENTIFIER|NUMBER|NUM)$|STREET", re.I
 )
 _GENERIC = frozenset(
-    [
-        "dr",
-        "mr",
-        "mrs",
-        "ms",
-        "miss",
-        "mx",
-        "prof",
-        "professor",
-        "sir",
-        "madam",
-        "jr",
-        "sr",
-        "md",
-        "phd",
-        "hospital",
-        "clinic",
-        "medical",
-        "center",
-        "centre",
-        "suite",
-        "apt",
-        "apartment",
-        "unit",
-        "floor",
-        "room",
-        "mrn",
-        "id",
-        "ssn",
-        "npi",
-        "dob",
-        "no",
-        "number",
-        "num",
-        "street",
-        "st",
-        "avenue",
-        "ave",
-        "road",
-        "rd",
-        "lane",
-        "drive",
-        "the",
-        "of",
-        "and",
-        "at",
-        "in",
-        "on",
-        "a",
-        "an",
-        "account",
-        "acct",
-        "plan",
-        "policy",
-        "member",
-        "patient",
-        "po",
-        "box",
-        "phone",
-        "tel",
-        "fax",
-        "email",
-        "ext",
-        "s",
-    ]
+    """
+    dr mr mrs ms miss mx prof professor sir madam jr sr md phd hospital clinic medical center centre
+    suite apt apartment unit floor room mrn id ssn npi dob no number num street st avenue ave road
+    rd lane drive the of and at in on a an account acct plan policy member patient po box phone tel
+    fax email ext s
+    """.split()
 )
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from sim_platform.deidentification import stoplist
 from sim_platform.deidentification.spans import Span
 
-# letters or digits of a value, or of a word of a name, that is looked for: shorter ones are found
-# everywhere
+# letters or digits of a value, or of a word of a name, that is looked for:
+# shorter ones are found everywhere
 LEAST = 3
 PHONE_DIGITS = 7  # of a telephone number; of longer ones the country code may be missing
 
@@ -143,5 +143,5 @@ def _spellings(one: Known) -> Iterator[tuple[str, str]]:
 
 
 def _apart(joined: str, most: int) -> str:
-    """The characters with up to `most` characters between them that are neither letters nor digits."""
+    """The characters with up to `most` that are neither letters nor digits between them."""
     return rf"[\W_]{{0,{most}}}".join(map(re.escape, joined))

@@ -69,7 +69,7 @@ class GuardedDetector:
 
         Raises:
             DetectionError: it failed, or gave anything but a list of spans inside each text.
-                BadInputError: it did not answer in time, again and again.
+            BadInputError: it did not answer in time, again and again.
         """
         return [
             spans

@@ -134,14 +134,15 @@ _WORD = r"[^\W\d_][\w'’-]{0,30}"
 _CAP = r"[A-ZÀ-ÖØ-Þ][\w'’-]{0,30}"
 _NAME = rf"{_CAP}(?:[ ]+[A-Z]\.?(?=[ ]))?(?:[ ]+{_CAP}){{0,2}}"
 _STREET = (
-    r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Boulevard|Blvd|Way|Place|Pl|Square|Sq|Terrace|Ter|Trail|Trl|Parkway|Pkwy|Circle|Cir|Highway|"
-    r"Hwy|Crescent|Cres|Close|Plaza|Loop|Alley|Row|Mews|Pike|Walk|Crossing|Ridge|Point|Green|Gardens|Grove|Hill|View|Route)"
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Boulevard|Blvd|Way|Place|Pl|Square"
+    r"|Sq|Terrace|Ter|Trail|Trl|Parkway|Pkwy|Circle|Cir|Highway|Hwy|Crescent|Cres|Close|Plaza|Loop"
+    r"|Alley|Row|Mews|Pike|Walk|Crossing|Ridge|Point|Green|Gardens|Grove|Hill|View|Route)"
 )
 _UNIT_WORD = r"(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Bldg)\b\.?\s?#?"
 _UNIT = rf"(?:,?\s{{1,2}}(?:{_UNIT_WORD}|#)\s?[\w-]{{1,8}})?"
 _STATE = (
-    r"(?:AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|PR|RI|SC|SD|TN|TX|UT|VT|VA|WA|"
-    r"WV|WI|WY)"
+    r"(?:AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH"
+    r"|NJ|NM|NY|NC|ND|OH|OK|OR|PA|PR|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY)"
 )
 _CITY = (
     rf"(?:,?\s{{1,2}}{_CAP}(?:\s{_CAP}){{0,2}},?\s{{1,2}}{_STATE}"
@@ -153,7 +154,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "EMAIL",
         re.compile(
-            r"(?<![\w.+-])[\w.+-]{1,64}\s?[\[({]\s?at\s?[\])}]\s?[\w-]{1,63}(?:\s?(?:[\[({]\s?dot\s?[\])}]|\.)\s?[\w-]{1,63}){1,4}",
+            r"(?<![\w.+-])[\w.+-]{1,64}\s?[\[({]\s?at\s?[\])}]\s?[\w-]{1,63}"
+            r"(?:\s?(?:[\[({]\s?dot\s?[\])}]|\.)\s?[\w-]{1,63}){1,4}",
             re.I,
         ),
     ),
@@ -173,8 +175,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PHONE",
         re.compile(
-            r"\b(?:phone|tel|telephone|cell|mobile|fax|call|text|contact|whatsapp|dial)\b(?:[^\d\n+(]{0,25}|:?\s{1,4})(?P<v>[+(]?\d[\d"
-            r" ().-]{5,18}\d)(?:\s?(?:x|ext\.?)\s?\d{1,6})?",
+            r"\b(?:phone|tel|telephone|cell|mobile|fax|call|text|contact|whatsapp|dial)\b"
+            r"(?:[^\d\n+(]{0,25}|:?\s{1,4})(?P<v>[+(]?\d[\d ().-]{5,18}\d)"
+            r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?",
             re.I,
         ),
         _has_digits(7),
@@ -184,8 +187,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "IBAN",
         re.compile(
-            r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:["
-            r" -]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])"
+            r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?"
+            r"(?![A-Za-z0-9])"
         ),
         _has_digits(8, 14),
     ),
@@ -199,15 +202,18 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "SSN",
         re.compile(
-            rf"\b(?:ssn|social{_SEP}security(?:{_SEP}(?:number|no|num))?){_TO}(?P<v>\d[\d"
-            r" .-]{2,12}\d)",
+            rf"\b(?:ssn|social{_SEP}security(?:{_SEP}(?:number|no|num))?){_TO}"
+            r"(?P<v>\d[\d .-]{2,12}\d)",
             re.I,
         ),
     ),
     Rule(
         "SECRET",
         re.compile(
-            r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,200}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,100}|\bgithub_pat_\w{20,100}|\bglpat-[\w-]{20,60}|\bhf_[A-Za-z0-9]{20,60}|\bxox[abprs]-[A-Za-z0-9-]{10,200}|\bAIza[\w-]{30,60}|\beyJ[\w-]{10,2000}\.[\w-]{10,4000}(?:\.[\w-]{5,2000})?"
+            r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,200}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+            r"|\bgh[pousr]_[A-Za-z0-9]{20,100}|\bgithub_pat_\w{20,100}|\bglpat-[\w-]{20,60}"
+            r"|\bhf_[A-Za-z0-9]{20,60}|\bxox[abprs]-[A-Za-z0-9-]{10,200}|\bAIza[\w-]{30,60}"
+            r"|\beyJ[\w-]{10,2000}\.[\w-]{10,4000}(?:\.[\w-]{5,2000})?"
         ),
     ),
     Rule(
@@ -218,7 +224,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "SECRET",
         re.compile(
-            rf"(?:api{_SEP}key|secret|token|passwd|password|passcode|pwd|passphrase|access{_SEP}key|\bpin\b){_TO}(?P<v>[^\s\"',;]{{4,200}})",
+            rf"(?:api{_SEP}key|secret|token|passwd|password|passcode|pwd|passphrase"
+            rf"|access{_SEP}key|\bpin\b){_TO}(?P<v>[^\s\"',;]{{4,200}})",
             re.I,
         ),
         _is_secret,
@@ -226,8 +233,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "SECRET",
         re.compile(
-            r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]{0,30}PRIVATE"
-            r" KEY-----|[\s\S]{0,8000})"
+            r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END "
+            r"[A-Z ]{0,30}PRIVATE KEY-----|[\s\S]{0,8000})"
         ),
     ),
     Rule("SECRET", re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/=_-]{200,}"), _is_blob),
@@ -246,7 +253,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "ID",
         re.compile(
-            rf"(?<![A-Za-z])(?:{_STRONG})(?:{_SEP}(?:id|identifier|no|number|num|nr|code)\b\.?)?(?:{_TO}|[\s#:-]{{1,4}})[#]?{_ID}",
+            rf"(?<![A-Za-z])(?:{_STRONG})(?:{_SEP}(?:id|identifier|no|number|num|nr|code)\b\.?)?"
+            rf"(?:{_TO}|[\s#:-]{{1,4}})[#]?{_ID}",
             re.I,
         ),
         _is_labelled_id,
@@ -254,7 +262,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "ID",
         re.compile(
-            rf"(?<![A-Za-z])(?:{_WEAK})(?:{_SEP}(?:(?:id|identifier|no|number|num|nr|code|card)\b\.?|\#)(?:{_TO}|[\s#-]{{0,3}})|{_TO}){_ID}",
+            rf"(?<![A-Za-z])(?:{_WEAK})(?:{_SEP}(?:(?:id|identifier|no|number|num|nr|code|card)\b"
+            rf"\.?|\#)(?:{_TO}|[\s#-]{{0,3}})|{_TO}){_ID}",
             re.I,
         ),
         _is_labelled_id,
@@ -262,20 +271,23 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "ID",
         re.compile(
-            r"\b(?:ID|Id|UID|PIN|REF|Ref|No\.)(?:\s?[:#=]\s?|\s)(?P<v>[A-Za-z0-9][A-Za-z0-9_-]{3,40})"
+            r"\b(?:ID|Id|UID|PIN|REF|Ref|No\.)(?:\s?[:#=]\s?|\s)"
+            r"(?P<v>[A-Za-z0-9][A-Za-z0-9_-]{3,40})"
         ),
         _has_digits(4, 5),
     ),
     Rule(
         "ID",
         re.compile(
-            r"(?<![\w-])(?!(?:ISO|IEC|CVE|RFC|IEEE|EN|DIN|PEP)\b)(?:[A-Z]{1,5}-?|[a-z]{1,4}-)\d{5,12}(?![\w-])|(?<![\w.-])\d{3,4}-\d{3,4}-\d{3,4}(?![\w-])"
+            r"(?<![\w-])(?!(?:ISO|IEC|CVE|RFC|IEEE|EN|DIN|PEP)\b)(?:[A-Z]{1,5}-?|[a-z]{1,4}-)"
+            r"\d{5,12}(?![\w-])|(?<![\w.-])\d{3,4}-\d{3,4}-\d{3,4}(?![\w-])"
         ),
     ),
     Rule(
         "USERNAME",
         re.compile(
-            rf"\b(?:user{_SEP}name|login|screen{_SEP}name|nickname|gamertag|handle){_TO}(?P<v>[\w.@-]{{2,40}})",
+            rf"\b(?:user{_SEP}name|login|screen{_SEP}name|nickname|gamertag|handle){_TO}"
+            r"(?P<v>[\w.@-]{2,40})",
             re.I,
         ),
         _is_account,
@@ -297,54 +309,60 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "ADDRESS",
         re.compile(
-            rf"(?<![\w.,])\d{{1,6}}[A-Za-z]?\s{{1,2}}(?:[NSEW]\.?\s)?(?:{_CAP}\s{{1,2}}|\d{{1,3}}(?:st|nd|rd|th)\s){{1,4}}{_STREET}\b\.?{_UNIT}{_CITY}"
+            rf"(?<![\w.,])\d{{1,6}}[A-Za-z]?\s{{1,2}}(?:[NSEW]\.?\s)?(?:{_CAP}\s{{1,2}}|\d{{1,3}}"
+            rf"(?:st|nd|rd|th)\s){{1,4}}{_STREET}\b\.?{_UNIT}{_CITY}"
         ),
     ),
     Rule(
         "ADDRESS",
         re.compile(
-            r"(?<![\w.,])\d{2,6}\s(?:[a-z]{2,20}\s){1,2}(?:street|avenue|boulevard|blvd|terrace|road|lane|ave|rd)\b"
+            r"(?<![\w.,])\d{2,6}\s(?:[a-z]{2,20}\s){1,2}(?:street|avenue|boulevard|blvd|terrace"
+            r"|road|lane|ave|rd)\b"
         ),
     ),
     Rule(
         "ADDRESS",
         re.compile(
-            rf"\b(?:Rue|Via|Calle|Avenida|Rua|Piazza|Carrer|Ulica|ul\.|Kungs|Strada|Viale|Paseo)\s(?:{_WORD}\s){{1,4}}\d{{1,5}}\b"
+            r"\b(?:Rue|Via|Calle|Avenida|Rua|Piazza|Carrer|Ulica|ul\.|Kungs|Strada|Viale|Paseo)\s"
+            rf"(?:{_WORD}\s){{1,4}}\d{{1,5}}\b"
         ),
     ),
     Rule(
         "ADDRESS",
         re.compile(
-            r"(?<!\w)(?:\d{1,5}["
-            r" ])?[A-ZÀ-Þ][\w-]{1,30}(?:straße|strasse|straat|gasse|weg|platz|allee|gatan|vägen|gade|vej"
-            r"|veien|katu|utca|laan|gata)\s\d{1,5}[a-z]?\b"
+            r"(?<!\w)(?:\d{1,5}[ ])?[A-ZÀ-Þ][\w-]{1,30}(?:straße|strasse|straat|gasse|weg|platz"
+            r"|allee|gatan|vägen|gade|vej|veien|katu|utca|laan|gata)\s\d{1,5}[a-z]?\b"
         ),
     ),
     Rule(
         "ADDRESS",
         re.compile(
-            r"\b(?:the\s)?(?:corner|intersection|junction)\sof\s(?:[\w.'’-]{1,30}\s){1,6}?and\s(?:\d{1,5}\s)?[^\W\d_][\w'’-]{1,30}(?:\s[^\W\d_][\w'’-]{1,30})?",
+            r"\b(?:the\s)?(?:corner|intersection|junction)\sof\s(?:[\w.'’-]{1,30}\s){1,6}?and\s"
+            r"(?:\d{1,5}\s)?[^\W\d_][\w'’-]{1,30}(?:\s[^\W\d_][\w'’-]{1,30})?",
             re.I,
         ),
     ),
     Rule(
         "ADDRESS",
         re.compile(
-            r"\b(?:P\.?\s?O\.?\s?Box|Postbox|PSC\s\d{1,6},?\s{1,2}Box|Unit\s\d{1,6},?\s{1,2}Box)\s\d{1,8}\b",
+            r"\b(?:P\.?\s?O\.?\s?Box|Postbox|PSC\s\d{1,6},?\s{1,2}Box|Unit\s\d{1,6},?\s{1,2}Box)\s"
+            r"\d{1,8}\b",
             re.I,
         ),
     ),
     Rule(
         "ADDRESS",
         re.compile(
-            r"\b(?:USNV|USNS|USS|USCGC)\s\w{2,20}(?=,?\s{1,2}(?:FPO|APO|DPO)\b)|\b(?:FPO|APO|DPO)\s(?:AA|AE|AP)\s\d{5}(?:-\d{4})?\b",
+            r"\b(?:USNV|USNS|USS|USCGC)\s\w{2,20}(?=,?\s{1,2}(?:FPO|APO|DPO)\b)"
+            r"|\b(?:FPO|APO|DPO)\s(?:AA|AE|AP)\s\d{5}(?:-\d{4})?\b",
             re.I,
         ),
     ),
     Rule(
         "ADDRESS",
         re.compile(
-            rf"\b{_UNIT_WORD}\s?\d[\w-]{{0,7}}|\b(?:apt|apartment|suite|ste)\b\.?\s?#?\s?\d[\w-]{{0,7}}"
+            rf"\b{_UNIT_WORD}\s?\d[\w-]{{0,7}}|\b(?:apt|apartment|suite|ste)\b\.?\s?#?\s?\d"
+            r"[\w-]{0,7}"
         ),
     ),
     Rule("POSTCODE", re.compile(rf"\b{_STATE},?\s{{1,2}}(?P<v>\d{{5}}(?:-\d{{4}})?)\b")),
@@ -357,14 +375,16 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "DATE_OF_BIRTH",
         re.compile(
-            rf"\b(?:born(?:\s{{1,8}}on)?|dob|d\.o\.b\.?|date{_SEP}of{_SEP}birth|birth{_SEP}?(?:date|day))\b[^\d\n]{{0,15}}?(?P<v>{DATE})",
+            rf"\b(?:born(?:\s{{1,8}}on)?|dob|d\.o\.b\.?|date{_SEP}of{_SEP}birth|birth{_SEP}?"
+            rf"(?:date|day))\b[^\d\n]{{0,15}}?(?P<v>{DATE})",
             re.I,
         ),
     ),
     Rule(
         "DATE",
         re.compile(
-            rf"(?<![\w.-])(?:{DATE}|{_MONTH}\s{{1,8}}\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*,?\s*\d{{3}}))(?![\w])",
+            rf"(?<![\w.-])(?:{DATE}|{_MONTH}\s{{1,8}}\d{{1,2}}(?:st|nd|rd|th)?\b"
+            r"(?!\s*,?\s*\d{3}))(?![\w])",
             re.I,
         ),
     ),
@@ -379,40 +399,41 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PERSON",
         re.compile(
-            r"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sgt|Capt|Nurse)\b\.?["
-            rf" ]{{1,2}}(?P<v>{_NAME})"
+            r"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sgt|Capt|Nurse)\b\.?[ ]{1,2}"
+            rf"(?P<v>{_NAME})"
         ),
         _is_name,
     ),
     Rule(
         "PERSON",
         re.compile(
-            r"\b(?i:my name(?:['’]s| is)|(?:he|she) is called|(?:a |the )?patient"
-            rf" named)\s(?P<v>{_WORD}(?:[ ]{_CAP}){{0,2}})"
+            r"\b(?i:my name(?:['’]s| is)|(?:he|she) is called|(?:a |the )?patient named)\s"
+            rf"(?P<v>{_WORD}(?:[ ]{_CAP}){{0,2}})"
         ),
         _is_name,
     ),
     Rule(
         "PERSON",
         re.compile(
-            rf"(?<![a-z])(?i:(?:first|last|full|middle|given|family|maiden|patient|passenger|customer|contact|employee|cardholder){_SEP}name|surname){_TO}(?P<v>{_WORD}(?:["
-            rf" ]{_CAP}){{0,2}})"
+            r"(?<![a-z])(?i:(?:first|last|full|middle|given|family|maiden|patient|passenger"
+            rf"|customer|contact|employee|cardholder){_SEP}name|surname){_TO}"
+            rf"(?P<v>{_WORD}(?:[ ]{_CAP}){{0,2}})"
         ),
         _is_name,
     ),
     Rule(
         "PERSON",
         re.compile(
-            r"(?i:regards|sincerely|cheers|yours truly|best wishes|thanks),?[ ]{0,3}\n{1,2}["
-            rf" ]{{0,3}}(?P<v>{_NAME})[ ]*(?=\n|$)"
+            r"(?i:regards|sincerely|cheers|yours truly|best wishes|thanks),?[ ]{0,3}\n{1,2}"
+            rf"[ ]{{0,3}}(?P<v>{_NAME})[ ]*(?=\n|$)"
         ),
         _is_name,
     ),
     Rule(
         "PERSON",
         re.compile(
-            rf"\b(?i:this is|(?:i am|i['’]m)(?: called)?|it['’]s)\s(?P<v>{_CAP}[ ](?:[A-Z]\.?["
-            rf" ])?{_CAP})(?=\s(?i:writing|speaking|calling|here|again)\b)"
+            rf"\b(?i:this is|(?:i am|i['’]m)(?: called)?|it['’]s)\s(?P<v>{_CAP}[ ](?:[A-Z]\.?[ ])?"
+            rf"{_CAP})(?=\s(?i:writing|speaking|calling|here|again)\b)"
         ),
         _is_name,
     ),

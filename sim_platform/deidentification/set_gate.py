@@ -21,13 +21,8 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from threading import Lock
 from typing import Any
 
-_OTHER_CASES = {
-    "ſ": "s",
-    "\u212a": "k",
-    "ı": "i",
-    "İ": "i",
-    # the characters beyond ASCII (the Kelvin sign, say) that are another case of a letter in it
-}
+# the characters beyond ASCII (the Kelvin sign, say) that are another case of a letter in it
+_OTHER_CASES = {"ſ": "s", "\u212a": "k", "ı": "i", "İ": "i"}
 _TOLD_APART = [*map(chr, range(128)), *_OTHER_CASES]
 _BEYOND = "\xff"  # stands for every other character
 _CATEGORIES = {

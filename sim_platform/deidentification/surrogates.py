@@ -2,10 +2,11 @@
 and unlinkable between two.
 
 Belongs here: keyed choice of surrogates, their formats and reserved ranges. Does not: finding
-identifiers (detectors, rules), walking messages (deidentify). A surrogate depends on the key, the
-type and the normalised value alone (and on what is already taken), so equal values get equal
-surrogates; without the key nothing leads back. Structured surrogates come only from ranges that
-belong to nobody (leaks).
+identifiers (detectors, rules), walking messages (deidentify).
+
+A surrogate depends on the key, the type and the normalised value alone (and on what is already
+taken), so equal values get equal surrogates; without the key nothing leads back. Structured
+surrogates come only from ranges that belong to nobody (leaks).
 """
 
 import hashlib
@@ -23,35 +24,9 @@ POLICY_VERSION = "2"
 TRIES = 2_000  # candidates before a value is given up; the smallest range (MAC) has 256 members
 # O'Neill is one token; the s of a possessive is not part of it
 NAME_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{2,})?")
-_AREA_CODES = (
-    "201",
-    "212",
-    "303",
-    "312",
-    "404",
-    "415",
-    "503",
-    "512",
-    "602",
-    "617",
-    "702",
-    "713",
-    "804",
-    "914",
-)
-_MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+_AREA_CODES = tuple("201 212 303 312 404 415 503 512 602 617 702 713 804 914".split())
+_MONTHS = tuple(
+    "January February March April May June July August September October November December".split()
 )
 _STREETS = ("Street", "Avenue", "Road", "Lane")
 

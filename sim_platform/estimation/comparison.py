@@ -335,7 +335,7 @@ def _one_sided_p(beyond: Callable[[float], bool]) -> float:
 
 
 def _missing_as(counts: pl.DataFrame, arm: str, occurred: bool) -> pl.DataFrame:
-    """`counts` with the missing labels of one arm filled in: all showed the behaviour, or none did."""
+    """`counts` with one arm's missing labels filled in: all showed the behaviour, or none did."""
     missing = pl.col(f"{arm}_missing")
     return counts.with_columns(
         (pl.col(f"{arm}_n") + missing).alias(f"{arm}_n"),

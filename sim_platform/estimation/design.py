@@ -81,9 +81,9 @@ def _columns(arm: str) -> str:
 
     rows, eligible, labels = mine("n_rows"), mine("n_eligible"), mine("n_labels")
     return (
-        f"{rows} as {arm}_rows, {eligible} > 0 as {arm}_applies, {labels} as {arm}_n, {eligible} -"
-        f" {labels} as {arm}_missing, {mine('n_events')} as {arm}_events, {mine('sum_of_k')} <>"
-        f" {rows} * ({rows} - 1) // 2 as {arm}_repeated"
+        f"{rows} as {arm}_rows, {eligible} > 0 as {arm}_applies, {labels} as {arm}_n,"
+        f" {eligible} - {labels} as {arm}_missing, {mine('n_events')} as {arm}_events,"
+        f" {mine('sum_of_k')} <> {rows} * ({rows} - 1) // 2 as {arm}_repeated"
     )
 
 
@@ -94,48 +94,53 @@ _PLACE = (
 )
 _FOLDED = f"""
     folded as (
-        select case when alone and n_events = 0 and n_labels = n_eligible then null else code end
-          as code, stratum, weight, n_rows, n_eligible, n_labels, n_events, sum_of_k,
+        select case when alone and n_events = 0 and n_labels = n_eligible then null
+                   else code end as code,
+               stratum, weight, n_rows, n_eligible, n_labels, n_events, sum_of_k,
                count(*) as prefixes
         from counted group by all
     )
-    select code, stratum, weight, prefixes, {", ".join(_columns(arm) for arm in ARMS)} from folded
-      order by all"""  # noqa: S608 - arms of the contract
+    select code, stratum, weight, prefixes, {", ".join(_columns(arm) for arm in ARMS)}
+    from folded order by all"""  # noqa: S608 - arms of the contract
 _ARMS_OF_BEHAVIORS = """
-    with runs as (select behavior, arm, k, count(*) as n, sum(hash(prefix_id)) as fingerprint
-      from classifier_scores where model_version = $release group by all)
-    select r.behavior, r.arm, count(*) as repeats, bool_and(r.n = d.n
-      and r.fingerprint = d.fingerprint) and max(r.k) = count(*) - 1 as is_whole
+    with runs as (
+        select behavior, arm, k, count(*) as n, sum(hash(prefix_id)) as fingerprint
+        from classifier_scores where model_version = $release group by all
+    )
+    select r.behavior, r.arm, count(*) as repeats,
+           bool_and(r.n = d.n and r.fingerprint = d.fingerprint)
+           and max(r.k) = count(*) - 1 as is_whole
     from runs r, (select count(*) as n, sum(hash(prefix_id)) as fingerprint from design) d
-      group by all order by all"""
+    group by all order by all"""
 _EVERY_SCORE = f"""
     with labels as (
         select d.code, d.stratum, d.weight, d.alone, {_PLACE}, applies, label, k
         from classifier_scores s left join design d using (prefix_id)
         where s.model_version = $release and s.behavior = $behavior
     ), counted as (
-        select code, any_value(stratum) as stratum, any_value(weight) as weight, any_value(alone)
-          as alone, {_counted("true")} as n_rows, {_counted("applies")} as n_eligible,
+        select code, any_value(stratum) as stratum, any_value(weight) as weight,
+               any_value(alone) as alone, {_counted("true")} as n_rows,
+               {_counted("applies")} as n_eligible,
                {_counted("applies and label is not null")} as n_labels,
-                 {_counted("applies and label")} as n_events, {_counted("true", "place * k")}
-                 as sum_of_k
+               {_counted("applies and label")} as n_events,
+               {_counted("true", "place * k")} as sum_of_k
         from labels group by code
     ), {_FOLDED}"""  # noqa: S608 - arms of the contract
 _OTHER_THAN_NO = f"""
     with labels as (
         select prefix_id, {_PLACE}, applies, label from classifier_scores
-        where model_version = $release and behavior = $behavior and (not applies or label is null
-          or label)
+        where model_version = $release and behavior = $behavior
+          and (not applies or label is null or label)
     ), others as (
         select prefix_id, {_counted("not applies")} as not_eligible,
-          {_counted("not applies or label is null")} as without_label,
-          {_counted("applies and label")} as events
+               {_counted("not applies or label is null")} as without_label,
+               {_counted("applies and label")} as events
         from labels group by prefix_id
     ), counted as (
         select d.code, d.stratum, d.weight, d.alone, $n_rows::bigint as n_rows,
-          $n_rows::bigint - coalesce(not_eligible, 0) as n_eligible,
-               $n_rows::bigint - coalesce(without_label, 0) as n_labels, coalesce(events, 0)
-                 as n_events, $sum_of_k::bigint as sum_of_k
+               $n_rows::bigint - coalesce(not_eligible, 0) as n_eligible,
+               $n_rows::bigint - coalesce(without_label, 0) as n_labels,
+               coalesce(events, 0) as n_events, $sum_of_k::bigint as sum_of_k
         from design d left join others using (prefix_id)
     ), {_FOLDED}"""  # noqa: S608 - arms of the contract
 

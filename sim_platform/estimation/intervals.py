@@ -2,9 +2,10 @@
 the platform is.
 
 Belongs here: the engine (`moments`, `gamma_limits`) and the intervals of one rate. Does not:
-comparing two rates (paired, ratio), reading tables (comparison). Shapes broadcast: scalars give
-floats, arrays give arrays. Counts may be real numbers (effective counts). Rates are per unit of `n`
-or `exposure`, never per 100k.
+comparing two rates (paired, ratio), reading tables (comparison).
+
+Shapes broadcast: scalars give floats, arrays give arrays. Counts may be real numbers (effective
+counts). Rates are per unit of `n` or `exposure`, never per 100k.
 """
 
 import math
@@ -355,7 +356,7 @@ def tail(conf: float) -> float:
 
 
 def nonnegative(name: str, values: ArrayLike) -> Array:
-    """`values` as floats; ValueError naming the first that is negative, infinite or not a number."""
+    """`values` as floats; ValueError names the first that is negative, infinite or no number."""
     return _checked(name, values, "finite and not negative", lambda v: np.isfinite(v) & (v >= 0))
 
 

@@ -1,9 +1,10 @@
 """Two arms on the same prefixes: test, rate ratio and rate difference, plain and weighted.
 
-Belongs here: estimators on the cells of the 2 x 2 table of pairs. Does not: forming the
-pairs (comparison), independent samples (ratio). Cells, for one behaviour on the shared
-prefixes: a both arms showed it, b only the first (candidate), c only the second, d neither.
-Real numbers are allowed.
+Belongs here: estimators on the cells of the 2 x 2 table of pairs. Does not: forming the pairs
+(comparison), independent samples (ratio).
+
+Cells, for one behaviour on the shared prefixes: a both arms showed it, b only the first
+(candidate), c only the second, d neither. Real numbers are allowed.
 """
 
 from dataclasses import dataclass

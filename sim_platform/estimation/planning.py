@@ -75,7 +75,7 @@ def events_for_factor(factor: float, conf: float = 0.95) -> int:
 
 
 def messages_for_factor(rate: float, factor: float, design_effect: float = 1.0) -> int:
-    """Messages per arm for an interval within a factor of the rate (> 0), at a design effect >= 1."""
+    """Messages per arm for an interval within a factor of the rate (> 0); design effect >= 1."""
     return math.ceil(
         events_for_factor(factor)
         * float(positive("design_effect", design_effect))

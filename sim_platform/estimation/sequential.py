@@ -17,8 +17,8 @@ from sim_platform.estimation.intervals import (
     tail,
 )
 
-# of the gamma mixture: wide enough that a prior rate wrong by a factor of 3 costs a few percent of
-# width
+# of the gamma mixture: wide enough that a prior rate wrong by a factor of 3
+# costs a few percent of width
 _SHAPE = 0.5
 
 

@@ -50,8 +50,8 @@ FORMATS = {
     "conversations": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"),
     "table": (".csv", ".csv.gz", ".csv.zst", ".parquet"),
 }
-# stands for a CSV line that was too long; cannot come from a file, whose bad bytes are decoded to
-# \udc80-\udcff
+# stands for a CSV line that was too long; cannot come from a file,
+# whose bad bytes are decoded to \udc80-\udcff
 TOO_LONG_MARK = "\ud800"
 
 Item = tuple[LogRow | UnreadableRow, int]  # a row and its size in bytes of the file (0 = not known)

@@ -4,14 +4,14 @@ or changed.
 Belongs here: which files to read, staging, the commit of one file. Does not: parsing or consent
 rules (extraction).
 
-Rows are staged in short transactions and become the extract in one transaction a file. A killed run
-leaves staged rows, which the next
-run clears; two runs at once both end with each row once.
+Rows are staged in short transactions, and all files become the extract in one: nobody ever sees a
+log half read, and what a rotation moved from one file to another is at no time missing. A killed
+run leaves staged rows, which the next run clears; two runs at once both end with each row once.
 """
 
 import os
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from sim_platform.extraction.rules import nobody
 from sim_platform.flows.vault import account_hash
 from sim_platform.registry.home import Home
 from sim_platform.registry.sources import Source
-from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
+from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction, columns_of
 from sim_platform.warehouse.gates import (
     EVERY_LOG_ROW_IS_ACCOUNTED_FOR,
     QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON,
@@ -44,9 +44,29 @@ from sim_platform.warehouse.gates import (
 SOURCE_FILES = """create table if not exists source_files (
     source_file varchar not null, context varchar not null, rows_in bigint not null,
     has_consent_drops boolean not null, has_duplicates boolean not null)"""
-STAGED = """create table if not exists staged_rows as select *, ''::varchar as run, null::varchar
-  as disposition, null::varchar as reason
-    from consented_log_extract limit 0"""
+STAGED = f"""create table if not exists staged_rows (
+    {columns_of(ConsentedLogExtract)}, run varchar, disposition varchar, reason varchar)"""
+# Of all rows with an id, those of files that stay and those that were staged, the first one in the
+# order of the files stands.
+RANKED = """
+    create temp table ranked as
+    with contenders as (
+        select conversation_id, content_hash, source_file, source_line, true as is_staged
+        from staged_rows where run = $run and disposition is null
+        union all
+        select conversation_id, content_hash, source_file, source_line, false
+        from consented_log_extract where conversation_id in (
+            select conversation_id from staged_rows where run = $run and disposition is null))
+    select conversation_id, source_file, source_line, is_staged,
+           row_number() over same_id as nth,
+           content_hash = first_value(content_hash) over same_id as is_same
+    from contenders join file_order using (source_file)
+    window same_id as (partition by conversation_id order by place, source_line)"""
+LOSERS = """
+    select source_file, source_line,
+           case when is_same then 'dropped' else 'quarantined' end as disposition,
+           case when is_same then 'duplicate' else 'conflicting_duplicate' end as reason
+    from ranked where nth > 1"""
 
 
 @dataclass(frozen=True)
@@ -105,7 +125,7 @@ def extract_log(
 
     def context(file: LogFile, has_consent_drops: bool, has_duplicates: bool) -> str:
         """Hash of everything that decided the file's rows: with consent drops also the ledger, with
-        duplicates also the other files.
+        duplicates also the other files and the ledger, which decide whose row stands.
         """
         rules = [
             file.source.model_dump(mode="json"),
@@ -117,7 +137,7 @@ def extract_log(
             [
                 file.fingerprint,
                 rules,
-                ledger_hash if has_consent_drops else None,
+                ledger_hash if has_consent_drops or has_duplicates else None,
                 log_hash if has_duplicates else None,
             ]
         )
@@ -127,18 +147,17 @@ def extract_log(
         tx.execute(SOURCE_FILES)
         tx.execute(STAGED)
         _clear_dead_runs(tx)
-        _forget_files(tx, set(names))
         known = {row["source_file"]: row for row in tx.query("from source_files").to_dicts()}
 
-    forgotten = forgotten_users(vault)
-    unchanged = 0
-    for file in files:
+    def is_unchanged(file: LogFile) -> bool:
         state = known.get(file.name)
-        if state and state["context"] == context(
+        return state is not None and state["context"] == context(
             file, state["has_consent_drops"], state["has_duplicates"]
-        ):
-            unchanged += 1
-            continue
+        )
+
+    changed = [file for file in files if not is_unchanged(file)]
+    forgotten = forgotten_users(vault)
+    for file in changed:
         _stage(
             file,
             home,
@@ -151,15 +170,16 @@ def extract_log(
             forgotten=forgotten,
             advance=advance,
         )
+    if changed or known.keys() - set(names):
         with vault.transaction() as tx:
-            _commit_file(tx, file, run, context)
+            _commit(tx, files, changed, run, context)
     revoked = (
         _take_out_revoked(vault, ledger, home.sources.consent.scope, now)
         if ledger is not None
         else 0
     )
     publish_accounting(vault, warehouse, extract_id)
-    return ExtractionSummary(extract_id, len(files) - unchanged, unchanged, revoked)
+    return ExtractionSummary(extract_id, len(changed), len(files) - len(changed), revoked)
 
 
 def _stage(
@@ -192,58 +212,97 @@ def _stage(
         advance(len(rows) + len(dispositions))
 
 
-def _commit_file(
-    tx: Transaction, file: LogFile, run: str, context: Callable[[LogFile, bool, bool], str]
+def _commit(
+    tx: Transaction,
+    files: Sequence[LogFile],
+    changed: Sequence[LogFile],
+    run: str,
+    context: Callable[[LogFile, bool, bool], str],
 ) -> None:
-    """Replaces the file's rows by its staged ones. The first row read with an id stands; a repeat
-    is dropped, another content quarantined.
+    """Replaces the rows of changed files by their staged ones and takes out those of files that are
+    gone, all at once: the extract is what a first run over today's files would give. Of rows with
+    one id the first stands; a repeat is dropped, another content quarantined.
     """
-    here = {"file": file.name}
-    mine = {"file": file.name, "run": run}
+    order = {"source_file": [f.name for f in files], "place": [*range(len(files))]}
+    tx.copy("file_order", pl.DataFrame(order, schema={"source_file": pl.String, "place": pl.Int64}))
+    staying = sorted({f.name for f in files} - {f.name for f in changed})
     for table in ("consented_log_extract", "row_dispositions", "source_files"):
-        tx.execute(f"delete from {table} where source_file = $file", here)  # noqa: S608 - names come from contracts, values are parameters
+        tx.execute(
+            f"delete from {table} where source_file not in (select unnest($staying))",  # noqa: S608 - names come from contracts, values are parameters
+            {"staying": staying},
+        )
+    mine = {"run": run}
+    tx.execute(RANKED, mine)
     tx.execute(
-        """update staged_rows s set
-             disposition = case when d.same then 'dropped' else 'quarantined' end,
-             reason = case when d.same then 'duplicate' else 'conflicting_duplicate' end
-           from (select s.source_line, s.content_hash = coalesce(e.content_hash,
-             first_value(s.content_hash) over same_id) as same
-                 from staged_rows s left join consented_log_extract e using (conversation_id)
-                 where s.run = $run and s.source_file = $file and s.disposition is null
-                 window same_id as (partition by s.conversation_id order by s.source_line)
-                 qualify e.conversation_id is not null or row_number() over same_id > 1) d
-           where s.run = $run and s.source_file = $file and s.disposition is null
-             and s.source_line = d.source_line""",
+        f"""update staged_rows s set disposition = l.disposition, reason = l.reason
+            from ({LOSERS} and is_staged) l
+            where s.run = $run and s.source_file = l.source_file
+              and s.source_line = l.source_line""",  # noqa: S608 - literals of this module
         mine,
     )
+    _give_way(tx, files, context)
     columns = ", ".join(dtypes(ConsentedLogExtract))
     tx.execute(
-        f"insert into consented_log_extract by name select {columns} from staged_rows where run ="  # noqa: S608 - names come from contracts, values are parameters
-        " $run and source_file = $file and disposition is null",
+        f"""insert into consented_log_extract by name select {columns} from staged_rows
+            where run = $run and disposition is null""",  # noqa: S608 - names come from contracts, values are parameters
         mine,
     )
     tx.execute(
-        "insert into row_dispositions by name select source_file, source_line, disposition, reason"
-        " from staged_rows where run = $run and source_file = $file and disposition is not null",
+        """insert into row_dispositions by name
+           select source_file, source_line, disposition, reason from staged_rows
+           where run = $run and disposition is not null""",
         mine,
     )
     seen = tx.query(
-        """select count(*) as n, coalesce(bool_or(reason like '%consent%'), false) as consent,
-          coalesce(bool_or(reason like '%duplicate%'), false) as duplicates
-           from staged_rows where run = $run and source_file = $file""",
+        """select source_file, count(*) as n,
+                  coalesce(bool_or(reason like '%consent%'), false) as consent,
+                  coalesce(bool_or(reason like '%duplicate%'), false) as duplicates
+           from staged_rows where run = $run group by source_file""",
         mine,
-    ).to_dicts()[0]
-    tx.execute(
-        "insert into source_files values ($file, $context, $n, $consent, $duplicates)",
-        {
-            **here,
-            "context": context(file, seen["consent"], seen["duplicates"]),
-            "n": seen["n"],
-            "consent": seen["consent"],
-            "duplicates": seen["duplicates"],
-        },
     )
-    tx.execute("delete from staged_rows where run = $run and source_file = $file", mine)
+    counted = {row["source_file"]: row for row in seen.to_dicts()}
+    for file in changed:
+        row = counted.get(file.name, {"n": 0, "consent": False, "duplicates": False})
+        tx.execute(
+            "insert into source_files values ($file, $context, $n, $consent, $duplicates)",
+            {
+                "file": file.name,
+                "context": context(file, row["consent"], row["duplicates"]),
+                "n": row["n"],
+                "consent": row["consent"],
+                "duplicates": row["duplicates"],
+            },
+        )
+    tx.execute("delete from staged_rows where run = $run", mine)
+    for table in ("file_order", "ranked"):
+        tx.execute(f"drop table {table}")
+
+
+def _give_way(
+    tx: Transaction, files: Sequence[LogFile], context: Callable[[LogFile, bool, bool], str]
+) -> None:
+    """Extracted rows of files that stay, where an earlier file now has a row with their id."""
+    beaten = tx.query(f"{LOSERS} and not is_staged")
+    if beaten.is_empty():
+        return
+    tx.append(RowDispositions, beaten)
+    tx.execute(
+        """delete from consented_log_extract e using ranked r
+           where r.nth > 1 and not r.is_staged
+             and e.source_file = r.source_file and e.source_line = r.source_line"""
+    )
+    by_name = {file.name: file for file in files}
+    states = tx.query(
+        "from source_files where source_file in (select unnest($names))",
+        {"names": beaten["source_file"].unique().to_list()},
+    )
+    for state in states.to_dicts():
+        name = state["source_file"]
+        tx.execute(
+            "update source_files set has_duplicates = true, context = $context"
+            " where source_file = $name",
+            {"name": name, "context": context(by_name[name], state["has_consent_drops"], True)},
+        )
 
 
 def _take_out_revoked(
@@ -313,26 +372,6 @@ def publish_accounting(vault: DuckDBFile, warehouse: DuckDBFile, extract_id: str
             QuarantinedRows, validated(QuarantinedRows, quarantined), {"stage": "extraction"}
         )
         tx.pass_gates([EVERY_LOG_ROW_IS_ACCOUNTED_FOR, QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON])
-
-
-def _forget_files(tx: Transaction, present: set[str]) -> None:
-    """A file that is gone takes its rows with it: the extract is what a first run over today's
-    files would give.
-    """
-    gone = frame_of_names(
-        set(tx.query("select source_file from source_files")["source_file"]) - present
-    )
-    if len(gone):
-        tx.copy("gone_files", gone)
-        for table in ("consented_log_extract", "row_dispositions", "source_files"):
-            tx.execute(
-                f"delete from {table} where source_file in (select source_file from gone_files)"  # noqa: S608 - names come from contracts, values are parameters
-            )
-        tx.execute("drop table gone_files")
-
-
-def frame_of_names(names: set[str]) -> pl.DataFrame:
-    return pl.DataFrame({"source_file": sorted(names)}, schema={"source_file": pl.String})
 
 
 def _clear_dead_runs(tx: Transaction) -> None:

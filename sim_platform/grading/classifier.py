@@ -205,7 +205,7 @@ def _fit(measured: Callable[[Any], _Measure], truth: Any, rows: Any) -> tuple[_M
 
 @dataclass(frozen=True)
 class _Counted:
-    """How often each term of a kind stands in each item: names, and a sparse matrix (items, terms)."""
+    """How often each term of a kind stands in each item: names, a sparse matrix (items, terms)."""
 
     names: Any
     counts: Any

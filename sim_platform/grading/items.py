@@ -40,6 +40,6 @@ class GradedItem:
 
 
 class Grader(Protocol):
-    """Judges one response. May raise: the caller turns that into a missing label, never into False."""
+    """Judges one response. May raise: the caller makes that a missing label, never False."""
 
     def __call__(self, item: GradedItem, /) -> Verdict: ...

@@ -79,24 +79,14 @@ def frozen(
     versions, sampling plan, estimator, rules. No secret is in it.
     """
     candidate, replaced = home.release(release)
-    # How fast and how dear answers are obtained decides no rate; a raised budget must not void a
-    # registration.
-    hidden = {
-        "plan",
-        "api_key_env",
-        "price",
-        "concurrency",
-        "workers",
-        "timeout_seconds",
-        "max_retries",
-        "requests_per_minute",
-        "tokens_per_minute",
-        "on_error",
-        "budget",
-        "batch",
-        "deployed",
-        "replaces",
-    }
+    # How fast and how dear answers are obtained decides no rate;
+    # a raised budget must not void a registration.
+    hidden = set(
+        """
+        plan api_key_env price concurrency workers timeout_seconds max_retries requests_per_minute
+        tokens_per_minute on_error budget batch deployed replaces
+        """.split()
+    )
     return {
         "release": release,
         "replaces": replaced.version,

@@ -52,7 +52,7 @@ class BatchFolder:
     """The batches of one release and arm. One process at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Raises SimPlatformError when another process works on it, or when it cannot be written."""
+        """Raises SimPlatformError when another process works on it, or it cannot be written."""
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,9 +1,11 @@
 """A fixed random number for every key: what makes the draw reproducible, independent of
 order, and nested.
 
-Belongs here: the number, in Python and as DuckDB SQL; both agree bit for bit. Does not: who is
-drawn (draw). Neither DuckDB's `hash()`, polars' `.hash()` nor Python's `hash()` would do: none
-promises the same value in its next version.
+Belongs here: the number, in Python and as DuckDB SQL; both agree bit for bit. Does not: who
+is drawn (draw).
+
+Neither DuckDB's `hash()`, polars' `.hash()` nor Python's `hash()` would do: none promises the same
+value in its next version.
 """
 
 import hashlib

@@ -422,6 +422,12 @@ def ddl(table: type[Table]) -> str:
     return f"create table {table_name(table)} ({', '.join(columns)})"
 
 
+def columns_of(table: type[Table]) -> str:
+    """The contract's columns with their types, for a table that may lack values."""
+    columns = table.to_schema().columns
+    return ", ".join(f"{name} {_sql_type(column)}" for name, column in columns.items())
+
+
 def _sql_type(column: Any) -> str:
     kinds = {
         pl.String: "varchar",

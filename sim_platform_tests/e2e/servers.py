@@ -129,7 +129,8 @@ class Servers:
         """Launches a backfill as the browser does; returns its id."""
         launched = self.graphql(
             """mutation($p: LaunchBackfillParams!) {launchPartitionBackfill(backfillParams: $p) {
-                 __typename ...on LaunchBackfillSuccess {backfillId} ...on PythonError {message}}}""",
+                 __typename
+                 ...on LaunchBackfillSuccess {backfillId} ...on PythonError {message}}}""",
             p={
                 "assetSelection": [{"path": [name]} for name in assets],
                 "partitionNames": list(releases),
@@ -155,7 +156,7 @@ class Servers:
 
 @contextmanager
 def serving(home: Path) -> Iterator[Servers]:
-    """Webserver and daemon over `home`, ready to be asked; at the end no process of theirs is left."""
+    """Webserver and daemon over `home`, ready to be asked; at the end no process is left."""
     make_dagster_home(home)
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Several model versions at once through webserver and daemon, and several processes on one home."""
+"""Several model versions at once through webserver and daemon; several processes on one home."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -116,8 +116,9 @@ def home(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = without_models(example(tmp_path_factory.mktemp("llmdrift"), real_data / "llmdrift"))
     sim_platform(home, "run", "gpt-4-0613", "--sample-size", "100000")
     labels = DuckDBFile(home / "warehouse.duckdb").query(
-        """select s.behavior, s.prefix_id, bool_or(s.label) filter (s.arm = 'candidate') as after,
-          bool_or(s.label) filter (s.arm = 'recorded') as before
+        """select s.behavior, s.prefix_id,
+               bool_or(s.label) filter (s.arm = 'candidate') as after,
+               bool_or(s.label) filter (s.arm = 'recorded') as before
            from classifier_scores s where s.applies and s.label is not null group by all"""
     )
     labels.write_parquet(home / "labels_of_all_prompts.parquet")  # later tests draw smaller samples

@@ -163,12 +163,8 @@ def test_messages_that_are_not_eligible_are_in_no_denominator() -> None:
     row = compared(scores({"candidate": [["-", "-", True, False]]}), design("aabb", {"a": 3.0}))[
         "candidate"
     ]
-    assert (row["rate"], row["n"], row["n_missing"], row["eligible_share"]) == (
-        pytest.approx(0.5),
-        2,
-        0,
-        pytest.approx(0.25),
-    )
+    expected = (pytest.approx(0.5), 2, 0, pytest.approx(0.25))
+    assert (row["rate"], row["n"], row["n_missing"], row["eligible_share"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -179,12 +175,8 @@ def test_an_arm_without_a_label_has_a_row_of_nulls(
 ) -> None:
     rows = compared(scores({"candidate": [labels], "control": [[True, False]]}), design("aa"))
     row = rows["candidate"]
-    assert (row["n"], row["n_missing"], row["events"], row["eligible_share"]) == (
-        0,
-        missing,
-        0,
-        share,
-    )
+    expected = (0, missing, 0, share)
+    assert (row["n"], row["n_missing"], row["events"], row["eligible_share"]) == expected
     estimates = [
         "n_effective",
         "rate",

@@ -154,27 +154,9 @@ def test_prediction_powered_mean_of_the_reference_software(
     power: float, estimate: float, low: float, high: float
 ) -> None:
     others = [
-        0.1,
-        0.2,
-        0.8,
-        0.05,
-        0.3,
-        0.9,
-        0.15,
-        0.2,
-        0.4,
-        0.1,
-        0.6,
-        0.05,
-        0.2,
-        0.1,
-        0.7,
-        0.3,
-        0.1,
-        0.2,
-        0.05,
-        0.5,
-    ]
+        0.1, 0.2, 0.8, 0.05, 0.3, 0.9, 0.15, 0.2, 0.4, 0.1, 0.6, 0.05, 0.2,
+        0.1, 0.7, 0.3, 0.1, 0.2, 0.05, 0.5,
+    ]  # fmt: skip
     found = judge.prediction_powered(
         [1, 0, 0, 1, 0, 0, 0, 1, 0, 0],
         [0.9, 0.1, 0.2, 0.7, 0.4, 0.1, 0.3, 0.6, 0.2, 0.1],
@@ -215,22 +197,9 @@ def test_mcnemar_of_twelve_against_two() -> None:
 
 def test_benjamini_hochberg_1995() -> None:
     p = [
-        0.0001,
-        0.0004,
-        0.0019,
-        0.0095,
-        0.0201,
-        0.0278,
-        0.0298,
-        0.0344,
-        0.0459,
-        0.3240,
-        0.4262,
-        0.5719,
-        0.6528,
-        0.7590,
-        1,
-    ]
+        0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344,
+        0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1,
+    ]  # fmt: skip
     assert multiplicity.bh(p)[:4] == pytest.approx([0.0015, 0.0030, 0.0095, 0.035625])
     assert multiplicity.holm(p)[:4] == pytest.approx([0.0015, 0.0056, 0.0247, 0.1140])
     assert (int((multiplicity.bh(p) <= 0.05).sum()), int((multiplicity.holm(p) <= 0.05).sum())) == (

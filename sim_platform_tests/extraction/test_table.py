@@ -34,12 +34,8 @@ def test_a_row_is_a_conversation_of_one_prompt_and_one_response(tmp_path: Path) 
     )
     assert unreadable == []
     row = rows[0]
-    assert (row.source_line, row.conversation_id, row.user_id, row.model_version) == (
-        1,
-        "math/1/gpt-1",
-        "math/1/gpt-1",
-        "gpt-1",
-    )
+    expected = (1, "math/1/gpt-1", "math/1/gpt-1", "gpt-1")
+    assert (row.source_line, row.conversation_id, row.user_id, row.model_version) == expected
     assert row.started_at == datetime(2024, 5, 1, 10, tzinfo=UTC)
     assert row.messages == [
         {"role": "user", "content": "2 + 2?"},

@@ -22,7 +22,7 @@ ARMS = ("candidate", "control", "recorded")
 def test_the_truth_lies_inside_the_intervals_of_a_world_written_into_the_tables(
     tmp_path: Path,
 ) -> None:
-    """30 behaviours x 3 arms at nominal 95 %: at least 90 % inside, and of 30 true ratios likewise."""
+    """30 behaviours x 3 arms at nominal 95 %: at least 90 % inside, and so of 30 true ratios."""
     random = np.random.default_rng(11)
     strata = np.repeat(list(SIZES), [n for n, _ in SIZES.values()])
     weights = np.array([SIZES[s][1] for s in strata])

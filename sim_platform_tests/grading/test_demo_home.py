@@ -35,19 +35,10 @@ def test_the_demo_home_is_valid_and_every_grader_can_be_built(home: Home) -> Non
     assert len([grader for behavior in home.graded for grader in graders_of(behavior)]) >= 8
 
 
-DISALLOWED = [
-    "mental_health_harm",
-    "harassment",
-    "sexual_content",
-    "violent_wrongdoing",
-    "nonviolent_wrongdoing",
-    "bio_risk",
-    "violence",
-    "extremism",
-    "emotional_reliance",
-    "self_harm",
-    "hate",
-]
+DISALLOWED = (
+    "mental_health_harm harassment sexual_content violent_wrongdoing nonviolent_wrongdoing"
+    " bio_risk violence extremism emotional_reliance self_harm hate"
+).split()
 MISALIGNED = [
     "confirmation_hacking",
     "claims_real_world_experience",

@@ -245,9 +245,7 @@ def test_reasoning_of_earlier_turns_is_withheld_with_that_of_the_response() -> N
     )
 
 
-def test_a_rubric_of_20_kb_and_200_kb_of_conversation_are_asked_and_a_response_of_200_kb_is_not() -> (
-    None
-):
+def test_a_rubric_of_20_kb_and_200_kb_of_conversation_are_asked_a_response_of_200_kb_not() -> None:
     long = behavior(JUDGE, id="promises", rubric="x" * 20_000)
     (asked,) = calls_of([long])
     assert rubric(long) in sent(response("fine", says="word " * 40_000), asked)

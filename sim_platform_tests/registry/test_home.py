@@ -101,12 +101,8 @@ def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
         salt="r1",
         completions_per_prefix=1,
     )
-    assert (model.system_prompt, model.measures, model.price, model.deployed) == (
-        "keep",
-        "model",
-        None,
-        None,
-    )
+    expected = ("keep", "model", None, None)
+    assert (model.system_prompt, model.measures, model.price, model.deployed) == expected
     assert model.settings.model_dump(exclude_none=True) == {}
 
 

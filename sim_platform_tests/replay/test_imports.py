@@ -91,12 +91,8 @@ def test_an_inspect_log_gives_a_line_a_sample_and_epoch(tmp_path: Path) -> None:
     assert isinstance(first, Line)
     done = imported(first, REQUEST)
     assert not isinstance(done, str)
-    assert (done.status, done.text, done.prompt_tokens, done.completion_tokens) == (
-        "truncated",
-        "Cut o",
-        4,
-        5,
-    )
+    expected = ("truncated", "Cut o", 4, 5)
+    assert (done.status, done.text, done.prompt_tokens, done.completion_tokens) == expected
 
 
 TOLD = [

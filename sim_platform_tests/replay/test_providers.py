@@ -39,12 +39,8 @@ def attempt(server: ScriptedServer, text: str = TEXT, **changes: Any) -> Outcome
 def test_a_completion_keeps_text_usage_cost_and_the_model_that_served() -> None:
     with ScriptedServer() as server:
         outcome = attempt(server, "hi", price={"input_per_mtok": 2.0, "output_per_mtok": 10.0})
-    assert (outcome.status, outcome.text, outcome.served_model, outcome.finish_reason) == (
-        "completed",
-        "echo: hi",
-        "served-name",
-        "stop",
-    )
+    expected = ("completed", "echo: hi", "served-name", "stop")
+    assert (outcome.status, outcome.text, outcome.served_model, outcome.finish_reason) == expected
     assert (outcome.prompt_tokens, outcome.completion_tokens) == (10, 5)
     assert outcome.cost_usd == pytest.approx(70e-6)
     assert outcome.latency_s > 0
@@ -216,7 +212,7 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 def test_what_an_endpoint_cannot_do_stops_the_run_and_names_the_setting(
     setting: str, value: object, code: str
 ) -> None:
-    """Sent without the setting, the request would be another one than the one that was registered."""
+    """Sent without the setting, the request would be another than the one registered."""
     error = {"code": code, "param": setting, "message": TEXT}
     with (
         ScriptedServer(always="400", error_body={"error": error}) as server,
@@ -322,19 +318,10 @@ json_values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                [
-                    "choices",
-                    "message",
-                    "content",
-                    "tool_calls",
-                    "function",
-                    "name",
-                    "usage",
-                    "type",
-                    "text",
-                    "reasoning",
-                    "finish_reason",
-                ]
+                (
+                    "choices message content tool_calls function name usage type text"
+                    " reasoning finish_reason"
+                ).split()
             ),
             inner,
             max_size=5,
@@ -378,12 +365,8 @@ def test_a_recorded_response_is_served_by_prefix_and_repeat_with_its_labels() ->
     ]
     provider = RecordedProvider({"p-a": replies})
     first, second = (asyncio.run(provider.complete(request("a", k=k))) for k in (0, 1))
-    assert (first.text, first.labels, first.cost_usd, first.status) == (
-        "first",
-        {"label": "first"},
-        0.0,
-        "completed",
-    )
+    expected = ("first", {"label": "first"}, 0.0, "completed")
+    assert (first.text, first.labels, first.cost_usd, first.status) == expected
     assert (second.text, second.status) == ("", "completed")
     for missing in (request("a", k=2), request("b")):
         with pytest.raises(PermanentFailure, match="not_recorded"):

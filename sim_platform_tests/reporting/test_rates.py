@@ -193,19 +193,9 @@ def test_no_rates_give_no_lines() -> None:
         [row(arm="recorded", **NO_RATIOS)],
         [row(behavior=f"behaviour_{i}") for i in range(30)],
     ],
-    ids=[
-        "none",
-        "one",
-        "no_ratio",
-        "no_label",
-        "no_event",
-        "unbounded",
-        "zero",
-        "recorded",
-        "extremes",
-        "no_candidate",
-        "many",
-    ],
+    ids=(
+        "none one no_ratio no_label no_event unbounded zero recorded extremes no_candidate many"
+    ).split(),
 )
 def test_a_plot_is_drawn_of_every_case(rows: list[dict[str, Any]]) -> None:
     assert forest_png(rates(*rows)).startswith(b"\x89PNG")

@@ -50,12 +50,8 @@ def test_the_prefix_ends_at_the_last_user_turn_and_the_response_stands_beside_it
     )
     assert [m["content"] for m in json.loads(str(row["prefix"]))] == ["0", "1", "2", "3", "4"]
     assert json.loads(str(row["recorded"])) == {"role": "assistant", "content": "5"}
-    assert (row["turn"], row["turn_key"], row["recorded_labels"], row["prefix_id"]) == (
-        1,
-        "t0.1",
-        '{"helpful":true}',
-        prefix_id("c0", 1),
-    )
+    expected = (1, "t0.1", '{"helpful":true}', prefix_id("c0", 1))
+    assert (row["turn"], row["turn_key"], row["recorded_labels"], row["prefix_id"]) == expected
 
 
 def test_a_turn_that_production_did_not_answer_has_no_response_and_no_labels() -> None:

@@ -9,7 +9,7 @@ from sim_platform.contracts.tables.schema import Table, Utc
 
 
 class RateForecast(Table):
-    """One method's forecast of one behaviour's rate in service a row. Rates are per message (0-1)."""
+    """One method's forecast of one behaviour's rate in service a row; rates per message (0-1)."""
 
     class Config(Table.Config):
         metadata = {"key": ("model_version", "behavior", "method")}

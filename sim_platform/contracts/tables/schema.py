@@ -2,7 +2,9 @@
 and the check.
 
 Belongs here: table names, keys, columns, their meaning and range. Does not: reading or writing
-(warehouse), rules across tables (gates). JSON columns are canonical JSON text.
+(warehouse), rules across tables (gates).
+
+JSON columns are canonical JSON text.
 """
 
 import re
