@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import sha256
 from sim_platform.contracts.outcomes import Outcome
@@ -39,6 +41,7 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 QUESTION = 12  # characters of a question's hash in a journal's name
 MOST_ATTEMPTS = 2  # an unreadable answer is asked for once more
+_Items = np.ndarray[Any, np.dtype[np.int64]]  # the first 60 bits of their hashes
 UNREADABLE = {
     "judge:empty",
     "judge:not_json",
@@ -69,6 +72,7 @@ class Asking:
     known: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     _screens: dict[str, list[Grader] | None] = field(default_factory=dict)
+    _items: dict[str, tuple[int, _Items]] = field(default_factory=dict)  # last row, hashes
 
     def __call__(
         self, items: Sequence[GradedItem], behaviors: Sequence[Behavior]
@@ -222,7 +226,7 @@ class Asking:
     ) -> dict[_Asked, dict[str, Answer]]:
         """Every answer, from the warehouse where it was asked before."""
         hashes = {one: judge.item_hash(items[one.item]) for one in asked}
-        answers = self._stored(question_hash, names, hashes)
+        answers = self._stored(question_hash, names, hashes, items)
         self.known += len(answers)
         pending = [one for one in asked if one not in answers]
         if not pending:
@@ -310,16 +314,33 @@ class Asking:
         return budget
 
     def _stored(
-        self, question_hash: str, names: tuple[str, ...], hashes: Mapping[_Asked, str]
+        self,
+        question_hash: str,
+        names: tuple[str, ...],
+        hashes: Mapping[_Asked, str],
+        items: Sequence[GradedItem],
     ) -> dict[_Asked, dict[str, Answer]]:
+        """Answers that are there. Which items have any is known in memory, 8 bytes each: to scan
+        all answers for every page would take longer than to ask.
+        """
+        there = self._known_items(question_hash, names)
+        wanted = dict.fromkeys(hashes.values())
+        short = np.array([_short(item) for item in wanted], dtype=np.int64)
+        likely = [h for h, is_in in zip(wanted, np.isin(short, there), strict=True) if is_in]
+        if not likely:
+            return {}
+        prefixes = [items[one.item].key for one in hashes]
+        ask = {"question": question_hash, "first": min(prefixes), "last": max(prefixes)}
+        select = (
+            "select * from grader_answers where question_hash = $question"
+            " and item_hash in (select unnest($items))"
+        )
         with self.warehouse.reading() as tx:
-            if "grader_answers" not in tx.tables():
-                return {}
-            rows = tx.query(
-                "select * from grader_answers where question_hash = $question and item_hash in"
-                " (select unnest($items))",
-                {"question": question_hash, "items": sorted(set(hashes.values()))},
-            ).to_dicts()
+            near = f"{select} and prefix_id between $first and $last"
+            rows = tx.query(near, {**ask, "items": likely}).to_dicts()
+            if elsewhere := set(likely) - {row["item_hash"] for row in rows}:  # of another prefix
+                far = {"question": question_hash, "items": sorted(elsewhere)}
+                rows += tx.query(select, far).to_dicts()
         by_key: dict[tuple[str, int, bool], dict[str, Answer]] = {}
         for row in rows:
             found = Answer(
@@ -333,6 +354,26 @@ class Asking:
             for one, item in hashes.items()
         }
         return {one: found for one, found in known.items() if set(names) <= found.keys()}
+
+    def _known_items(self, question_hash: str, names: tuple[str, ...]) -> _Items:
+        """Items that have an answer, also those that another run stored a moment ago: only rows
+        that are new since the last page are read.
+        """
+        seen, known = self._items.get(question_hash, (-1, np.empty(0, np.int64)))
+        with self.warehouse.reading() as tx:
+            if "grader_answers" not in tx.tables():
+                return known
+            last = int(tx.query("select coalesce(max(rowid), -1) as n from grader_answers")["n"][0])
+            if last < seen:  # rows were removed, and the others moved towards the start
+                seen, known = -1, known[:0]
+            new = tx.query(
+                "select distinct ('0x' || left(item_hash, 15))::bigint as item from grader_answers"
+                " where rowid > $seen and question_hash = $question and question = $name",
+                {"seen": seen, "question": question_hash, "name": names[0]},
+            )
+        known = np.union1d(known, new["item"].to_numpy())
+        self._items[question_hash] = last, known
+        return known
 
     def _store(
         self,
@@ -371,6 +412,10 @@ class Asking:
         if rows:
             with self.warehouse.transaction() as tx:
                 tx.upsert(GraderAnswers, frame(GraderAnswers, list(rows.values())))
+
+
+def _short(item_hash: str) -> int:
+    return int(item_hash[:15], 16)
 
 
 def flip_rate(warehouse: DuckDBFile) -> list[dict[str, Any]]:
