@@ -44,7 +44,8 @@ STRATA = """
         select c.behavior, c.arm, s.prefix_id, s.stratum, any_value(coalesce(s.user_key,
           s.prefix_id)) as who, any_value(s.weight) as w, avg(c.label::int) as x
         from classifier_scores c join stratified_sample s using (model_version, prefix_id)
-        where c.model_version = $release and c.applies and c.label is not null
+        where c.model_version = $release and c.behavior = $behavior
+          and c.applies and c.label is not null
           group by c.behavior, c.arm, s.prefix_id, s.stratum
     ), users as (select behavior, arm, stratum, who, sum(w * x) as y, sum(w) as e from shares
       group by all)
@@ -102,23 +103,41 @@ class MadeForecast:
     kept: float
 
 
-def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeForecast:
-    """Every method's forecast of every graded behaviour."""
+@dataclass(frozen=True)
+class NewestTraffic:
+    """Traffic per stratum of the sample (`sampled`) and of the newest weeks (`newest`), the factors
+    that weight one to the other, and the rest as in MadeForecast.
+    """
+
+    strata: list[str]
+    sampled: Array
+    newest: Array
+    factors: Array
+    moved: Drift | None
+    weighted_to: str
+
+    @property
+    def kept(self) -> float:
+        return kept_size(self.sampled, self.factors)
+
+
+def newest_traffic(home: Home, warehouse: DuckDBFile, release: str) -> NewestTraffic:
+    """How the release's sample stands to the newest weeks of the log that it was drawn from."""
     version, replaced = home.release(release)
-    covered(home, warehouse, release)  # no record, no forecast
     with warehouse.reading() as tx:
-        cells, mix = (
-            tx.query(STRATA, {"release": release}),
-            tx.query(MIX, {"release": release, "days": NEWEST_DAYS, "keys": version.plan.strata}),
-        )
-        prior = (
-            tx.query(PRIOR, {"release": release, "days": NEWEST_DAYS})
-            if "production_scores" in tx.tables()
-            else pl.DataFrame(schema=["behavior", "x", "v", "e"])
-        )
+        mix = tx.query(MIX, {"release": release, "days": NEWEST_DAYS, "keys": version.plan.strata})
         features = tx.query(
             FEATURES, {"release": release, "version": replaced.version, "days": NEWEST_DAYS}
         )
+    sampled, newest, factors, weighted_to = newest_mix(mix)
+    moved = _drift(mix, newest, features)
+    return NewestTraffic(mix["stratum"].to_list(), sampled, newest, factors, moved, weighted_to)
+
+
+def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeForecast:
+    """Every method's forecast of every graded behaviour."""
+    version, _ = home.release(release)
+    covered(home, warehouse, release)  # no record, no forecast
     rates = (
         warehouse.read(RateComparison, {"model_version": release, "arm": "candidate"})
         .filter(pl.col("rate").is_not_null())
@@ -127,8 +146,17 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
     names = rates["behavior"].to_list()
     if not names:
         return MadeForecast(frame(RateForecast, []), None, "nothing was graded", 1.0)
-    sampled, newest, factors, weighted_to = newest_mix(mix)
-    strata = mix["stratum"].to_list()
+    traffic = newest_traffic(home, warehouse, release)
+    strata, factors = traffic.strata, traffic.factors
+    with warehouse.reading() as tx:
+        # One behaviour at a time: a group a prefix and arm of all of them outgrows the memory.
+        every = [tx.query(STRATA, {"release": release, "behavior": name}) for name in names]
+        prior = (
+            tx.query(PRIOR, {"release": release, "days": NEWEST_DAYS})
+            if "production_scores" in tx.tables()
+            else pl.DataFrame(schema=["behavior", "x", "v", "e"])
+        )
+    cells = pl.concat(every)
     candidate, control, recorded = (
         _arm(cells, arm, names, strata, factors) for arm in ("candidate", "control", "recorded")
     )
@@ -188,12 +216,7 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
                     "is_exploratory": rates["is_exploratory"][i],
                 }
             )
-    return MadeForecast(
-        frame(RateForecast, rows),
-        _drift(mix, newest, features),
-        weighted_to,
-        kept_size(sampled, factors),
-    )
+    return MadeForecast(frame(RateForecast, rows), traffic.moved, traffic.weighted_to, traffic.kept)
 
 
 def newest_mix(mix: pl.DataFrame) -> tuple[Array, Array, Array, str]:

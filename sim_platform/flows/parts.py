@@ -35,10 +35,10 @@ class Parts:
         self.n_files += 1
         self.n_rows += len(rows)
 
-    def insert(self, tx: Transaction) -> None:
-        """Adds all of them to the table."""
+    def insert(self, tx: Transaction, order_by: str = "") -> None:
+        """Adds all of them to the table, sorted by a column if one is named."""
         files = [str(self.folder / f"{i:06}.parquet") for i in range(self.n_files)]
-        sql = "select * from read_parquet($files)"
+        sql = f"select * from read_parquet($files){order_by and f' order by {order_by}'}"  # noqa: S608 - a literal of the caller
         tx.insert_from(self.table, sql, {"files": files}, self.n_rows)
 
 

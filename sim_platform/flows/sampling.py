@@ -4,20 +4,23 @@ Belongs here: what is read and written, and what has to go with an older sample.
 allocation, drawing, weighting, cutting (sampling).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import polars as pl
 
+from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.forecasting import RateForecast
 from sim_platform.contracts.tables.grading import Calibration, ClassifierScores
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import table_name
+from sim_platform.flows.paging import row_pages
 from sim_platform.flows.parts import parts
 from sim_platform.registry.home import Home
 from sim_platform.registry.models import Deployed, ModelVersion
 from sim_platform.sampling.draw import Draw, draw
-from sim_platform.sampling.prefixes import cut_prefixes, prefix_id
+from sim_platform.sampling.prefixes import cut_prefixes
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform.warehouse.gates import (
     EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
@@ -72,8 +75,14 @@ def sample_release(
         population, candidate.plan, sample_size, release=release, replaces=replaced.version
     )
     with parts(home.path, StratifiedSample) as cut:
-        for page in _by_prefix_id(drawn.sampled).iter_slices(PAGE):
-            cut.add(_cut(warehouse, replace(drawn, sampled=page), release))
+        for page in row_pages(warehouse, "deidentified_corpus", PAGE):
+            cut.add(_cut(warehouse, drawn, page, release))
+        if cut.n_rows != len(drawn.sampled):
+            raise SimPlatformError(
+                f"{release}: {cut.n_rows} of {len(drawn.sampled)} drawn conversations are in"
+                " deidentified_corpus; the corpus changed during the draw, run stratified_sample"
+                " again"
+            )
         with warehouse.transaction() as tx:
             # Or the population would be biased.
             tx.pass_gates(
@@ -92,23 +101,17 @@ def sample_release(
             for table in (StratifiedSample, *(SPEAK_OF_THE_SAMPLE if is_new else ())):
                 name = table_name(table)
                 tx.execute(f"delete from {name} where model_version = $release", mine)  # noqa: S608 - names come from contracts, values are parameters
-            cut.insert(tx)
+            cut.insert(tx, "prefix_id")  # pages of the sample are read in this order
             tx.pass_gates(
                 [WEIGHTS_ADD_UP_TO_THE_POPULATION, EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN], release
             )
     return SampleSummary(drawn, len(population), cut.n_rows)
 
 
-def _by_prefix_id(sampled: pl.DataFrame) -> pl.DataFrame:
-    """In the order in which pages of the sample are read: each is then read in one place."""
-    ids = [prefix_id(key, turn) for key, turn in sampled["conversation_key", "turn"].iter_rows()]
-    order = pl.Series("prefix_id", ids, dtype=pl.String).arg_sort()
-    return sampled[order]
-
-
-def _cut(warehouse: DuckDBFile, drawn: Draw, release: str) -> pl.DataFrame:
+def _cut(warehouse: DuckDBFile, drawn: Draw, page: Mapping[str, int], release: str) -> pl.DataFrame:
+    """The prefixes of the drawn conversations among these rows of the corpus."""
     rows = warehouse.query(
-        "select * from deidentified_corpus where conversation_key in (select unnest($keys))",
-        {"keys": drawn.sampled["conversation_key"].to_list()},
+        "select * from deidentified_corpus where rowid >= $start and rowid < $end", page
     )
-    return cut_prefixes(rows, drawn, release=release)
+    mine = drawn.sampled.join(rows.select("conversation_key"), on="conversation_key", how="semi")
+    return cut_prefixes(rows, replace(drawn, sampled=mine), release=release)

@@ -5,13 +5,15 @@ Belongs here: draw, inclusion probabilities, weights. Does not: strata and alloc
 text of a prefix (prefixes).
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
-from sim_platform.contracts.messages import sha256
+from sim_platform.contracts.messages import canonical_json
 from sim_platform.registry.models import Plan
 from sim_platform.sampling.hashing import unit_intervals
 from sim_platform.sampling.strata import allocate, merge_small, stratum_of
@@ -95,7 +97,7 @@ def draw(
     )
     own_sizes = dict(own.value_counts().iter_rows())
     sampled_in = merge_small(own_sizes, plan.floor, size)
-    eligible = eligible.with_columns(
+    eligible = eligible.select("conversation_key", "n_user_turns").with_columns(
         own.replace_strict(sampled_in, return_dtype=pl.String).alias("stratum"),
         unit_intervals(plan.salt, eligible["conversation_key"]),
     )
@@ -152,8 +154,15 @@ def draw(
     }
     if plan.boost:  # absent otherwise, so that samples of before there were boosts keep their id
         decided["boost"] = plan.boost
-    keys = sorted(
-        sampled.select("conversation_key", "stratum", "turn", pl.col("weight").round(9)).rows()
-    )
+    keys = sampled.select("conversation_key", "stratum", "turn", pl.col("weight").round(9))
     merged = sorted(name for name in sizes if sum(into == name for into in sampled_in.values()) > 1)
-    return Draw(sampled, strata, merged, excluded, sha256([decided, keys])[:16])
+    return Draw(sampled, strata, merged, excluded, _sample_id(decided, keys))
+
+
+def _sample_id(decided: Mapping[str, Any], keys: pl.DataFrame) -> str:
+    """The start of `sha256([decided, sorted rows of keys])`, without all rows as text at once."""
+    found = hashlib.sha256(f"[{canonical_json(decided)},[".encode())
+    for n, row in enumerate(keys.sort("conversation_key").iter_rows()):
+        found.update(f"{',' if n else ''}{canonical_json(row)}".encode())
+    found.update(b"]]")
+    return found.hexdigest()[:16]

@@ -112,6 +112,7 @@ def _instance_for(folder: Path) -> _Instance:
             idle.connection.close()
             del _instances[idle.folder]
         config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory_limit(),
             # In the home, not in the working folder. Unencrypted: DuckDB's own cipher only reads,
             # and a statement that outgrows memory would fail.
             "temp_directory": str(folder / "duckdb.tmp"),
@@ -123,6 +124,16 @@ def _instance_for(folder: Path) -> _Instance:
             os.getpid(), folder, duckdb.connect(config=config), {}
         )
     return found
+
+
+def memory_limit() -> str:
+    """What DuckDB may hold before it spills to disk: SIM_PLATFORM_DUCKDB_MEMORY ("2GB"), by default
+    512 MB, or 128 MB a core where there are more than four. Its own default is most of the machine,
+    and then memory grows with the log.
+    """
+    return (
+        os.environ.get("SIM_PLATFORM_DUCKDB_MEMORY") or f"{max(512, 128 * (os.cpu_count() or 1))}MB"
+    )
 
 
 @atexit.register

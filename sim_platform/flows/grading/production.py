@@ -15,6 +15,7 @@ import polars as pl
 from sim_platform.contracts.messages import canonical_json, text_of, user_turns
 from sim_platform.contracts.tables.grading import ProductionScores
 from sim_platform.flows.grading.scoring import asks, grading_processes
+from sim_platform.flows.paging import row_pages
 from sim_platform.grading.scores import grader_hash, scores
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
@@ -27,6 +28,9 @@ PENDING = """
       and c.week <= coalesce($until::date, date '9999-12-31')
       and not exists (select 1 from production_scores p where p.model_version = $release
                       and p.conversation_key = c.conversation_key)"""
+ROWS = """
+    select conversation_key, messages, metadata, labels from deidentified_corpus
+    where rowid >= $start and rowid < $end"""
 LABELS = """
     select behavior, count(*) filter (label is not null) as n,
            count(*) filter (label) as occurred, count(missing_reason) as missing
@@ -103,20 +107,19 @@ def score_production(
     _drop_outdated(
         warehouse, release, replaced.version, {(b.id, grader_hash(b, home)) for b in behaviors}
     )
-    n_pending = int(warehouse.query(f"select count(*) as n {PENDING}", span)["n"][0])
-    total(n_pending)
-    page = f"""select c.conversation_key, c.messages, c.metadata, c.labels {PENDING}
-               and c.conversation_key > $last order by c.conversation_key limit $n"""
-    last, every = "", candidate.plan.cut == "uniform_user_turn"
-    with grading_processes(behaviors, n_pending) as workers:
-        while behaviors and len(rows := warehouse.query(page, {**span, "n": PAGE, "last": last})):
+    pending = warehouse.query(f"select c.conversation_key {PENDING}", span)
+    total(len(pending))
+    every = candidate.plan.cut == "uniform_user_turn"
+    with grading_processes(behaviors, len(pending)) as workers:
+        is_idle = pending.is_empty() or not behaviors
+        for page in () if is_idle else row_pages(warehouse, "deidentified_corpus", PAGE):
+            rows = warehouse.query(ROWS, page).join(pending, on="conversation_key", how="semi")
             said = [r for row in rows.to_dicts() for r in responses_of(row, every=every)]
             outcomes = pl.DataFrame(said, schema=RESPONSES)
             graded = scores(outcomes, behaviors, release=release, home=home, workers=workers)
             graded = graded.rename({"prefix_id": "conversation_key", "k": "turn"})
             with warehouse.transaction() as tx:
                 tx.append(ProductionScores, graded.drop("arm", "is_exploratory"))
-            last = rows["conversation_key"][-1]
             advance(len(rows))
     with warehouse.reading() as tx:
         counted = "select count(*) as n from production_scores where model_version = $release"

@@ -18,6 +18,7 @@ from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.flows.grading.asking import Asking
+from sim_platform.flows.paging import key_pages
 from sim_platform.flows.parts import parts
 from sim_platform.flows.registration import covered, refuse_unregistered
 from sim_platform.grading.scores import scores
@@ -32,11 +33,11 @@ ENOUGH_FOR_PROCESSES = 20_000  # prefixes
 OUTCOMES = """
     with page as (
         select * from stratified_sample
-        where model_version = $release and prefix_id > $last order by prefix_id limit $n)
+        where model_version = $release and prefix_id between $first and $last)
     select c.arm, s.prefix_id, c.k, c.status, c.text, c.reasoning, c.tool_calls, c.refusal,
            c.labels, s.prefix, s.metadata
     from candidate_completions c join page s using (prefix_id)
-    where c.model_version = $release
+    where c.model_version = $release and c.prefix_id between $first and $last
     union all
     select 'recorded', prefix_id, 0,
            case when recorded is null then 'failed' else 'completed' end,
@@ -106,19 +107,17 @@ def score_release(
     ask = Asking(home, warehouse, release) if asking else None
     with warehouse.transaction() as tx:
         tx.ensure(CandidateCompletions)  # those of an older version have fewer columns
-    n_prefixes = len(
-        warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id"])
-    )
     mine = {"release": release}
-    page = {**mine, "n": PAGE, "with_recorded": "recorded" in candidate.plan.arms}
+    sample = warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id"])
+    ids = sample["prefix_id"].sort().to_list()
+    asked = {**mine, "with_recorded": "recorded" in candidate.plan.arms}
     graded = partial(scores, release=release, home=home, exploratory=registered.exploratory)
-    last = ""
-    with parts(home.path, ClassifierScores) as made, grading_processes(others, n_prefixes) as pool:
-        while len(outcomes := warehouse.query(OUTCOMES, {**page, "last": last})):
+    with parts(home.path, ClassifierScores) as made, grading_processes(others, len(ids)) as pool:
+        for page in key_pages(ids, PAGE):
+            outcomes = warehouse.query(OUTCOMES, {**asked, **page})
             made.add(graded(outcomes, others, workers=pool))
             if asking:
                 made.add(graded(outcomes, asking, ask=ask))
-            last = outcomes["prefix_id"][-1]
             advance(len(outcomes))
         with warehouse.transaction() as tx:
             tx.ensure(ClassifierScores)

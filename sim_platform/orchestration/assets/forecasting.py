@@ -12,7 +12,7 @@ from sim_platform.contracts.tables.forecasting import (
     ForecastScorecard,
     RateForecast,
 )
-from sim_platform.flows.forecasting import forecast_release, score_release
+from sim_platform.flows.forecasting import forecast_release, newest_traffic, score_release
 from sim_platform.flows.ledger import enter_forecasts, the_ledger_is_whole
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
@@ -81,7 +81,7 @@ def rate_forecast(
 def the_sample_looks_like_the_newest_traffic(
     context: dg.AssetCheckExecutionContext, deployment: Deployment
 ) -> dg.AssetCheckResult:
-    made = forecast_release(deployment.home(), deployment.warehouse(), context.partition_key)
+    made = newest_traffic(deployment.home(), deployment.warehouse(), context.partition_key)
     return dg.AssetCheckResult(
         passed=not (made.moved and made.moved.warns),
         severity=dg.AssetCheckSeverity.WARN,
