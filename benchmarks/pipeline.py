@@ -1,5 +1,5 @@
-"""The whole line at scale: seconds and peak memory of every stage of `sim-platform run`, by size of
-the log.
+"""The whole line at scale: seconds and peak memory of every stage of `sim-platform run`, by
+size of the log.
 
 For each size a home is made with a synthetic log (from a seed), a version in service, a candidate
 and a Chat Completions server without latency, in a process of its own. Then the command runs as a
@@ -257,8 +257,8 @@ class Watched:
 
 
 def run_command(home: Path) -> Watched:
-    """`sim-platform run` in a session of its own, watched until it ends; it speaks on standard
-    error.
+    """`sim-platform run` in a session of its own, watched until it ends; it speaks on
+    standard error.
     """
     environment = {
         **os.environ,
@@ -499,8 +499,8 @@ def machine() -> dict[str, Any]:
 
 
 def show(runs: Sequence[dict[str, Any]], steps: Sequence[dict[str, Any]]) -> None:
-    """A stage a row; seconds and memory of each size, and the growth of the time for a
-    conversation from the size before.
+    """A stage a row; seconds and memory of each size, and the growth of the time for a conversation
+    from the size before.
     """
     table = Table(title="sim-platform run: seconds, and peak memory of all its processes in MB")
     table.add_column("stage", no_wrap=True)

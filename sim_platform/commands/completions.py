@@ -1,8 +1,8 @@
 """`sim-platform export-requests`, `import-completions` and `batches`: answers that come from
 elsewhere, or later.
 
-Belongs here: these commands and how they report. Does not: formats and matching (replay.imports,
-flows.replay.importing).
+Belongs here: these commands and how they report. Does not: formats and matching
+(replay.imports, flows.replay.importing).
 """
 
 import time
@@ -113,9 +113,9 @@ def import_completions(
     is still missing.
 
     A line names its request by custom_id (as in export-requests) or prefix_id and k, and holds
-    `text` or a response object. A request that has an outcome keeps it. Lines that
-    match no request or hold no completion are counted by reason with their first line numbers. Exit
-    code 1 when no line was of use.
+    `text` or a response object. A request that has an outcome keeps it. Lines that match no request
+    or hold no completion are counted by reason with their first line numbers. Exit code 1 when no
+    line was of use.
     """
     with exit_codes():
         home = load_home(home_path())

@@ -30,9 +30,9 @@ def forget(
     published copy, and never extract them again.
 
     A tombstone keyed by a hash stays. Releases whose sample held them lose sample, scores and
-    report; their next run draws again and pays only for new prefixes. The log files
-    themselves are only read: those that still name somebody are listed. Exit code 1 when a file of
-    the home still names somebody.
+    report; their next run draws again and pays only for new prefixes. The log files themselves are
+    only read: those that still name somebody are listed. Exit code 1 when a file of the home still
+    names somebody.
     """
     from sim_platform.flows.erasure import forget as erase  # noqa: PLC0415 - imports polars
 

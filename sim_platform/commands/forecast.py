@@ -163,8 +163,8 @@ def validate(
     """Try the forecast in synthetic worlds with known truth: error of every method, coverage of the
     90 % interval, and the limit that counting noise sets.
 
-    Nothing here is real traffic; the figures say what the arithmetic can do, not what a deployment
-    will show.
+    Nothing here is real traffic; the figures say what the arithmetic can do, not what a
+    deployment will show.
     """
     with exit_codes():
         from sim_platform.forecasting import (  # noqa: PLC0415 - imports numpy and scipy

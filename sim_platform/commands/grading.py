@@ -1,7 +1,7 @@
 """`sim-platform calibrate`, `train-grader` and `labels`: graders against people.
 
-Belongs here: these commands and the files that they write. Does not: counting (grading), the walk
-(orchestration).
+Belongs here: these commands and the files that they write. Does not: counting (grading), the
+walk (orchestration).
 """
 
 import csv
@@ -205,8 +205,8 @@ def export(
     """Draw what people should label (all flags up to a cap, near misses, others, a tenth twice) and
     write it; the drawing's probabilities stay in the warehouse.
 
-    The file holds de-identified conversations. It names neither arm nor flag, so that people label
-    blind.
+    The file holds de-identified conversations. It names neither arm nor flag, so that
+    people label blind.
     """
     from sim_platform.flows.grading.labels import export_labels  # noqa: PLC0415 - imports polars and duckdb
 

@@ -1,7 +1,7 @@
 """`sim-platform`: the same work without the UI.
 
-Belongs here: the pipeline's commands, and the registration of those that have a module
-of their own. Does not: the work itself (flows, orchestration).
+Belongs here: the pipeline's commands, and the registration of those that have a module of their
+own. Does not: the work itself (flows, orchestration).
 """
 
 from typing import Annotated

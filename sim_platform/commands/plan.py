@@ -116,9 +116,8 @@ def _print(facts: dict[str, Any]) -> None:
         "smallest detectable ratio (median behaviour)",
         title="the same at other sizes",
     )
-    middle = (
-        len(set().union(*(point["detectable_ratios"] for point in facts["curve"]))) // 2
-    )  # what no ratio can show at a size counts as the largest
+    # what no ratio can show at a size counts as the largest
+    middle = len(set().union(*(point["detectable_ratios"] for point in facts["curve"]))) // 2
     for point in facts["curve"]:
         ratios = sorted(point["detectable_ratios"].values())
         curve.add_row(

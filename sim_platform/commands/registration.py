@@ -1,7 +1,7 @@
 """`sim-platform register` and `registration`: what is decided before any outcome is seen.
 
-Belongs here: these commands. Does not: the record (registry.preregistration), when it is needed
-(flows.registration).
+Belongs here: these commands. Does not: the record (registry.preregistration), when it is
+needed (flows.registration).
 """
 
 from typing import Annotated, Any

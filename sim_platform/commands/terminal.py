@@ -1,7 +1,7 @@
 """What every command of `sim-platform` shares on the terminal: progress, JSON, exit codes.
 
-Belongs here: how things are shown and how a command ends (0 done, 1 failed, 2 bad input). Does not:
-commands.
+Belongs here: how things are shown and how a command ends (0 done, 1 failed, 2 bad input). Does
+not: commands.
 """
 
 import json
@@ -72,8 +72,8 @@ def show(table: Table) -> None:
 
 
 def runs() -> Any:
-    """`orchestration.runs`, imported when first needed: Dagster takes a second that `--help` should
-    not.
+    """`orchestration.runs`, imported when first needed: Dagster takes a second that
+    `--help` should not.
     """
     from sim_platform.orchestration import runs as module  # noqa: PLC0415 - see the docstring
 
@@ -162,8 +162,8 @@ def _plain(value: object) -> object:
 
 @contextmanager
 def exit_codes(failed: int = 1) -> Iterator[None]:
-    """Errors as one line each: 2 for bad input, `failed` for anything else that the platform
-    refuses.
+    """Errors as one line each: 2 for bad input, `failed` for anything else that the
+    platform refuses.
     """
     try:
         yield

@@ -2,8 +2,7 @@
 published copy, for good.
 
 Belongs here: the order of an erasure and the search for what survived it. Does not: removing a
-conversation's dependants (deidentification.corpus), tombstones at extraction
-(extraction).
+conversation's dependants (deidentification.corpus), tombstones at extraction (extraction).
 
 The tombstone comes first: whatever happens afterwards, no later run lets the person in again, and
 `sim-platform forget` can be repeated until nothing is left.
@@ -62,10 +61,7 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
         SimPlatformError: a run of this home is writing; nothing beyond tombstones and vault was
             changed, and the command can be repeated.
     """
-    vault, warehouse = (
-        vault_of(home),
-        warehouse_of(home),
-    )
+    vault, warehouse = (vault_of(home), warehouse_of(home))
     secret, hashed = vault_key(vault), account_hash(vault)
     keys = {user: hashed(user) for user in sorted(set(user_ids))}
     lost = _leave_the_vault(vault, keys)
@@ -183,11 +179,11 @@ def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> list[str]:
 
 
 def _empty_journals(home: Home, named: Collection[str]) -> None:
-    """Takes their outcomes out of journals that an interrupted run left; the others stay for its
-    next run.
+    """Takes their outcomes out of journals that an interrupted run left; the others stay
+    for its next run.
 
-    A grader's journal does not say whose answers it holds: it goes as a whole, and what it held is
-    asked again.
+    A grader's journal does not say whose answers it holds: it goes as a whole, and what it held
+    is asked again.
     """
     for path in sorted((home.path / "journal").glob("*.jsonl")):
         rewrite_journal(
@@ -202,8 +198,8 @@ def _empty_journals(home: Home, named: Collection[str]) -> None:
 
 
 def _remove_reports(home: Home, releases: Collection[str]) -> list[str]:
-    """Reports quote answers; those of releases that held the person go, and come back with the next
-    run.
+    """Reports quote answers; those of releases that held the person go, and come back
+    with the next run.
     """
     files = [path for release in releases for path in sorted(home.reports.glob(f"{release}.*"))]
     for path in files:

@@ -1,5 +1,5 @@
-"""Brings the vault to what the log and the consent ledger say now, reading only files that are new
-or changed.
+"""Brings the vault to what the log and the consent ledger say now, reading only files that are
+new or changed.
 
 Belongs here: which files to read, staging, the commit of one file. Does not: parsing or consent
 rules (extraction).
@@ -71,8 +71,8 @@ LOSERS = """
 
 @dataclass(frozen=True)
 class ExtractionSummary:
-    """What one run did: files read and files left alone, conversations taken out because consent
-    was revoked.
+    """What one run did: files read and files left alone, conversations taken out because
+    consent was revoked.
     """
 
     extract_id: str
@@ -308,8 +308,8 @@ def _give_way(
 def _take_out_revoked(
     vault: DuckDBFile, ledger: pl.DataFrame, scope: str | None, now: datetime
 ) -> int:
-    """Consent is asked again for every extracted row; what lost it moves from the extract to the
-    dispositions.
+    """Consent is asked again for every extracted row; what lost it moves from the extract to
+    the dispositions.
     """
     rows = vault.query(
         "select conversation_id, source_file, source_line, user_id, started_at from"
@@ -348,8 +348,7 @@ def forgotten_users(vault: DuckDBFile) -> Callable[[str], bool]:
 
 
 def publish_accounting(vault: DuckDBFile, warehouse: DuckDBFile, extract_id: str) -> None:
-    """What became of every log row, and the tombstones,
-    in one gated transaction of the warehouse."""
+    """What became of every log row, and the tombstones, in a gated transaction of the warehouse."""
     accounting = vault.query(
         """select source_file, 'rows_in' as disposition, '' as reason, rows_in as n
           from source_files

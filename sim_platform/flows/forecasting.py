@@ -32,9 +32,8 @@ from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 NEWEST_DAYS = 28
-LEAST_NEWEST = (
-    30  # sampled prefixes of the newest weeks below which the whole window stands for them
-)
+# sampled prefixes of the newest weeks below which the whole window stands for them
+LEAST_NEWEST = 30
 # of them, expected or found; where a stratum has fewer, its share is taken from the mix of each
 # variable alone
 LEAST_IN_STRATUM = 5
@@ -94,8 +93,9 @@ OWN_LOG = """
 @dataclass(frozen=True)
 class MadeForecast:
     """`rows` of rate_forecast; whether the sample still looks like the newest traffic (None: too
-    few conversations); what M3 and M7 are weighted to; the share of the
-    sample's effective size that this leaves."""
+    few conversations); what M3 and M7 are weighted to; the share of the sample's effective size
+    that this leaves.
+    """
 
     rows: pl.DataFrame
     moved: Drift | None

@@ -4,9 +4,9 @@ Belongs here: entering, reading what is scored, finding entries that were edited
 not: forecasts and scores (forecasting).
 
 Each entry's id is a hash of its figures, and its chain a hash of its id, its time and the chain
-before it (a hash chain). Entries taken from the end leave no trace in the
-ledger itself: compare number and chain of the last entry, which every report and the check's
-metadata show, with a report that was kept elsewhere.
+before it (a hash chain). Entries taken from the end leave no trace in the ledger itself: compare
+number and chain of the last entry, which every report and the check's metadata show, with a report
+that was kept elsewhere.
 """
 
 from datetime import UTC, datetime
@@ -136,9 +136,8 @@ def _enter(warehouse: DuckDBFile, rows: list[dict[str, Any]]) -> int:
 
 def _id_of(row: dict[str, Any]) -> str:
     """Nine digits: sums of several threads differ in the last ones."""
-    figures = (
-        (name, row[name]) for name in FIGURES.get(row["entry"], ())
-    )  # an entry of no kind has no figures, and so no id that fits
+    # an entry of no kind has no figures, and so no id that fits
+    figures = ((name, row[name]) for name in FIGURES.get(row["entry"], ()))
     return sha256(
         {name: f"{value:.9g}" if isinstance(value, float) else value for name, value in figures}
     )

@@ -39,12 +39,12 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
     sample can decide.
 
     Args:
-        home: the deployment. release: candidate release. sample_size: prefixes instead of the
-            plan's.
+        home: the deployment. release: candidate release. sample_size: prefixes instead
+            of the plan's.
 
     Raises:
-        SimPlatformError: the log has not been de-identified yet, so that there is no population to
-            plan for.
+        SimPlatformError: the log has not been de-identified yet, so that there is no
+            population to plan for.
     """
     candidate, replaced = home.release(release)
     warehouse = warehouse_of(home)
@@ -123,8 +123,8 @@ def _strata(
     """Places of the plan beside those of a defensive mix: half by size, half by where the gate
     behaviours occur, as far as earlier releases tell.
 
-    `boost` is what to write into the plan for it; None where no earlier comparison knows the
-    strata.
+    `boost` is what to write into the plan for it; None where no earlier comparison
+    knows the strata.
     """
     releases = [r for r in home.releases if home.by_version[r].replaces == version]
     behaviors = [b.id for b in home.graded if b.tier == "gate"] or [b.id for b in home.graded]

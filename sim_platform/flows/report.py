@@ -1,7 +1,7 @@
 """Reads what a release's report says, and writes the files.
 
-Belongs here: queries over the warehouse and the files in reports/. Does not: the page
-(reporting.release_report).
+Belongs here: queries over the warehouse and the files in reports/. Does not: the
+page (reporting.release_report).
 """
 
 import json
@@ -203,8 +203,8 @@ def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, An
 
 
 def _against_people(row: dict[str, Any]) -> dict[str, Any]:
-    """A behaviour in one arm; a rate that cannot be trusted is a dash, with its reason in
-    `refused`.
+    """A behaviour in one arm; a rate that cannot be trusted is a dash, with its
+    reason in `refused`.
     """
 
     def rate(name: str) -> str:
@@ -230,8 +230,8 @@ def _against_people(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _canaries(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:
-    """Of the version that made the release's sample. `at most` is the 95 % bound 3/n where none
-    survived.
+    """Of the version that made the release's sample. `at most` is the 95 % bound 3/n where
+    none survived.
     """
     versions = warehouse.query(
         "select distinct deid_version from stratified_sample where model_version = $release",

@@ -88,8 +88,9 @@ def stored_forecasts(home: Home, release: str) -> list[dict[str, Any]]:
 
 def stored_scores(home: Home, release: str) -> dict[str, Any]:
     """The release's scorecard, and per method the mean of all scored releases' median errors with
-    its bootstrap interval; where the model was replayed on its own log, the parts
-    of its error; how long the forecast ledger is and the chain of its last entry."""
+    its bootstrap interval; where the model was replayed on its own log, the parts of its error; how
+    long the forecast ledger is and the chain of its last entry.
+    """
     warehouse = warehouse_of(home)
     every = warehouse.read(ForecastScorecard)
     mine = every.filter(model_version=release)
@@ -119,8 +120,8 @@ def stored_scores(home: Home, release: str) -> dict[str, Any]:
 
 
 def status(home: Home) -> dict[str, Any]:
-    """How far the home is: rows of the log stages, and of every stage per release; `cost_usd` is in
-    US dollars.
+    """How far the home is: rows of the log stages, and of every stage per release; `cost_usd` is
+    in US dollars.
     """
     with warehouse_of(home).reading() as tx:
         tables = tx.tables()

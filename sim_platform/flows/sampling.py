@@ -59,15 +59,15 @@ def population_of(warehouse: DuckDBFile, replaced: ModelVersion) -> pl.DataFrame
 def sample_release(
     home: Home, warehouse: DuckDBFile, release: str, sample_size: int | None = None
 ) -> SampleSummary:
-    """Draws and stores the release's sample; with another sample, what speaks of the one before
-    goes.
+    """Draws and stores the release's sample; with another sample, what speaks of the
+    one before goes.
 
     Args:
         sample_size: prefixes instead of the plan's.
 
     Raises:
-        GateError: a conversation is missing from the corpus, too many are in quarantine, weights
-            do not add up: nothing is written.
+        GateError: a conversation is missing from the corpus, too many are in quarantine, weights do
+            not add up: nothing is written.
     """
     candidate, replaced = home.release(release)
     population = population_of(warehouse, replaced)

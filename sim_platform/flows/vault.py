@@ -1,11 +1,11 @@
 """The secrets that the vault keeps, and changing the one that account ids are hashed under.
 
-Belongs here: the keys of all keyed hashes, rotation. Does not: what is hashed with them
-(deidentification).
+Belongs here: the keys of all keyed hashes, rotation. Does not: what is hashed with
+them (deidentification).
 
 Account ids are hashed by a chain: under the first key, and that hash under the next, one link a
-rotation. So a rotation can go over rows and tombstones whose id nobody has any
-more, and whoever held the old keys finds nobody in what is written from then on.
+rotation. So a rotation can go over rows and tombstones whose id nobody has any more, and whoever
+held the old keys finds nobody in what is written from then on.
 """
 
 import secrets

@@ -1,7 +1,7 @@
 """Asset checks: the gates again, asked of the stored tables, for people.
 
-Belongs here: which gate is shown on which asset. Does not: the rules themselves (warehouse.gates,
-contracts).
+Belongs here: which gate is shown on which asset. Does not: the rules themselves
+(warehouse.gates, contracts).
 """
 
 import dagster as dg

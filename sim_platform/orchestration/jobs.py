@@ -1,7 +1,7 @@
 """Jobs that are no materialization.
 
-Belongs here: the job that brings answers of batches in. Does not: how (flows.replay.batches), when
-(sensors).
+Belongs here: the job that brings answers of batches in. Does not: how (flows.replay.batches),
+when (sensors).
 """
 
 from dataclasses import asdict

@@ -1,5 +1,5 @@
-"""What an error may say in Dagster's event log, which is kept for good and shown to everyone who
-opens the UI.
+"""What an error may say in Dagster's event log, which is kept for good and shown to everyone
+who opens the UI.
 
 Belongs here: the edge at which exceptions become text. Does not: deciding what fails.
 """

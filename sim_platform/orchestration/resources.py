@@ -13,8 +13,8 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 
 class Deployment(dg.ConfigurableResource[None]):
-    """One home folder. Its YAML is read when a run starts, so an edit needs no reload of the code
-    location.
+    """One home folder. Its YAML is read when a run starts, so an edit needs no reload of the
+    code location.
     """
 
     home_dir: str

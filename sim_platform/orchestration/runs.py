@@ -28,8 +28,8 @@ def run_releases(
     max_usd: float | None = None,
     max_tokens: int | None = None,
 ) -> list[str]:
-    """Runs the log assets once, then each release, then what spans releases; returns the releases
-    that failed.
+    """Runs the log assets once, then each release, then what spans releases; returns the
+    releases that failed.
 
     Args:
         only_sample: each release up to its sample, nothing is sent. max_usd, max_tokens: what this

@@ -16,10 +16,11 @@ from sim_platform.warehouse.duckdb_file import Gate, Transaction
 from sim_platform.warehouse.sql_models import SqlModel
 
 SHOWN_ROWS = 50
+# tables that are no assets, by the last asset that writes them
 WRITTEN_BY = {
     "extraction_accounting": "consented_log_extract",
     "quarantined_rows": "deidentified_corpus",
-}  # tables that are no assets, by the last asset that writes them
+}
 
 
 def build_sql_assets(models: Sequence[SqlModel]) -> list[dg.AssetsDefinition]:

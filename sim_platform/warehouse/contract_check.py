@@ -6,13 +6,7 @@ across tables (gates).
 
 from collections.abc import Mapping
 
-from sim_platform.contracts.tables.schema import (
-    ContractError,
-    Table,
-    key_of,
-    table_name,
-    validated,
-)
+from sim_platform.contracts.tables.schema import ContractError, Table, key_of, table_name, validated
 from sim_platform.warehouse.duckdb_file import DuckDBFile, GateResult, Transaction
 
 ROWS_VALIDATED = 100_000  # rows read together

@@ -22,9 +22,8 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.schema import Table, dtypes, key_of, table_name, validated
 from sim_platform.warehouse.instance import ROW_GROUP, InUseHereError, attached
 
-Query = Callable[
-    ..., pl.DataFrame
-]  # query(sql, params) -> frame, on an open transaction or on the stored file
+# query(sql, params) -> frame, on an open transaction or on the stored file
+Query = Callable[..., pl.DataFrame]
 
 
 class WarehouseError(SimPlatformError):
@@ -50,8 +49,8 @@ class Gate:
     """A rule over stored rows, stated as the fact that holds when it passes.
 
     `sql` gives one row: `n_bad` (0 passes) and any further counts; `$model_version` is the release.
-    The same statement runs inside the
-    write transaction, where it rolls back, and as an asset check on the stored table, for people.
+    The same statement runs inside the write transaction, where it rolls back, and as an asset check
+    on the stored table, for people.
     """
 
     name: str
@@ -61,9 +60,8 @@ class Gate:
     def check(self, query: Query, model_version: str | None = None) -> GateResult:
         params = {"model_version": model_version} if "$model_version" in self.sql else {}
         facts = query(self.sql, params).to_dicts()[0]
-        return GateResult(
-            passed=facts["n_bad"] == 0, facts=facts
-        )  # null is not 0: a gate that cannot count does not pass
+        # null is not 0: a gate that cannot count does not pass
+        return GateResult(passed=facts["n_bad"] == 0, facts=facts)
 
 
 class Transaction:
@@ -191,12 +189,7 @@ class Transaction:
             self._insert(table_name(table), sql, params, key_of(table), n_rows)
 
     def _insert(
-        self,
-        name: str,
-        sql: str,
-        params: Mapping[str, object],
-        key: Sequence[str],
-        n_rows: int,
+        self, name: str, sql: str, params: Mapping[str, object], key: Sequence[str], n_rows: int
     ) -> None:
         """Whoever writes reads back: rows that came in and cannot be scanned are an error here, and
         not a table that is silently short. DuckDB 2.0.0 lost them and counted them all the same.
@@ -269,8 +262,8 @@ class Transaction:
 
 @dataclass(frozen=True)
 class DuckDBFile:
-    """A DuckDB file. It is open only inside `transaction()` or `reading()`, which must never span
-    slow work.
+    """A DuckDB file. It is open only inside `transaction()` or `reading()`, which must never
+    span slow work.
     """
 
     path: Path
@@ -400,9 +393,8 @@ class DuckDBFile:
                         f" {self.lock_wait_seconds:g} s. Close it there, read published.duckdb"
                         " instead, or raise SIM_PLATFORM_LOCK_WAIT_SECONDS."
                     )
-                time.sleep(
-                    random.uniform(0.02, 0.2)
-                )  # jitter, so that waiting processes do not meet again
+                # jitter, so that waiting processes do not meet again
+                time.sleep(random.uniform(0.02, 0.2))
             yield connection
 
 

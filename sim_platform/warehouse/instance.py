@@ -1,9 +1,8 @@
 """The DuckDB instance of this process, to which a file is attached for as long as it is in use.
 
 Belongs here: the instance, attaching and detaching. Does not: waiting for a file that somebody else
-holds, transactions (duckdb_file).
-An instance of its own for each opening would cost some 25 ms, nearly all of it DuckDB's own
-catalogue; attaching a file costs 3.
+holds, transactions (duckdb_file). An instance of its own for each opening would cost some 25 ms,
+nearly all of it DuckDB's own catalogue; attaching a file costs 3.
 """
 
 import atexit

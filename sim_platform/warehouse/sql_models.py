@@ -22,11 +22,8 @@ from sim_platform.contracts.errors import BadInputError
 
 HEADER = re.compile(r"\A\s*/\*(.*?)\*/(.*)\Z", re.DOTALL)
 KEYS = {"description", "columns", "checks"}
-PURE_TABLE_FUNCTIONS = {
-    "generate_series",
-    "range",
-    "unnest",
-}  # every other one may read files, settings or hidden tables
+# every other one may read files, settings or hidden tables
+PURE_TABLE_FUNCTIONS = {"generate_series", "range", "unnest"}
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,8 @@ def _load(path: Path) -> SqlModel:
 
 @cache
 def tables_read(sql: str, where: str = "model") -> tuple[str, ...]:
-    """Tables that one SELECT reads, CTE names left out; BadInputError for anything but one SELECT
-    over tables.
+    """Tables that one SELECT reads, CTE names left out; BadInputError for anything but one
+    SELECT over tables.
     """
     with duckdb.connect() as connection:
         parsed = json.loads(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sim_platform.deidentification import leaks
 from sim_platform.deidentification.names import FIRST, LAST
+from sim_platform.deidentification.stoplist import TITLES
 from sim_platform.deidentification.surrogates import Surrogates, SurrogatesExhausted, fold
 
 KEY = b"k" * 32
@@ -41,6 +42,7 @@ structured = st.one_of(
 @given(first=names, last=names)
 def test_the_mentions_of_one_person_agree(first: str, last: str) -> None:
     assume(fold(first) != fold(last))
+    assume(not {fold(first), fold(last)} & TITLES)  # "Md" is read as a title wherever it stands
     made = Surrogates(KEY, f"{first} {last}", {fold(last)})
     new_first, new_last = made.of("PERSON", f"{first} {last}").split(" ")
     assert made.of("PERSON", first) == new_first

@@ -19,8 +19,7 @@ from sim_platform.flows.forecasting import MadeForecast, forecast_release
 from sim_platform_tests.homes import sampled_home
 
 Cells = dict[
-    tuple[str, str],
-    tuple[int, int, int],
+    tuple[str, str], tuple[int, int, int]
     # surface and language to sampled prefixes, those in the newest weeks, those whose candidate
     # apologised
 ]

@@ -147,9 +147,8 @@ def test_small_commits_leave_no_group_larger_than_was_asked(file: DuckDBFile) ->
         " column_name = 'source_line' and segment_type = 'BIGINT' group by row_group_id"
     )
     assert groups["n"].sum() == 15_000
-    assert (
-        sorted(groups["n"])[-2] <= 2_048 < sorted(groups["n"])[-1]
-    )  # the largest is the one that was there before
+    # the largest is the one that was there before
+    assert sorted(groups["n"])[-2] <= 2_048 < sorted(groups["n"])[-1]
     assert lines(file) == list(range(1, 15_001))
 
 

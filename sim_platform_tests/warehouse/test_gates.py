@@ -97,8 +97,8 @@ def audit(measure: str, n: int, n_bad: int) -> Rows:
 
 
 def people(surfaces: str, k: int = 2) -> Stored:
-    """A corpus of one person a letter, whose surface is the letter, with the strata column
-    `surface`.
+    """A corpus of one person a letter, whose surface is the letter, with the strata
+    column `surface`.
     """
     rows = [
         corpus(str(i), user_key=f"u{i}", metadata=json.dumps({"surface": letter}))[0]
@@ -216,9 +216,8 @@ def ask(tmp_path: Path) -> Callable[[Gate, Stored], GateResult]:
         with file.transaction() as tx:
             tx.ensure(*TABLES)
             for table, rows in stored.items():
-                tx.copy(
-                    table_name(table), pl.DataFrame(rows, schema=dtypes(table), orient="row")
-                )  # repeated keys are the gates' business here, not the contracts'
+                # repeated keys are the gates' business here, not the contracts'
+                tx.copy(table_name(table), pl.DataFrame(rows, schema=dtypes(table), orient="row"))
         return gate.check(file.query, "v2")
 
     return check

@@ -55,12 +55,7 @@ def copy(tx: Transaction, data: pl.DataFrame) -> None:
     tx.copy("classifier_scores", data)
 
 
-WRITES: dict[str, Write] = {
-    "append": append,
-    "replace": replace,
-    "upsert": upsert,
-    "copy": copy,
-}
+WRITES: dict[str, Write] = {"append": append, "replace": replace, "upsert": upsert, "copy": copy}
 
 
 def there(file: Path) -> int:

@@ -59,8 +59,8 @@ class Done:
 
 
 class Bench:
-    """The detectors of one process. The second one is built when the first conversation is drawn
-    for it.
+    """The detectors of one process. The second one is built when the first conversation
+    is drawn for it.
     """
 
     def __init__(self, detector: Detector, second: Callable[[], Detector], keys: Keys) -> None:
@@ -167,8 +167,8 @@ def all_done(
     once, so memory does not grow with the log.
 
     Raises:
-        SimPlatformError: a worker died. BadInputError: a detector cannot work. What was handed out
-            before stays.
+        SimPlatformError: a worker died. BadInputError: a detector cannot work. What was handed
+            out before stays.
     """
     if settings.workers == 1:
         yield from map(bench.do, batches)

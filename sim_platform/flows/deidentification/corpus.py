@@ -56,8 +56,8 @@ SHADOWS = 300  # conversations of a whole extract that are copied in memory and 
 @dataclass(frozen=True)
 class DeidentificationSummary:
     """What one run did: conversations done now, found done, quarantined now, taken out because the
-    extract no longer
-    has them, and the releases whose sample held one of those."""
+    extract no longer has them, and the releases whose sample held one of those.
+    """
 
     deid_version: str
     done: int
@@ -80,8 +80,8 @@ def deidentify_extract(
     and suppressing rare strata.
 
     Args:
-        detector: of this process; with `workers` above 1 each worker builds its own from the
-            policy.
+        detector: of this process; with `workers` above 1 each worker builds its own
+            from the policy.
         second: makes the detector of the second look, when it is needed.
 
     Raises:
@@ -241,8 +241,8 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
     every conversation is accounted for, or nothing is written.
 
     A conversation's answers go with it, also those of older draws. A release whose sample held it
-    loses sample, scores and everything computed from them as a whole: its
-    next run draws again and pays only for the prefixes that are new.
+    loses sample, scores and everything computed from them as a whole: its next run draws again and
+    pays only for the prefixes that are new.
     """
     with warehouse.transaction() as tx:
         tx.ensure(

@@ -2,9 +2,8 @@
 log and as they stand in the corpus.
 
 Belongs here: drawing them, grading both texts, the paired counts. Does not: graders (grading),
-formulas (estimation). Raw text is read from the vault, graded in memory and
-forgotten; only counts leave. Graders that are asked (judge, moderation) are left out: raw text goes
-to nobody.
+formulas (estimation). Raw text is read from the vault, graded in memory and forgotten; only counts
+leave. Graders that are asked (judge, moderation) are left out: raw text goes to nobody.
 """
 
 import polars as pl

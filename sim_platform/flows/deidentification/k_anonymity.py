@@ -3,9 +3,9 @@
 Belongs here: which values are replaced, keeping the originals in the vault, the counts. Does not:
 strata and allocation (sampling).
 
-The values of a rare class become "(rare)"; the conversation stays, so that totals stand. What it
-costs are the strata themselves and behaviours that apply to some of their values:
-the suppressed mass is reported. The originals stay in the vault: when enough people share a class
+The values of a rare class become "(rare)"; the conversation stays, so that totals stand. What
+it costs are the strata themselves and behaviours that apply to some of their values: the
+suppressed mass is reported. The originals stay in the vault: when enough people share a class
 again, it comes back.
 """
 

@@ -125,8 +125,8 @@ def _of_metadata(metadata: str, named: Mapping[str, str]) -> list[Known]:
 def known_values_are_absent(
     vault: DuckDBFile, warehouse: DuckDBFile, known: KnownOf, key_of: Callable[[str], str]
 ) -> GateResult:
-    """The join on what is stored: no conversation of the corpus holds a value that is known about
-    its account.
+    """The join on what is stored: no conversation of the corpus holds a value that is known
+    about its account.
     """
     checked = with_values = bad = 0
     last = ""

@@ -4,8 +4,8 @@ Belongs here: which questions are new, the journal's place, what is stored. Does
 reading (grading), sending (replay).
 
 An answer is kept by the hash of the question (prompt, model, settings, all that is asked together)
-and of the item. What a killed run received stands in the journal and is not
-asked again. A transient failure is not kept: the label is missing, and the next run asks again.
+and of the item. What a killed run received stands in the journal and is not asked again. A
+transient failure is not kept: the label is missing, and the next run asks again.
 """
 
 from collections import Counter
@@ -459,8 +459,8 @@ def _request(model: ModelVersion, one: _Asked, item: str, body: dict[str, Any]) 
 
 
 def _canary(item: GradedItem, share: float) -> bool | None:
-    """Which label a planted instruction asks for; None for an item that gets none. Decided by the
-    item's hash.
+    """Which label a planted instruction asks for; None for an item that gets none. Decided by
+    the item's hash.
     """
     drawn = int(judge.item_hash(item)[:8], 16)
     return bool(drawn & 1) if drawn / 2**32 < share else None

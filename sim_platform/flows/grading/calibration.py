@@ -44,9 +44,9 @@ def calibrate(
     limits, and (under `detail`) everything else.
 
     Rows with a response are graded here (a judge is asked what it was not asked before); rows with
-    an item id of `labels export` are looked up. `earlier`: labels of an
-    earlier release, with which precision, recall and specificity are compared. `trained_on`:
-    labelled items that a trained grader of the behaviour has learnt from.
+    an item id of `labels export` are looked up. `earlier`: labels of an earlier release, with which
+    precision, recall and specificity are compared. `trained_on`: labelled items that a trained
+    grader of the behaviour has learnt from.
     """
     graded, rows = graded_labels(home, behavior_id, file, columns)
     table = calibration.confusion(graded)

@@ -13,11 +13,7 @@ from typing import Any
 import polars as pl
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
-from sim_platform.contracts.tables.grading import (
-    ClassifierScores,
-    HumanLabels,
-    LabelDraws,
-)
+from sim_platform.contracts.tables.grading import ClassifierScores, HumanLabels, LabelDraws
 from sim_platform.contracts.tables.schema import frame
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.registration import covered

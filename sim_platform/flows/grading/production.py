@@ -42,8 +42,8 @@ RESPONSES = dict.fromkeys(
 
 
 def responses_of(row: dict[str, Any], *, every: bool) -> list[dict[str, Any]]:
-    """The recorded responses of one conversation as outcomes; a user turn that nobody answered is a
-    failed one.
+    """The recorded responses of one conversation as outcomes; a user turn that nobody answered
+    is a failed one.
     """
     messages = json.loads(row["messages"])
     turns = user_turns(messages)

@@ -1,7 +1,7 @@
 """Trains a behaviour's grader on people's labels.
 
-Belongs here: from a file of labels to the files of the trained grader. Does not: training
-(grading.classifier).
+Belongs here: from a file of labels to the files of the trained grader. Does not:
+training (grading.classifier).
 """
 
 import json

@@ -5,8 +5,8 @@ Belongs here: which requests are pending, the journal's place, what the recorded
 Does not: sending (replay).
 
 An outcome is durable in the journal before it counts. A rerun first commits what a killed run left
-in the journal, then sends only what has
-no final outcome for the same request; transient failures are tried again.
+in the journal, then sends only what has no final outcome for the same request; transient failures
+are tried again.
 """
 
 import hashlib
@@ -72,8 +72,8 @@ def replay_arm(
     with one outcome per repeat.
 
     `on_progress` is called with the engine's live figures; `run_budget` counts over all arms of a
-    run, beside the release's own (`release_budget`, by default its limits less
-    what its stored outcomes and its batches that are out have cost).
+    run, beside the release's own (`release_budget`, by default its limits less what its stored
+    outcomes and its batches that are out have cost).
     """
     release = candidate.version
     already = reused = 0

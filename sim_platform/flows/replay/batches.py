@@ -25,9 +25,8 @@ from sim_platform.replay.providers.protocol import StopRun
 from sim_platform.replay.requests import Request, estimated_tokens
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
-SETTLE_SECONDS = (
-    30.0  # after a hand-over that nobody heard the end of: a provider's list may lag behind
-)
+# after a hand-over that nobody heard the end of: a provider's list may lag behind
+SETTLE_SECONDS = 30.0
 COMPLETION_TOKENS = 300  # of an answer, for estimates, where no limit is set
 LOOK_SECONDS = 5.0  # for one question of `finished`: its caller asks again in a minute
 
@@ -77,8 +76,8 @@ def poll(home: Home, release: str) -> list[BatchLine]:
     have ended. Sends no request to a model.
 
     Raises:
-        SimPlatformError: the provider cannot be asked, or another process is at work on these
-            batches.
+        SimPlatformError: the provider cannot be asked, or another process is at work on
+            these batches.
     """
     warehouse = warehouse_of(home)
     for arm, model in batch_arms(home, release):
@@ -204,9 +203,8 @@ def bring_in(
             chain.from_iterable(answered_lines(path) for _, path in files),
             batch_outcomes(model),
         )
-        folder.save(
-            replace(batch, state="ended")
-        )  # a crash before this line stores the same answers once more, to the same rows
+        # a crash before this line stores the same answers once more, to the same rows
+        folder.save(replace(batch, state="ended"))
         _clear(folder, endpoint, batch)
 
 

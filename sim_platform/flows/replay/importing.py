@@ -1,5 +1,5 @@
-"""Brings completions from outside into a release, and writes the requests that somebody would send
-elsewhere.
+"""Brings completions from outside into a release, and writes the requests that somebody would
+send elsewhere.
 
 Belongs here: matching lines to the release's requests, counting what does not match, the commit.
 Does not: formats (replay.imports), sending (arm).
@@ -49,12 +49,7 @@ def import_completions(home: Home, release: str, arm: LiveArm, path: Path) -> Im
         SimPlatformError: the release has no sample or no registration yet.
     """
     return store_completions(
-        home,
-        warehouse_of(home),
-        release,
-        arm,
-        read_completions(path),
-        imported,
+        home, warehouse_of(home), release, arm, read_completions(path), imported
     )
 
 
@@ -71,9 +66,10 @@ def store_completions(
     """
     requests: dict[tuple[str, int], Request] = {}
     for request in _requests(home, warehouse, release, arm):
+        # all of them at once: without their texts
         requests[request.prefix_id, request.k] = replace(
             request, body={"input": None} if "input" in request.body else {}
-        )  # all of them at once: without their texts
+        )
     done = final_outcomes(warehouse, release, arm, list(requests.values()))
     reasons: Counter[str] = Counter()
     examples: dict[str, list[int]] = {}

@@ -125,8 +125,8 @@ def final_outcomes(
 
 
 def store_outcomes(warehouse: DuckDBFile, release: str, outcomes: Sequence[Outcome]) -> None:
-    """Commits outcomes of a release, each in the place of what is stored for its prefix, arm and
-    repeat.
+    """Commits outcomes of a release, each in the place of what is stored for its prefix,
+    arm and repeat.
     """
     with warehouse.transaction(row_group_size=ROWS_TOGETHER) as tx:
         tx.upsert(CandidateCompletions, completions_frame(outcomes, release))

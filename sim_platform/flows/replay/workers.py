@@ -195,8 +195,7 @@ def _ending(exit_code: int) -> str:
 
 
 def _end_with_the_parent() -> None:
-    """A worker whose parent was killed would go on paying, and keep the next run
-    from its journal."""
+    """A worker whose parent was killed would go on paying and keep its journal from the next."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

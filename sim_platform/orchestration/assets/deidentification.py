@@ -41,9 +41,8 @@ def deidentified_corpus(
     conversation ids, and the week for its time.
 
     Key: conversation_key. Left out: conversations that a detector could not read to the end, whole,
-    with the reason in quarantined_rows. A rerun does
-    only conversations that this deid_version has not done, commits per batch, and takes out what
-    left the extract.
+    with the reason in quarantined_rows. A rerun does only conversations that this deid_version has
+    not done, commits per batch, and takes out what left the extract.
     """
     home, vault, warehouse = deployment.home(), deployment.vault(), deployment.warehouse()
     settings = home.sources.deidentification
@@ -106,8 +105,8 @@ def deidentification_effect(
     text and on the corpus' text, paired. Numbers only.
 
     Key: (model_version, behavior). A random sample of the conversations of the version that the
-    release replaces. Left out: behaviours whose graders are asked, since raw text
-    goes to nobody, and conversations in quarantine. A rerun grades again and costs nothing.
+    release replaces. Left out: behaviours whose graders are asked, since raw text goes to nobody,
+    and conversations in quarantine. A rerun grades again and costs nothing.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     rows = measure_effect(home, deployment.vault(), warehouse, context.partition_key)

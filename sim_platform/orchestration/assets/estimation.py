@@ -102,8 +102,8 @@ def release_report(
     """One self-contained page per release in reports/ of the home (HTML, with JSON and CSV beside
     it): verdict, rates, charts, what is missing, spend, examples, limits, hashes.
 
-    It quotes a few de-identified responses, folded (`examples: 0` leaves them out). A rerun costs
-    nothing.
+    It quotes a few de-identified responses, folded (`examples: 0` leaves them out). A rerun
+    costs nothing.
     """
     page = write_report(deployment.home(), context.partition_key, config.examples)
     return dg.MaterializeResult(

@@ -28,9 +28,8 @@ def consented_log_extract(
     which no exclusion covers. Raw text: vault.duckdb only.
 
     Key: conversation_id. Left out, each counted per reason: rows without consent, excluded, of
-    unregistered versions, repeated; rows that cannot
-    be read stand in quarantined_rows. A rerun reads only new and changed files, asks for consent
-    again, and takes revoked rows out.
+    unregistered versions, repeated; rows that cannot be read stand in quarantined_rows. A rerun
+    reads only new and changed files, asks for consent again, and takes revoked rows out.
     """
     home = deployment.home()
     progress = Progress(context, "consented_log_extract")

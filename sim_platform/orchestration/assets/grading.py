@@ -31,13 +31,13 @@ from sim_platform.orchestration.resources import Deployment
 def classifier_scores(
     context: dg.AssetExecutionContext, deployment: Deployment
 ) -> dg.MaterializeResult[None]:
-    """One behaviour of one outcome a row, in every arm: whether it occurred, or why that is not
-    known.
+    """One behaviour of one outcome a row, in every arm: whether it occurred, or why
+    that is not known.
 
     Key: (model_version, behavior, arm, prefix_id, k). Nothing is left out: a grader that errs gives
-    an explicit missing, never a 0. A rerun grades
-    again from the stored outcomes and sends nothing to a candidate; a judge is asked each question
-    once, ever. Graders that were not registered are refused, or marked exploratory.
+    an explicit missing, never a 0. A rerun grades again from the stored outcomes and sends nothing
+    to a candidate; a judge is asked each question once, ever. Graders that were not registered are
+    refused, or marked exploratory.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     progress = Progress(context, "classifier_scores")
@@ -81,9 +81,9 @@ def production_scores(
     the weeks of its deployment, by the release's graders.
 
     Key: (model_version, behavior, conversation_key, turn). Left out: behaviours whose graders are
-    asked (a judge over the whole log is a bill; the recorded arm of the sample has
-    them), and turns other than the last where the plan cuts there. A rerun grades only
-    conversations that are new, or everything when a grader changed.
+    asked (a judge over the whole log is a bill; the recorded arm of the sample has them), and turns
+    other than the last where the plan cuts there. A rerun grades only conversations that are new,
+    or everything when a grader changed.
     """
     home, progress = deployment.home(), Progress(context, "production_scores")
     done = score_production(

@@ -1,7 +1,7 @@
 """Asset of the pre-registration: what was decided before any outcome.
 
-Belongs here: the asset. Does not: the record (registry.preregistration), when one is made
-(flows.registration).
+Belongs here: the asset. Does not: the record (registry.preregistration), when one is
+made (flows.registration).
 """
 
 import dagster as dg
@@ -29,9 +29,8 @@ def preregistration(
     hashed and chained, as it stood before any outcome was seen.
 
     Key: number. A release that is not registered is registered here; a change before any outcome is
-    amended here; after outcomes only
-    `sim-platform register --reason` adds a record, which is exploratory. A rerun with nothing
-    changed adds nothing.
+    amended here; after outcomes only `sim-platform register --reason` adds a record, which is
+    exploratory. A rerun with nothing changed adds nothing.
     """
     home = deployment.home()
     records, done = ensure_registered(home, deployment.warehouse(), context.partition_key)

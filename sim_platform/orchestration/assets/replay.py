@@ -44,8 +44,8 @@ def candidate_completions(
     calls are recorded, never executed.
 
     Key: (model_version, arm, prefix_id, k). Arms: candidate, and control where the replaced version
-    can regenerate. Committed per batch; a rerun
-    sends only what has no final outcome, so it costs nothing when nothing changed.
+    can regenerate. Committed per batch; a rerun sends only what has no final outcome, so it costs
+    nothing when nothing changed.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     candidate, _ = home.release(context.partition_key)

@@ -316,10 +316,9 @@ def test_the_second_look_counts_what_stayed(tmp_path: Path) -> None:
     counts = {
         (r["measure"], r["type"]): (r["n"], r["n_bad"]) for r in stored(home, DeidAudits).to_dicts()
     }
-    assert counts["second_detector", "PERSON"] == (
-        32,
-        16,
-    ), "the address was masked, the name was not"
+    assert counts["second_detector", "PERSON"] == (32, 16), (
+        "the address was masked, the name was not"
+    )
     assert counts["determinism", "conversations"] == (16, 0)
     assert counts["idempotence", "characters"][1] == 0
     _, warehouse = files(home)
@@ -448,10 +447,9 @@ def test_a_killed_run_leaves_no_worker_behind_and_the_next_one_goes_on_where_it_
     from sim_platform.deidentification.detectors import stack_detector
 
     summary = deidentified(home, stack_detector("slow.yaml", home))
-    assert (summary.already_done, summary.done) == (
-        len(before),
-        76 - len(before),
-    ), "two in 34 are excluded"
+    assert (summary.already_done, summary.done) == (len(before), 76 - len(before)), (
+        "two in 34 are excluded"
+    )
 
 
 def _alive(pid: int) -> bool:

@@ -242,9 +242,8 @@ def test_planted_instructions_show_a_judge_that_obeys_the_data(
         items = Asking(home, warehouse(tmp_path), "t")(
             [response(f"sorry {i}") for i in range(30)], home.graded
         )
-    assert all(
-        item.answered["judge:says_sorry"].label for item in items
-    )  # what was planted decides nothing
+    # what was planted decides nothing
+    assert all(item.answered["judge:says_sorry"].label for item in items)
     (row,) = flip_rate(warehouse(tmp_path))
     assert row["canaries"] > 5
     assert row["flipped"] == flips * row["canaries"]
@@ -283,9 +282,8 @@ def test_what_a_killed_run_spent_on_another_question_counts_against_the_budget(
     tmp_path: Path,
 ) -> None:
     with ScriptedServer(answer=honest) as server:
-        home = limited_home(
-            tmp_path, server, concurrency=1, budget={"max_tokens": 90}
-        )  # of which six answers take all
+        # of which six answers take all
+        home = limited_home(tmp_path, server, concurrency=1, budget={"max_tokens": 90})
         ask = Asking(home, warehouse(tmp_path), "t")
         ask._store = _killed  # type: ignore[method-assign]  # killed after the answers came, before they were stored
         with pytest.raises(KeyboardInterrupt):

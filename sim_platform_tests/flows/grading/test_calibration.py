@@ -1,5 +1,5 @@
-"""Graders against people: files, drawings, labels that come back, and the rates that can be
-trusted.
+"""Graders against people: files, drawings, labels that come back, and the rates that
+can be trusted.
 """
 
 import csv
@@ -239,9 +239,10 @@ def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studi
     )
     tasks = json.loads(exported.read_text())
     assert {task["data"]["behavior"] for task in tasks} == {"apologises", "mentions_weather"}
+    # or the tools do not show it
     assert all(
         isinstance(message["content"], str) for task in tasks for message in task["data"]["prompt"]
-    )  # or the tools do not show it
+    )
     for i, task in enumerate(tasks):
         said = {
             "from_name": "label",
@@ -360,9 +361,8 @@ def test_labels_that_are_still_missing_do_not_move_the_rates() -> None:
         )
     )
     assert found["verified"] == pytest.approx(0.04)
-    assert found["corrected"] == pytest.approx(
-        0.04 + 0.04
-    )  # 160 near misses, a quarter of them occurrences
+    # 160 near misses, a quarter of them occurrences
+    assert found["corrected"] == pytest.approx(0.04 + 0.04)
     nobody = pl.DataFrame([*flags, *rest, *missing], schema=SCHEMA, orient="row").with_columns(
         weight=1.0, score=pl.lit(None, pl.Float64)
     )
@@ -377,9 +377,8 @@ def test_the_prediction_powered_rate_is_given_only_where_enough_grader_errors_we
     assert "7 grader errors among the labels" in json.loads(str(few["refused"]))["ppi"]
     assert few.get("ppi") is None
     heavy = four_rates(cell(tp=200, fp=14, fn=1, tn=499, unlabelled=9286, probability=500 / 9786))
-    assert (
-        "after weighting" in json.loads(str(heavy["refused"]))["ppi"]
-    )  # fifteen errors, but one of them outweighs all others
+    # fifteen errors, but one of them outweighs all others
+    assert "after weighting" in json.loads(str(heavy["refused"]))["ppi"]
     many = four_rates(cell(tp=300, fp=60, fn=40, tn=600, unlabelled=3000, probability=640 / 3640))
     assert many["ppi"] == pytest.approx(300 / 4000 + 40 / 640 * 3640 / 4000)
     assert float(str(many["ppi_low"])) < float(str(many["ppi"])) < float(str(many["ppi_high"]))

@@ -1,5 +1,5 @@
-"""The Batch API against a real server: nothing is asked twice, nothing is lost, whenever the client
-dies.
+"""The Batch API against a real server: nothing is asked twice, nothing is lost, whenever
+the client dies.
 """
 
 import json
@@ -104,10 +104,9 @@ def test_a_batch_is_handed_over_once_and_brought_in_at_half_the_price(
     assert stored["text"].to_list() == [f"batch: {text}" for text in [*TEXTS, *TEXTS[:3]]]
     assert stored["cost_usd"].sum() == pytest.approx(12 * 15 * 0.001 * 0.5)
     assert stored["provider_request_id"][0] == "req-0"
-    assert set(server.deleted) == {
-        "file-0",
-        "output_file_id-batch-0",
-    }, "texts do not stay at the provider"
+    assert set(server.deleted) == {"file-0", "output_file_id-batch-0"}, (
+        "texts do not stay at the provider"
+    )
     assert [f.name for f in batch_folder(home, "v2", "candidate").glob("*.jsonl")] == []
 
 
@@ -419,11 +418,9 @@ def test_the_sensor_fetches_when_all_batches_have_ended_and_nothing_that_it_star
     ], "one run an hour at most"
     assert fetched(home, instance).success
     assert rows(warehouse)["status"].to_list() == ["completed"] * 6
-    assert (server.asked, server.online, len(server.batches)) == (
-        asked,
-        [],
-        2,
-    ), "what the batches left is asked for by a person's run"
+    assert (server.asked, server.online, len(server.batches)) == (asked, [], 2), (
+        "what the batches left is asked for by a person's run"
+    )
     assert isinstance(tick(home, instance), dg.SkipReason)
 
 
