@@ -29,6 +29,7 @@ from sim_platform.flows.deidentification.corpus import extracted_keys, take_out_
 from sim_platform.flows.deidentification.k_anonymity import suppress_rare_strata
 from sim_platform.flows.extraction import SOURCE_FILES, publish_accounting
 from sim_platform.flows.files import lock_wait_seconds, vault_of, warehouse_of
+from sim_platform.flows.parts import remove_orphans
 from sim_platform.flows.vault import account_hash, vault_key
 from sim_platform.registry.home import Home
 from sim_platform.replay.batches import forget_requests
@@ -88,6 +89,7 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
                     {"ids": sorted(named)},
                 )["item_id"]
             )
+    remove_orphans(home.path)
     if gone or len(corpus):
         _empty_journals(home, named)
     publish_accounting(vault, warehouse, f"forget {datetime.now(UTC):%Y-%m-%d}")

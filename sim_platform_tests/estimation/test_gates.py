@@ -3,9 +3,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import poisson
 
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.schema import dtypes
+from sim_platform.estimation import paired
+from sim_platform.estimation.comparison import GATE_CONF
 from sim_platform.estimation.gates import chances, decide, release_verdict
 from sim_platform.registry.behaviors import Behavior, GateRule, RegexGrader
 from sim_platform_tests.estimation.test_comparison import Label, counted, design, scores, yes
@@ -198,3 +201,26 @@ def test_any_labels_give_a_verdict_that_its_limits_support(
         assert float(str(found["harm_high"])) < 2.0
     if found["verdict"] == "BLOCK":
         assert float(str(found["harm_low"])) > 1.0
+
+
+@given(events=st.floats(0, 40), margin=st.floats(1.05, 4), block_above=st.floats(1, 3))
+@settings(max_examples=25)
+def test_chances_are_those_of_all_pairs_of_counts(
+    events: float, margin: float, block_above: float
+) -> None:
+    """Limits that grow with the candidate's count allow bisection; here every pair is looked at."""
+
+    def whole(ratio: float) -> tuple[float, float]:
+        x1, x0 = (
+            np.arange(max(0, np.floor(m - 5 * m**0.5 - 5)), np.ceil(m + 5 * m**0.5 + 5) + 1)
+            for m in (events * ratio, events)
+        )
+        found = paired.ratio(0, x1[:, None], x0[None, :], GATE_CONF, "mover-r")
+        weight = poisson.pmf(x1, events * ratio)[:, None] * poisson.pmf(x0, events)[None, :]
+        passes = (weight * (np.asarray(found.high) < margin)).sum()
+        return float(passes), float((weight * (np.asarray(found.low) > block_above)).sum())
+
+    (same, _), (doubled, blocked) = whole(1), whole(2)
+    found = chances(events, margin, block_above)
+    given = (found.pass_if_same, found.pass_if_doubled, found.block_if_doubled)
+    assert given == pytest.approx((min(same, 1), min(doubled, 1), min(blocked, 1)), abs=1e-9)
