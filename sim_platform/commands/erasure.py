@@ -32,7 +32,7 @@ def forget(
     A tombstone keyed by a hash stays. Releases whose sample held them lose sample, scores and
     report; their next run draws again and pays only for new prefixes. The log files themselves are
     only read: those that still name somebody are listed. Exit code 1 when a file of the home still
-    names somebody.
+    names somebody, or when nothing ever named one of the accounts.
     """
     from sim_platform.flows.erasure import forget as erase  # noqa: PLC0415 - imports polars
 
@@ -55,11 +55,19 @@ def forget(
             ):
                 if names:
                     typer.echo(f"{title}: {', '.join(names)}")
+        if done.unknown:
+            typer.echo(
+                f"error: no log and no earlier run of this home names {', '.join(done.unknown)}:"
+                " check the spelling. A tombstone keeps these ids out of later runs.",
+                err=True,
+            )
         if done.survivors:
             raise SimPlatformError(
                 f"still named in: {', '.join(done.survivors)}. Delete those files, or end the run"
                 " that writes them, and run the same command again."
             )
+        if done.unknown:
+            raise typer.Exit(1)
 
 
 def _ledger(path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
 from sim_platform.contracts.tables.extraction import ConsentedLogExtract, Erasures, RowDispositions
 from sim_platform.contracts.tables.grading import LabelDraws
+from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import table_name
 from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.extraction.readers import source_files
@@ -29,7 +30,8 @@ from sim_platform.flows.deidentification.corpus import extracted_keys, take_out_
 from sim_platform.flows.deidentification.k_anonymity import suppress_rare_strata
 from sim_platform.flows.extraction import SOURCE_FILES, publish_accounting
 from sim_platform.flows.files import lock_wait_seconds, vault_of, warehouse_of
-from sim_platform.flows.parts import remove_orphans
+from sim_platform.flows.leftovers import remove_leftovers
+from sim_platform.flows.report import report_files
 from sim_platform.flows.vault import account_hash, vault_key
 from sim_platform.registry.home import Home
 from sim_platform.replay.batches import forget_requests
@@ -44,7 +46,8 @@ CHUNK = 8 << 20  # bytes of a file searched together
 @dataclass(frozen=True)
 class Erasure:
     """What was forgotten, what must run again, and what is left: files of the home that still name
-    a person, and sources that the platform only reads.
+    a person, and sources that the platform only reads. `unknown`: accounts that no file and no
+    earlier run ever named, a mistyped one for instance; they have a tombstone too.
     """
 
     users: int
@@ -53,6 +56,7 @@ class Erasure:
     files_removed: list[str]
     survivors: list[str]
     still_in_sources: list[str]
+    unknown: list[str]
 
 
 def forget(home: Home, user_ids: Collection[str]) -> Erasure:
@@ -65,23 +69,33 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
     vault, warehouse = (vault_of(home), warehouse_of(home))
     secret, hashed = vault_key(vault), account_hash(vault)
     keys = {user: hashed(user) for user in sorted(set(user_ids))}
-    lost = _leave_the_vault(vault, keys)
+    before = set(vault.read(Erasures)["user_key"])
+    lost, seen = _leave_the_vault(vault, keys)
     gone = [keyed_hash(secret, "conversation", c) for c in lost]
     named = {*keys, *keys.values(), *lost, *gone}
     with warehouse.reading() as tx:
         tables = tx.tables()
         corpus = (
             tx.query(
-                "select conversation_key, n_user_turns from deidentified_corpus where user_key in"
-                " (select unnest($keys))",
+                "select conversation_key, user_key, n_user_turns from deidentified_corpus"
+                " where user_key in (select unnest($keys))",
                 {"keys": list(keys.values())},
             )
             if table_name(DeidentifiedCorpus) in tables
-            else pl.DataFrame(schema=["conversation_key", "n_user_turns"])
+            else pl.DataFrame(schema=["conversation_key", "user_key", "n_user_turns"])
         )
         named |= {
-            prefix_id(key, turn) for key, turns in corpus.iter_rows() for turn in range(turns)
+            prefix_id(key, turn) for key, _, turns in corpus.iter_rows() for turn in range(turns)
         } | set(corpus["conversation_key"])
+        held_by = (
+            tx.query(
+                "select distinct model_version from stratified_sample"
+                " where user_key in (select unnest($keys))",
+                {"keys": list(keys.values())},
+            )["model_version"].to_list()
+            if table_name(StratifiedSample) in tables
+            else []
+        )
         if table_name(LabelDraws) in tables:
             named |= set(
                 tx.query(
@@ -89,7 +103,9 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
                     {"ids": sorted(named)},
                 )["item_id"]
             )
-    remove_orphans(home.path)
+    remove_leftovers(home)
+    # Before their rows go: after a kill between the two, nothing would tell whom a report quotes.
+    removed = _remove_reports(home, held_by)
     if gone or len(corpus):
         _empty_journals(home, named)
     publish_accounting(vault, warehouse, f"forget {datetime.now(UTC):%Y-%m-%d}")
@@ -101,7 +117,7 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
                 {"keys": sorted({*gone, *corpus["conversation_key"]})},
             )
     suppress_rare_strata(home, vault, warehouse)
-    removed = _remove_reports(home, releases)
+    removed += _remove_reports(home, releases)
     for file in (vault, warehouse):
         file.rewrite()
     publish(warehouse, home.published)
@@ -114,13 +130,21 @@ def forget(home: Home, user_ids: Collection[str]) -> Erasure:
         sources.add((home.path / accounts.file).resolve())
     if home.sources.consent.ledger:
         sources.add((home.path / home.sources.consent.ledger).resolve())
+    still_there = [path for path in sorted(sources) if _names(path, _pattern(keys))]
+    known = {*seen, *(user for user, key in keys.items() if key in {*before, *corpus["user_key"]})}
+    unknown = [
+        user
+        for user in keys.keys() - known
+        if not any(_names(path, _pattern([user])) for path in still_there)
+    ]
     return Erasure(
         len(keys),
         len(gone),
         releases,
         removed,
         survivors(home, named, sources),
-        [str(path) for path in sorted(sources) if _names(path, _pattern(keys))],
+        [str(path) for path in still_there],
+        sorted(unknown),
     )
 
 
@@ -142,9 +166,9 @@ def survivors(home: Home, named: Collection[str], sources: Collection[Path]) -> 
     return found
 
 
-def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> list[str]:
+def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> tuple[list[str], list[str]]:
     """Tombstones, and the accounts' conversations from extract to dispositions; returns the ids of
-    those conversations.
+    those conversations and the accounts that had any.
     """
     users = {"users": list(keys)}
     with vault.transaction() as tx:
@@ -159,8 +183,8 @@ def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> list[str]:
         if new:
             tx.append(Erasures, pl.DataFrame(new))
         rows = tx.query(
-            "select conversation_id, source_file, source_line from consented_log_extract where"
-            " user_id in (select unnest($users))",
+            "select conversation_id, user_id, source_file, source_line from consented_log_extract"
+            " where user_id in (select unnest($users))",
             users,
         )
         tx.execute(
@@ -177,7 +201,7 @@ def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> list[str]:
                 pl.lit(FORGOTTEN).alias("reason"),
             ),
         )
-    return rows["conversation_id"].to_list()
+    return rows["conversation_id"].to_list(), rows["user_id"].unique().to_list()
 
 
 def _empty_journals(home: Home, named: Collection[str]) -> None:
@@ -203,7 +227,8 @@ def _remove_reports(home: Home, releases: Collection[str]) -> list[str]:
     """Reports quote answers; those of releases that held the person go, and come back
     with the next run.
     """
-    files = [path for release in releases for path in sorted(home.reports.glob(f"{release}.*"))]
+    every = [path for release in sorted(releases) for path in report_files(home, release)]
+    files = [path for path in every if path.exists()]
     for path in files:
         path.unlink()
     return [str(path.relative_to(home.path)) for path in files]

@@ -56,11 +56,12 @@ def parts(home: Path, table: type[Table]) -> Iterator[Parts]:
 def remove_orphans(home: Path) -> None:
     """Removes the parts of processes that are no more: they may hold a forgotten person's text."""
     for folder in (home / FOLDER).glob("*.*"):
-        if not _is_alive(int(folder.name.split(".")[0])):
+        if not is_alive(int(folder.name.split(".")[0])):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this number runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

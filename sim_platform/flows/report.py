@@ -82,6 +82,12 @@ EXAMPLES = """
     where place <= $examples order by behavior, place"""
 
 
+def report_files(home: Home, release: str) -> tuple[Path, Path, Path]:
+    """HTML, JSON and CSV of a release. By name and never by a pattern: v2.* is v2.1 too."""
+    page, as_json, as_csv = (home.reports / f"{release}.{kind}" for kind in ("html", "json", "csv"))
+    return page, as_json, as_csv
+
+
 def write_report(home: Home, release: str, examples: int = 3) -> Path:
     """Writes reports/RELEASE.html, .json and .csv (mode 0600: they quote de-identified text) and
     returns the page's path.
@@ -91,10 +97,10 @@ def write_report(home: Home, release: str, examples: int = 3) -> Path:
     """
     facts = read_facts(home, release, examples)
     home.reports.mkdir(exist_ok=True)
-    page = home.reports / f"{release}.html"
+    page, as_json, as_csv = report_files(home, release)
     _write(page, report_html(facts))
-    _write(page.with_suffix(".json"), report_json(facts))
-    _write(page.with_suffix(".csv"), facts.rates.write_csv())
+    _write(as_json, report_json(facts))
+    _write(as_csv, facts.rates.write_csv())
     return page
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.partitions import register
 from sim_platform.registry.home import Home
@@ -35,6 +36,7 @@ def run_releases(
         only_sample: each release up to its sample, nothing is sent. max_usd, max_tokens: what this
             run may spend on each release, beside the release's own budget.
     """
+    remove_leftovers(home)
     os.environ.setdefault("DAGSTER_HOME", str(dagster_home(home)))
     definitions = build_definitions(home=home.path)
     instance = dg.DagsterInstance.get()

@@ -1,10 +1,14 @@
 """Forgetting people, on real files."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sim_platform.commands.main import app
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
 from sim_platform.contracts.tables.estimation import ReleaseGate
@@ -12,7 +16,9 @@ from sim_platform.contracts.tables.extraction import Erasures
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.deidentification.deidentify import keyed_hash
+from sim_platform.flows import erasure
 from sim_platform.flows.erasure import forget, survivors
+from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.flows.vault import vault_key
 from sim_platform.registry.home import load_home
 from sim_platform.replay.journal import Journal, read_journal
@@ -127,3 +133,63 @@ def test_a_file_that_somebody_exported_is_named(home: Path) -> None:
     (home / "notes.txt").write_text("not by account-71")
     assert forget(load_home(home), ["account-7"]).survivors == []
     assert survivors(load_home(home), ["account-71"], []) != []
+
+
+def test_a_mistyped_account_does_not_look_done(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIM_PLATFORM_HOME", str(home))
+    person = someone_sampled(home)
+    done = CliRunner().invoke(app, ["forget", person, f"{person}-mistyped"])
+    assert done.exit_code == 1
+    assert f"names {person}-mistyped: check the spelling" in done.stderr
+    assert CliRunner().invoke(app, ["forget", person]).exit_code == 0, "done before is not unknown"
+
+
+STEPS = ("publish_accounting", "take_out_removed", "suppress_rare_strata", "publish")
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_forgetting_that_ends_after_any_step_is_completed_by_the_next(
+    home: Path, monkeypatch: pytest.MonkeyPatch, step: str, is_done: bool
+) -> None:
+    person = someone_sampled(home)
+    report = home / "reports" / "v2.html"
+    report.parent.mkdir(exist_ok=True)
+    report.write_text("quotes somebody")
+    real = getattr(erasure, step)
+
+    def killed(*given: object) -> None:
+        if is_done:
+            real(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget(load_home(home), [person])
+    done = forget(load_home(home), [person])
+    assert not report.exists()
+    assert (done.survivors, done.unknown) == ([], [])
+
+
+def test_reports_of_a_release_whose_name_begins_like_another_stay(home: Path) -> None:
+    reports = home / "reports"
+    reports.mkdir(exist_ok=True)
+    for name in ("v2.html", "v2.json", "v2.csv", "v2.1.html", "v2.1.json", "v2.1.csv"):
+        (reports / name).write_text("{}")
+    done = forget(load_home(home), [someone_sampled(home)])
+    assert sorted(done.files_removed) == ["reports/v2.csv", "reports/v2.html", "reports/v2.json"]
+    assert sorted(p.name for p in reports.iterdir()) == ["v2.1.csv", "v2.1.html", "v2.1.json"]
+
+
+def test_drafts_of_dead_processes_go_and_those_of_living_ones_stay(home: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (home / "reports").mkdir(exist_ok=True)
+    left = [home / f"published.duckdb.{dead.pid}.tmp", home / f"reports/.v2.html.{dead.pid}.tmp"]
+    mine = home / f"published.duckdb.{os.getpid()}.tmp"
+    for file in (*left, mine):
+        file.write_text("text of somebody")
+    assert remove_leftovers(load_home(home)) == sorted(file.name for file in left)
+    assert mine.exists()
+    assert not any(file.exists() for file in left)

@@ -43,10 +43,14 @@ def test_no_part_at_all_is_a_table_without_rows(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_after_the_block_whatever_ends_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="stop"), parts(tmp_path, ClassifierScores) as made:
-        made.add(rows(10))
-        assert (tmp_path / FOLDER).stat().st_mode & 0o077 == 0
-        raise ValueError("stop")
+    def stopped() -> None:
+        with parts(tmp_path, ClassifierScores) as made:
+            made.add(rows(10))
+            assert (tmp_path / FOLDER).stat().st_mode & 0o077 == 0
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        stopped()
     assert [*(tmp_path / FOLDER).iterdir()] == []
 
 
