@@ -276,11 +276,11 @@ def test_rates_before_a_run_fail_and_say_how_to_get_them(home: Path) -> None:
     )
 
 
-def test_without_a_decision_the_gate_is_inconclusive_and_without_a_corpus_there_is_no_plan(
+def test_without_a_decision_the_gate_says_so_and_without_a_corpus_there_is_no_plan(
     home: Path,
 ) -> None:
     assert (
-        refused(sim_platform(home, "gate", "v2"), 2)
+        refused(sim_platform(home, "gate", "v2"), 4)
         == "v2: no decision yet; run `sim-platform run v2` first\n"
     )
     assert "no corpus yet" in refused(sim_platform(home, "plan", "v2"), 1)
@@ -438,7 +438,7 @@ def test_the_gate_ends_with_its_verdict_as_exit_code_and_the_plan_writes_its_cur
         f"Report: {home / 'reports' / 'v2.html'}",
     ]
     gate = sim_platform(home, "gate", "v2", "--json")
-    assert gate.returncode == 2
+    assert gate.returncode == 3
     found = json.loads(gate.stdout)
     assert (found["verdict"], [b["verdict"] for b in found["behaviors"]]) == (
         "INCONCLUSIVE",

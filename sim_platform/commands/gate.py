@@ -11,7 +11,8 @@ from rich.table import Table as RichTable
 from sim_platform.commands.terminal import Json, exit_codes, print_json, results, show
 from sim_platform.registry.home import home_path, load_home
 
-EXIT_CODES = {"PASS": 0, "BLOCK": 1, "INCONCLUSIVE": 2}
+EXIT_CODES = {"PASS": 0, "BLOCK": 1, "INCONCLUSIVE": 3}
+NO_DECISION = 4
 
 
 def gate(
@@ -19,14 +20,14 @@ def gate(
     as_json: Json = False,
 ) -> None:
     """Say PASS, BLOCK or INCONCLUSIVE for a release, from its stored comparison and the registered
-    rules. Exit code: 0 PASS, 1 BLOCK, 2 INCONCLUSIVE or no decision.
+    rules. Exit code: 0 PASS, 1 BLOCK, 3 INCONCLUSIVE, 4 no decision yet, 2 bad input.
 
     Only behaviours with `tier: gate` decide. PASS needs every one of them within its margin (and
     below its ceiling); BLOCK needs one that is surely worse.
     """
     from sim_platform.estimation.gates import release_verdict  # noqa: PLC0415 - imports polars and scipy
 
-    with exit_codes(failed=2):
+    with exit_codes(failed=NO_DECISION):
         home = load_home(home_path())
         home.release(model_version)
         decisions = results().stored_decisions(home, model_version)

@@ -20,7 +20,7 @@ import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.schema import Table, dtypes, key_of, table_name, validated
-from sim_platform.warehouse.instance import ROW_GROUP, InUseHereError, attached
+from sim_platform.warehouse.instance import ROW_GROUP, InUseHereError, attached, memory_limit
 
 # query(sql, params) -> frame, on an open transaction or on the stored file
 Query = Callable[..., pl.DataFrame]
@@ -462,4 +462,9 @@ def _safe(file: str, statement: str) -> Iterator[Any]:
         yield
     except duckdb.Error as error:
         first = " ".join(statement.split())[:120]
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise WarehouseError(
+                f"{file}: DuckDB has no memory left (it may hold {memory_limit()}) in: {first}."
+                " Raise SIM_PLATFORM_DUCKDB_MEMORY."
+            ) from None
         raise WarehouseError(f"{file}: {type(error).__name__} in: {first}") from None

@@ -8,6 +8,7 @@ nearly all of it DuckDB's own catalogue; attaching a file costs 3.
 import atexit
 import itertools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from pathlib import Path
 
 import duckdb
 
+from sim_platform.contracts.errors import BadInputError
+
+SIZE = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
 ROW_GROUP = 122_880  # rows, DuckDB's own choice
 
 
@@ -130,9 +134,12 @@ def memory_limit() -> str:
     512 MB, or 128 MB a core where there are more than four. Its own default is most of the machine,
     and then memory grows with the log.
     """
-    return (
-        os.environ.get("SIM_PLATFORM_DUCKDB_MEMORY") or f"{max(512, 128 * (os.cpu_count() or 1))}MB"
-    )
+    given = os.environ.get("SIM_PLATFORM_DUCKDB_MEMORY")
+    if given and not SIZE.fullmatch(given):
+        raise BadInputError(
+            f'SIM_PLATFORM_DUCKDB_MEMORY: "{given}" is no size such as 512MB or 2GB'
+        )
+    return given or f"{max(512, 128 * (os.cpu_count() or 1))}MB"
 
 
 @atexit.register

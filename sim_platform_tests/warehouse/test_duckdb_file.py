@@ -14,11 +14,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
 from sim_platform.contracts.tables.extraction import ExtractionAccounting, RowDispositions
 from sim_platform.contracts.tables.schema import ContractError, dtypes, empty, frame
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Gate, GateError, WarehouseError, publish
+from sim_platform.warehouse.instance import memory_limit
 
 SECRET = "a user's words"
 Row = dict[str, object]
@@ -522,3 +523,23 @@ def test_the_log_that_a_killed_writer_left_beside_the_old_published_file_does_no
     assert (tmp_path / "published.duckdb.wal").exists()
     publish(stored, target)
     assert DuckDBFile(target).query("select count(*) as n from deidentified_corpus")["n"][0] == 2
+
+
+def test_a_statement_without_memory_names_the_setting_and_no_value(file: DuckDBFile) -> None:
+    with file.transaction() as tx:
+        tx.execute("set memory_limit = '2MB'")  # of this folder's instance, as above
+        sql = "select list(md5(i::varchar)) as secrets from range(1000000) r(i)"
+        with pytest.raises(WarehouseError, match="Raise SIM_PLATFORM_DUCKDB_MEMORY"):
+            tx.query(sql)
+
+
+@pytest.mark.parametrize(("given", "is_size"), [("2GB", True), ("300 MiB", True), ("lots", False)])
+def test_the_memory_that_duckdb_may_hold_is_a_size(
+    monkeypatch: pytest.MonkeyPatch, given: str, is_size: bool
+) -> None:
+    monkeypatch.setenv("SIM_PLATFORM_DUCKDB_MEMORY", given)
+    if is_size:
+        assert memory_limit() == given
+    else:
+        with pytest.raises(BadInputError, match=r'"lots" is no size such as 512MB or 2GB'):
+            memory_limit()
