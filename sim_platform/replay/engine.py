@@ -35,6 +35,7 @@ TRANSIENT_REASONS = frozenset(
         "conflict",
         "invalid_response",
         "internal_error",
+        "forbidden",
     }
 )
 """Reasons of failed outcomes that another run may cure: a rerun sends these rows again. The others
@@ -182,6 +183,7 @@ async def replay(
             (e for e in stopped.exceptions if isinstance(e, SimPlatformError)),
             stopped.exceptions[0],
         ) from None
+    run.hand_out_held()
     if run.out_of_budget:
         raise StopRun(
             f"{run.out_of_budget}. The {run.progress.done} outcomes of this run are kept. Raise the"
@@ -263,6 +265,8 @@ class _Run:
         self._random = random.Random(seed)
         self._sent: OrderedDict[str, asyncio.Future[Outcome | None]] = OrderedDict()
         self._failures_in_a_row: list[str] = []
+        self._held: list[Outcome] = []
+        self._has_succeeded = False
 
     async def work(self) -> None:
         while (request := await self._next()) is not None:
@@ -288,10 +292,45 @@ class _Run:
                     latency_s=0.0,
                     reused_from=THIS_RUN,
                 )
-            self._on_outcome(outcome)
-            self._count(outcome)
+            if self._is_in_doubt(outcome):
+                self._held.append(outcome)
+                self._break_if_all_are_refused()
+                continue
+            self.hand_out_held()
+            self._hand_out(outcome)
             if first is None:
                 self._break_if_down(outcome)
+
+    def _hand_out(self, outcome: Outcome) -> None:
+        self._on_outcome(outcome)
+        self._count(outcome)
+
+    def _is_in_doubt(self, outcome: Outcome) -> bool:
+        """Whether a permanent failure may be everyone's and not the request's: until one request
+        has succeeded, such outcomes are held back, so that a fault of key, address or settings
+        leaves its rows open.
+        """
+        if outcome.status != "failed":
+            self._has_succeeded = True
+        reason = outcome.reason or ""
+        return not self._has_succeeded and (reason == "bad_request" or reason.startswith("http_"))
+
+    def hand_out_held(self) -> None:
+        """What was held back belongs to its requests after all."""
+        for outcome in self._held:
+            self._hand_out(outcome)
+        self._held.clear()
+
+    def _break_if_all_are_refused(self) -> None:
+        if len(self._held) < FAILURES_IN_A_ROW:
+            return
+        codes = Counter(outcome.reason or "" for outcome in self._held)
+        raise StopRun(
+            f"{self._provider.endpoint} refused the first {len(self._held)} requests"
+            f" ({', '.join(f'{code}: {n}' for code, n in codes.most_common())}) and answered none:"
+            " that is no fault of the prompts. Check base_url, model and settings in models.yaml,"
+            " then run the same command again: all of them are still to be sent."
+        )
 
     async def _next(self) -> Request | None:
         # a provider that never waits would keep the loop, and Ctrl-C, from everyone else

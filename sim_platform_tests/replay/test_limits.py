@@ -8,7 +8,7 @@ from sim_platform.contracts.outcomes import Outcome
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import run_replay
 from sim_platform.replay.limits import LONGEST_WAIT_S, Limits
-from sim_platform.replay.providers.openai import exhausted_for, seconds_of
+from sim_platform.replay.providers.faults import exhausted_for, seconds_of
 from sim_platform.replay.providers.protocol import StopRun
 from sim_platform.replay.requests import Request
 

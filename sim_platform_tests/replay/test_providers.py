@@ -65,7 +65,7 @@ def test_the_body_that_arrives_is_the_body_of_the_request() -> None:
         ("429", "rate_limited"),
         ("empty", "invalid_response"),
         ("not_json", "invalid_response"),
-        ("no_choices", "invalid_response"),
+        ("no_choices", "server_error"),
         ("null_content", "empty_response"),
         ("reset", "connection_error"),
         ("reset_in_body", "connection_error"),

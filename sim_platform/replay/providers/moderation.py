@@ -10,8 +10,10 @@ from sim_platform.contracts.messages import canonical_json
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.limits import Limits
-from sim_platform.replay.providers.openai import OpenAIProvider, parsed, status_outcome
-from sim_platform.replay.requests import PATHS, Request
+from sim_platform.replay.providers.address import url_of
+from sim_platform.replay.providers.faults import status_outcome
+from sim_platform.replay.providers.openai import OpenAIProvider, parsed
+from sim_platform.replay.requests import Request
 
 
 class ModerationProvider(OpenAIProvider):
@@ -19,7 +21,7 @@ class ModerationProvider(OpenAIProvider):
 
     def __init__(self, model: ModelVersion, limits: Limits | None = None) -> None:
         super().__init__(model, limits)
-        self._url = f"{self._url.removesuffix(PATHS[model.api])}/moderations"
+        self._url = url_of(model, "/moderations")
 
     async def complete(self, request: Request) -> Outcome:
         status, headers, body, latency_s = await self._exchange(request)

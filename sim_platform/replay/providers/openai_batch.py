@@ -17,7 +17,9 @@ from typing import Any, Literal
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.imports import Line
-from sim_platform.replay.providers.openai import blocking_client, host_of, status_outcome
+from sim_platform.replay.providers.address import host_of
+from sim_platform.replay.providers.faults import status_outcome
+from sim_platform.replay.providers.openai import blocking_client
 from sim_platform.replay.providers.protocol import PermanentFailure, Retryable, StopRun
 from sim_platform.replay.providers.response import outcome_of
 from sim_platform.replay.requests import PATHS, Request

@@ -8,11 +8,23 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sim_platform.contracts.messages import ToolCall
+from sim_platform.contracts.messages import ToolCall, canonical_json
 from sim_platform.contracts.outcomes import Outcome, Status
 from sim_platform.registry.models import Price
 from sim_platform.replay.providers.protocol import Retryable
 from sim_platform.replay.requests import Request
+
+# Words of different servers for how an answer ended; any other is a completed answer.
+TRUNCATED = {"length", "max_tokens", "model_length", "max_output_tokens", "incomplete"}
+FILTERED = {"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"}
+FAILED = {
+    "error": "server_error",
+    "failed": "server_error",
+    "abort": "server_error",
+    "aborted": "server_error",
+    "cancelled": "server_error",
+    "insufficient_system_resource": "overloaded",
+}
 
 
 def outcome_of(
@@ -25,10 +37,11 @@ def outcome_of(
 ) -> Outcome:
     """The outcome that `payload`, a decoded response of either endpoint, stands for.
 
-    finish_reason `length` is truncated (even without any text: a reasoning model may spend its
-    whole limit before it); `content_filter` is refused, and what was written before the filter
-    struck is not kept. A refusal written by the model itself is a response: completed, in `refusal`
-    and, where there is no other content, in `text`. Tool calls are recorded, never executed.
+    finish_reason `length` (or another server's word for it) is truncated (even without any text: a
+    reasoning model may spend its whole limit before it); `content_filter` is refused, and what was
+    written before the filter struck is not kept. A refusal written by the model itself is a
+    response: completed, in `refusal` and, where there is no other content, in `text`. Tool calls
+    are recorded, never executed.
     Reasoning beside the text (`reasoning_content`, `reasoning`, or the summary of a Responses
     object) is kept apart; alone it is no response.
 
@@ -59,12 +72,11 @@ def outcome_of(
         logprobs = choice.get("logprobs")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise Retryable("invalid_response", cost_usd=cost, tokens=tokens) from None
+    ended = (finish_reason or "").lower()
+    if ended in FAILED:
+        raise Retryable(FAILED[ended], cost_usd=cost, tokens=tokens)
     status: Status = (
-        "truncated"
-        if finish_reason == "length"
-        else "refused"
-        if finish_reason == "content_filter"
-        else "completed"
+        "truncated" if ended in TRUNCATED else "refused" if ended in FILTERED else "completed"
     )
     text = text or refusal or ""
     if status == "completed" and not (text or tool_calls):
@@ -162,7 +174,7 @@ def _name(body: dict[str, Any], key: str) -> str | None:
 def _count(body: dict[str, Any], name: str) -> int:
     usage = body.get("usage")
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+    return round(value) if isinstance(value, int | float) and 0 < value < 1e12 else 0
 
 
 def _text(content: object) -> str:
@@ -177,6 +189,11 @@ def _optional_text(value: object) -> str | None:
     raise TypeError
 
 
+def _arguments(value: object) -> str:
+    """As text, as the interface has it; some servers send the object itself."""
+    return canonical_json(value) if isinstance(value, dict | list) else _text(value)
+
+
 def _tool_call(call: dict[str, Any]) -> ToolCall:
     function = call["function"]
     return {
@@ -184,6 +201,6 @@ def _tool_call(call: dict[str, Any]) -> ToolCall:
         "type": "function",
         "function": {
             "name": _text(function["name"]),
-            "arguments": _text(function.get("arguments")),
+            "arguments": _arguments(function.get("arguments")),
         },
     }
