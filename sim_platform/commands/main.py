@@ -146,11 +146,19 @@ def rates(
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(
+    why: Annotated[
+        bool,
+        typer.Option("--why", help="Also rows of the log that were left out, by reason."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show how far each release is: rows of every stage."""
     with exit_codes():
         home = load_home(home_path())
         facts = results().status(home)
+        if why:
+            facts["left_out"] = results().left_out(home)
         if as_json:
             print_json(facts)
             return
@@ -164,6 +172,8 @@ def status(as_json: Json = False) -> None:
         for row in facts["releases"]:
             table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
         show(table)
+        for row in facts.get("left_out", []):
+            typer.echo(results().one_line(row))
 
 
 def _print_rates(home: Home, release: str) -> None:

@@ -10,13 +10,15 @@ import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
+from sim_platform.contracts.tables.extraction import RowDispositions
 from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
 from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
-from sim_platform.contracts.tables.schema import Table, key_of
+from sim_platform.contracts.tables.schema import Table, key_of, table_name
 from sim_platform.estimation.gates import release_verdict
-from sim_platform.flows.files import warehouse_of
+from sim_platform.extraction.reasons import expected
+from sim_platform.flows.files import vault_of, warehouse_of
 from sim_platform.flows.forecasting import error_parts
 from sim_platform.flows.ledger import last_link
 from sim_platform.flows.registration import covered
@@ -117,6 +119,28 @@ def stored_scores(home: Home, release: str) -> dict[str, Any]:
         },
         "ledger": {"entries": entries, "last_chain": chain},
     }
+
+
+def left_out(home: Home) -> list[dict[str, Any]]:
+    """Rows of the log that were not extracted: per disposition and reason how many, where the first
+    of them stands, and what is expected. No text of a row.
+    """
+    with vault_of(home).reading() as tx:
+        if table_name(RowDispositions) not in tx.tables():
+            return []
+        rows = tx.query(
+            """select disposition, reason, count(*) as n,
+                      arg_min(source_file || ':' || source_line, (source_file, source_line))
+                        as first
+               from row_dispositions group by all order by disposition desc, n desc, reason"""
+        )
+    return [{**row, "expected": expected(row["reason"])} for row in rows.to_dicts()]
+
+
+def one_line(row: dict[str, Any]) -> str:
+    """A row of `left_out` in words."""
+    what = f"{row['n']} rows {row['disposition']}: {row['reason']}, first {row['first']}"
+    return f"{what} (expected: {row['expected']})" if row["expected"] else what
 
 
 def status(home: Home) -> dict[str, Any]:

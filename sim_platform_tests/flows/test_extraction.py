@@ -16,7 +16,12 @@ from sim_platform.contracts.tables.extraction import (
     QuarantinedRows,
     RowDispositions,
 )
+from sim_platform.extraction import consent as consent_module
+from sim_platform.extraction import rows as rows_module
+from sim_platform.extraction import rules as rules_module
+from sim_platform.extraction.reasons import expected
 from sim_platform.flows.extraction import ExtractionSummary, extract_log
+from sim_platform.flows.results import left_out, one_line
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import conversation, write_home
@@ -237,3 +242,32 @@ def test_a_file_that_two_sources_match_is_refused(tmp_path: Path) -> None:
     ledger(home)
     with pytest.raises(BadInputError, match=r"logs/log\.jsonl is matched by two sources"):
         extract(home)
+
+
+def test_every_reason_is_told_with_its_first_place_and_what_is_expected(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[])
+    log(
+        home,
+        "log.jsonl",
+        conversation(0),
+        conversation(1, started_at=1_770_000_000),  # epoch seconds
+        conversation(2, model_version="v9"),
+        conversation(3, started_at=1_770_000_001),
+        {"id": "c-4", **{k: v for k, v in conversation(4).items() if k != "conversation_id"}},
+    )
+    extract(home)
+    told = {row["reason"]: one_line(row) for row in left_out(load_home(home))}
+    assert told.keys() == {"bad_time", "unregistered_version", "missing_field"}
+    assert "2 rows quarantined: bad_time, first logs/log.jsonl:2" in told["bad_time"]
+    assert "seconds since 1970" in told["bad_time"]
+    assert "first logs/log.jsonl:3" in told["unregistered_version"]
+    assert "is a version of models.yaml" in told["unregistered_version"]
+    assert "conversation_id" in told["missing_field"]
+    assert all("number 1" not in line for line in told.values()), "no text of a row"
+
+
+def test_every_reason_code_has_its_sentence() -> None:
+    codes = {v for k, v in vars(rows_module).items() if k.isupper() and isinstance(v, str)}
+    codes |= {v for k, v in vars(consent_module).items() if k.isupper() and isinstance(v, str)}
+    codes |= {v for k, v in vars(rules_module).items() if k.isupper() and isinstance(v, str)}
+    assert {code for code in codes if not expected(code)} == set()
