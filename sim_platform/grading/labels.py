@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ YES = {"1", "1.0", "true", "yes", "y", "positive", "occurred"}
 NO = {"0", "0.0", "false", "no", "n", "negative", "not_occurred"}
 ABSTAIN = {"abstain", "unsure", "unclear", "skip"}
 UNKNOWN = {"", "null", "none", "nan"}
+MAX_BYTES = 256 * 2**20  # of a label file, unpacked: a small archive may hold gigabytes
 SHOWN = 5  # places that an error names
 
 
@@ -186,8 +188,13 @@ def agreement(labels: Iterable[HumanLabel]) -> Agreement:
 
 def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise BadInputError(
+                f"{path.name}: holds more than {MAX_BYTES >> 20} MB; a label is some kilobytes,"
+                " so split the file"
+            )
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise BadInputError(f"{path}: no such file") from None
@@ -196,7 +203,7 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
         raise BadInputError(
             f"{path.name}: line {line} is not UTF-8; save the file in that encoding"
         ) from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BadInputError(f"{path.name}: cannot be read: {type(error).__name__}") from None
     if path.name.removesuffix(".gz").endswith(".csv"):
         csv.field_size_limit(10_000_000)
@@ -217,7 +224,7 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     if path.name.removesuffix(".gz").endswith(".json"):
         try:
             entries = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadInputError(
                 f"{path.name}: not JSON; a .json file is a list of entries, as annotation tools"
                 " export it"
@@ -234,7 +241,7 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
             continue
         try:
             row = json.loads(written)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadInputError(
                 f"{path.name}: line {number} is not JSON; the file must be .csv, .json (a list), or"
                 " JSON Lines"
@@ -256,7 +263,7 @@ def _messages(value: Any) -> list[Message] | None:
     if isinstance(value, str) and value.startswith("[{"):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     if (
         isinstance(value, list)
@@ -279,7 +286,7 @@ def _prompt(value: Any) -> list[Message]:
 def _calls(value: Any) -> list[Any]:
     try:
         calls = json.loads(value) if isinstance(value, str) and value else value
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return calls if isinstance(calls, list) else []
 

@@ -22,6 +22,7 @@ from sim_platform.replay.providers.protocol import Retryable
 from sim_platform.replay.providers.response import outcome_of
 from sim_platform.replay.requests import Request
 
+MAX_SAMPLE_BYTES = 64 * 2**20
 ZIP_ZSTANDARD = 93  # the packing of today's inspect_ai logs; Python's zipfile reads it from 3.14 on
 IMPORTED = "imported"
 """`reused_from` of an outcome that a user brought."""
@@ -60,7 +61,7 @@ def named_by(custom_id: object) -> tuple[str, str, int, str] | None:
 
 def read_completions(path: Path) -> Iterator[Line | tuple[int, str]]:
     """Lines of a file, or (line number, reason code) where one cannot be used: not_json, no_id,
-    no_completion, error_of_the_provider.
+    no_completion, error_of_the_provider, too_large.
 
     Formats, told apart line by line: OpenAI Batch output (`custom_id`, `response.body`); plain
     objects with `prefix_id` or `id` (or `custom_id`), `k` (0 if absent) and `text` or `response` (a
@@ -153,7 +154,7 @@ def _inspect_log(text: str) -> list[Line | tuple[int, str]] | None:
 
 def _inspect_archive(path: Path) -> Iterator[Line | tuple[int, str]]:
     """The samples of a binary log: a zip archive with one JSON file a sample; its place in the
-    archive is its number.
+    archive is its number. A sample is unpacked up to 64 MB: a small file may hold gigabytes.
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -164,6 +165,9 @@ def _inspect_archive(path: Path) -> Iterator[Line | tuple[int, str]]:
             ]
             for number, info in enumerate(samples, 1):
                 content = _unpacked(file, archive, info)
+                if len(content) > MAX_SAMPLE_BYTES:
+                    yield number, "too_large"
+                    continue
                 try:
                     sample = json.loads(content)
                 except (ValueError, RecursionError):
@@ -186,7 +190,8 @@ def _inspect_archive(path: Path) -> Iterator[Line | tuple[int, str]]:
 
 def _unpacked(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     if info.compress_type != ZIP_ZSTANDARD:
-        return archive.read(info)
+        with archive.open(info) as packed:
+            return packed.read(MAX_SAMPLE_BYTES + 1)
     file.seek(info.header_offset)
     head = file.read(30)  # of the entry; lengths of its name and of its extra field at the end
     file.seek(
@@ -195,9 +200,9 @@ def _unpacked(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo) 
     content = (
         zstandard.ZstdDecompressor()
         .stream_reader(file.read(info.compress_size), read_across_frames=True)
-        .read()
+        .read(MAX_SAMPLE_BYTES + 1)
     )
-    if zlib.crc32(content) != info.CRC:
+    if len(content) <= MAX_SAMPLE_BYTES and zlib.crc32(content) != info.CRC:
         raise zipfile.BadZipFile
     return content
 
