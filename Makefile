@@ -41,5 +41,5 @@ lock:  ## solve pyproject.toml again and append the model packages, which come w
 	rm -r .venv-lock
 
 clean:  ## results and history of the home; configuration and logs stay
-	rm -rf $(SIM_PLATFORM_HOME)/*.duckdb $(SIM_PLATFORM_HOME)/*.duckdb.wal $(SIM_PLATFORM_HOME)/journal $(SIM_PLATFORM_HOME)/preregistration $(SIM_PLATFORM_HOME)/reports
+	rm -rf $(SIM_PLATFORM_HOME)/*.duckdb $(SIM_PLATFORM_HOME)/*.duckdb.wal $(SIM_PLATFORM_HOME)/journal $(SIM_PLATFORM_HOME)/parts $(SIM_PLATFORM_HOME)/preregistration $(SIM_PLATFORM_HOME)/reports
 	find $(DAGSTER_HOME) -mindepth 1 -not -name dagster.yaml -delete

@@ -44,7 +44,8 @@ def forget(
         if as_json:
             print_json(asdict(done))
         else:
-            typer.echo(f"forgotten: {done.users} accounts, {done.conversations} conversations")
+            known = done.users - len(done.unknown)
+            typer.echo(f"forgotten: {known} accounts, {done.conversations} conversations")
             for title, names in (
                 ("removed", done.files_removed),
                 ("run again", done.releases_to_run_again),
