@@ -31,7 +31,7 @@ REASONS = {
     "429 after 0.01": "rate_limited",
     "empty": "invalid_response",
     "not_json": "invalid_response",
-    "no_choices": "invalid_response",
+    "no_choices": "server_error",
 }
 
 
