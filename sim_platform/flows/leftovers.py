@@ -9,7 +9,7 @@ from pathlib import Path
 from sim_platform.flows.parts import is_alive, remove_orphans
 from sim_platform.registry.home import Home
 
-DRAFT = re.compile(r"\.(\d+)\.tmp$")  # NAME.PID.tmp, as every writer names its draft
+DRAFT = re.compile(r"\.(\d+)\.tmp(\.wal)?$")  # NAME.PID.tmp, as every writer names its draft
 
 
 def remove_leftovers(home: Home) -> list[str]:

@@ -122,17 +122,21 @@ class Transaction:
                     self._connection.execute(
                         f"create table {copied}.{name} as {select} from {name}"
                     )
-                    first = min(self.columns(f"{copied}.{name}"))
-                    scan = f'select count(hash("{first}")) from'  # a scan, not a stored count
-                    n, there = self._value(f"{scan} {name}"), self._value(f"{scan} {copied}.{name}")
-                    if n != there:
-                        raise WarehouseError(
-                            f"{file.name}: {name} has {n} rows and {there} were copied; the file"
-                            " before stays. Check the disk and run again."
-                        )
+                    self.refuse_short_copy(name, copied, file)
                 self._connection.execute(f"checkpoint {copied}")
             finally:
                 self._connection.execute(f"detach {copied}")
+
+    def refuse_short_copy(self, name: str, copied: str, file: Path) -> None:
+        """WarehouseError unless the attached database `copied` has as many rows of the table."""
+        first = min(self.columns(f"{copied}.{name}"))
+        scan = f'select count(hash("{first}")) from'  # a scan, not a stored count
+        n, there = self._value(f"{scan} {name}"), self._value(f"{scan} {copied}.{name}")
+        if n != there:
+            raise WarehouseError(
+                f"{file.name}: {name} has {n} rows and {there} were copied; the file before stays."
+                " Check the disk and run again."
+            )
 
     def tables(self) -> set[str]:
         """Names of tables and views. They are asked for all the time; `information_schema` would
@@ -181,22 +185,34 @@ class Transaction:
             self._insert(name, "select * from incoming_rows", {}, key_of(table), len(rows))
 
     def insert_from(
-        self, table: type[Table], sql: str, params: Mapping[str, object], n_rows: int
-    ) -> None:
-        """Adds the `n_rows` rows of a statement, matched by column name, with no frame between."""
+        self,
+        table: type[Table],
+        sql: str,
+        params: Mapping[str, object] | None = None,
+        n_rows: int | None = None,
+    ) -> int:
+        """Adds the rows of a statement, matched by column name, with no frame between; returns
+        their number. WarehouseError unless all can be read, and are `n_rows` where that is known.
+        """
         self.ensure(table)
         with _safe(self._file, f"insert into {table_name(table)} {sql}"):
-            self._insert(table_name(table), sql, params, key_of(table), n_rows)
+            return self._insert(table_name(table), sql, params, key_of(table), n_rows)
 
     def _insert(
-        self, name: str, sql: str, params: Mapping[str, object], key: Sequence[str], n_rows: int
-    ) -> None:
+        self,
+        name: str,
+        sql: str,
+        params: Mapping[str, object] | None,
+        key: Sequence[str],
+        n_rows: int | None,
+    ) -> int:
         """Whoever writes reads back: rows that came in and cannot be scanned are an error here, and
         not a table that is silently short. DuckDB 2.0.0 lost them and counted them all the same.
         """
         before = self._value(f"select coalesce(max(rowid), -1) from {name}")  # noqa: S608 - names come from contracts and the catalogue
         said = self._value(f"insert into {name} by name {sql}", params)
-        self._read_back(name, before, key, said, n_rows)
+        self._read_back(name, before, key, said, said if n_rows is None else n_rows)
+        return said
 
     def _read_back(
         self, name: str, before: int, key: Sequence[str], said: int, n_rows: int
@@ -331,12 +347,12 @@ class DuckDBFile:
 
     def rewrite(self) -> None:
         """Writes the file anew, so that deleted rows leave no bytes behind. Waits for the lock and
-        keeps it until the new file is in place.
+        keeps it until the new file is in place, which has every row or the old file stays.
         """
         if not self.path.exists():
             return
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-        draft.unlink(missing_ok=True)
+        _remove_draft(draft)
         mask = os.umask(0o077)
         try:
             with self._opened(read_only=False) as connection:
@@ -344,13 +360,18 @@ class DuckDBFile:
                     name = connection.execute("select current_database()").fetchall()[0][0]
                     quoted = str(draft).replace("'", "''")
                     connection.execute(f"attach '{quoted}' as fresh_{name}")
-                    connection.execute(f"copy from database {name} to fresh_{name}")
-                    connection.execute(f"detach fresh_{name}")
+                    try:
+                        connection.execute(f"copy from database {name} to fresh_{name}")
+                        tx = Transaction(connection, self.path.name)
+                        for table in sorted(tx.tables()):
+                            tx.refuse_short_copy(table, f"fresh_{name}", self.path)
+                    finally:
+                        connection.execute(f"detach fresh_{name}")
                     connection.execute("checkpoint")
                 os.replace(draft, self.path)
         finally:
             os.umask(mask)
-            draft.unlink(missing_ok=True)
+            _remove_draft(draft)
 
     @contextmanager
     def _opened(
@@ -437,7 +458,7 @@ def publish(source: DuckDBFile, target: Path) -> list[str]:
     neither blocks nor breaks. Returns the tables.
     """
     draft = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    draft.unlink(missing_ok=True)
+    _remove_draft(draft)
     mask = os.umask(0o077)
     try:
         with source.reading() as stored:
@@ -451,8 +472,14 @@ def publish(source: DuckDBFile, target: Path) -> list[str]:
         os.replace(draft, target)
     finally:
         os.umask(mask)
-        draft.unlink(missing_ok=True)
+        _remove_draft(draft)
     return tables
+
+
+def _remove_draft(draft: Path) -> None:
+    """With its write-ahead log, which holds text too."""
+    for file in (draft, draft.with_name(f"{draft.name}.wal")):
+        file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -186,7 +186,8 @@ def test_drafts_of_dead_processes_go_and_those_of_living_ones_stay(home: Path) -
     dead = subprocess.Popen(["true"])
     dead.wait()
     (home / "reports").mkdir(exist_ok=True)
-    left = [home / f"published.duckdb.{dead.pid}.tmp", home / f"reports/.v2.html.{dead.pid}.tmp"]
+    names = ("published.duckdb.{}.tmp", "vault.duckdb.{}.tmp.wal", "reports/.v2.html.{}.tmp")
+    left = [home / name.format(dead.pid) for name in names]
     mine = home / f"published.duckdb.{os.getpid()}.tmp"
     for file in (*left, mine):
         file.write_text("text of somebody")

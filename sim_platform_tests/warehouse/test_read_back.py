@@ -2,10 +2,12 @@
 and row group (122,880), where its version 2.0.0 lost rows without a word.
 """
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import polars as pl
@@ -58,6 +60,11 @@ def copy(tx: Transaction, data: pl.DataFrame) -> None:
 WRITES: dict[str, Write] = {"append": append, "replace": replace, "upsert": upsert, "copy": copy}
 
 
+def there_in(tx: Transaction) -> int:
+    """Rows that the open transaction sees by a scan."""
+    return int(tx.query("select count(hash(label)) as n from classifier_scores")["n"][0])
+
+
 def there(file: Path) -> int:
     """Rows by a scan in a connection of its own: a sum that no stored count can answer."""
     with duckdb.connect(str(file), read_only=True) as connection:
@@ -76,7 +83,7 @@ def test_what_one_transaction_puts_into_a_new_table_is_there(
     file = DuckDBFile(tmp_path / "w.duckdb")
     with file.transaction() as tx:
         WRITES[write](tx, rows(n))
-        assert tx.query("select count(hash(label)) as n from classifier_scores")["n"][0] == n
+        assert there_in(tx) == n
     assert there(file.path) == n
 
 
@@ -106,30 +113,145 @@ def test_rows_of_a_file_are_put_into_a_table_without_a_frame(tmp_path: Path, n: 
 
 
 @pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("n", SIZES)
+def test_what_is_put_into_memory_is_there_too(n: int, write: str) -> None:
+    with duckdb.connect() as connection:
+        tx = Transaction(connection, "memory")
+        for first in (0, n):  # into a new table, and into one that holds committed rows
+            tx.execute("begin")
+            WRITES[write](tx, rows(n, first))
+            tx.execute("commit")
+        assert there_in(tx) == (n if write == "replace" else 2 * n)
+
+
+def test_a_statement_says_how_many_rows_it_put_in(tmp_path: Path) -> None:
+    file = DuckDBFile(tmp_path / "w.duckdb")
+    with file.transaction() as tx:
+        tx.copy("scored", rows(122_881))
+        some = "select * from scored where prefix_id::bigint < $n"
+        assert tx.insert_from(ClassifierScores, some, {"n": 3}) == 3
+        assert tx.insert_from(ClassifierScores, "from scored") == 122_881
+    assert there(file.path) == 122_884
+
+
+def test_new_rows_are_told_from_those_before_whatever_was_deleted_or_moved(tmp_path: Path) -> None:
+    file = DuckDBFile(tmp_path / "w.duckdb")
+    with file.transaction() as tx:
+        for first in (0, 1_000):  # the second takes the place of rows that are not committed yet
+            replace(tx, rows(300_000, first))
+        tx.execute("delete from classifier_scores where prefix_id::bigint % 2 = 0")
+        append(tx, rows(122_881, 1_000_000))
+    assert there(file.path) == 150_000 + 122_881
+    with file.transaction() as tx:
+        tx.execute("delete from classifier_scores where prefix_id::bigint % 4 = 1")
+    with file.transaction() as tx:
+        tx.execute("commit")
+        tx.execute("checkpoint")  # row groups that lost rows are put together, with new row ids
+        tx.execute("begin")
+        stored = there_in(tx)
+        append(tx, rows(2_049, 2_000_000))
+        upsert(tx, rows(2_050, 2_000_000))
+    assert there(file.path) == stored + 2_050
+
+
+@dataclass
+class Result:
+    rows: list[Any]
+
+    def fetchall(self) -> list[Any]:
+        return self.rows
+
+
+@dataclass
+class Losing:
+    """A connection that says it wrote every row and has lost the last."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+    def execute(self, sql: str, params: object = None) -> Any:
+        written = re.match(r"(?:insert into|create table) (\S+) (?:by name|as) ", sql)
+        result = self.connection.execute(sql, params)
+        if written is None:
+            return result
+        said = Result(result.fetchall())
+        last = f"select max(rowid) from {written[1]}"
+        self.connection.execute(f"delete from {written[1]} where rowid = ({last})")
+        return said
+
+
+@pytest.fixture
+def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """lose(): from now on every write loses a row."""
+
+    def losing(connection: Any, file: str) -> Transaction:
+        return Transaction(cast(duckdb.DuckDBPyConnection, Losing(connection)), file)
+
+    return lambda: monkeypatch.setattr(duckdb_file, "Transaction", losing)
+
+
+@pytest.mark.parametrize("write", [*WRITES, "insert_from"])
 @pytest.mark.parametrize("is_new", [True, False])
 def test_rows_that_vanish_on_the_way_roll_everything_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, is_new: bool
+    tmp_path: Path, lose: Callable[[], None], write: str, is_new: bool
 ) -> None:
     file = DuckDBFile(tmp_path / "w.duckdb")
     if not is_new:
         with file.transaction() as tx:
-            tx.append(ClassifierScores, rows(10, 1_000_000))
+            append(tx, rows(10, 1_000_000))
+    rows(5).write_parquet(tmp_path / "rows.parquet")
+
+    def insert_from(tx: Transaction, _: pl.DataFrame) -> None:
+        files = {"f": [str(tmp_path / "rows.parquet")]}
+        tx.insert_from(ClassifierScores, "select * from read_parquet($f)", files)
+
+    put = WRITES.get(write, insert_from)
+    lose()
+    lost = r"5 rows went into classifier_scores, DuckDB says 5, and 4 can be read"
+    with pytest.raises(WarehouseError, match=lost), file.transaction() as tx:
+        put(tx, rows(5))
+    with file.reading() as tx:
+        assert tx.tables() == (set() if is_new else {"classifier_scores"})
+    assert is_new or there(file.path) == 10
+
+
+def test_a_published_copy_that_lost_rows_does_not_take_the_place_of_the_one_before(
+    tmp_path: Path, lose: Callable[[], None]
+) -> None:
+    file, target = DuckDBFile(tmp_path / "w.duckdb"), tmp_path / "published.duckdb"
+    with file.transaction() as tx:
+        append(tx, rows(5))
+    publish(file, target)
+    before = target.read_bytes()
+    lose()
+    lost = "classifier_scores has 5 rows and 4 were copied; the file before stays"
+    with pytest.raises(WarehouseError, match=lost):
+        publish(file, target)
+    assert target.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"w.duckdb", "published.duckdb"}
+
+
+def test_a_file_that_lost_rows_when_it_was_rewritten_does_not_take_the_place_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = DuckDBFile(tmp_path / "w.duckdb")
+    with file.transaction() as tx:
+        append(tx, rows(5))
     value = Transaction._value
 
-    def losing(tx: Transaction, sql: str, params: Any = None) -> int:
-        """A database that says that it has all rows, and has not."""
-        found = value(tx, sql, params)
-        if sql.startswith("select count(hash("):
-            return found - 1
-        return found
+    def short(tx: Transaction, sql: str, params: Any = None) -> int:
+        return value(tx, sql, params) - (" fresh_" in sql)
 
-    monkeypatch.setattr(duckdb_file.Transaction, "_value", losing)
-    lost = r"5 rows went into classifier_scores.*4 can be read"
-    with pytest.raises(WarehouseError, match=lost), file.transaction() as tx:
-        WRITES[write](tx, rows(5))
-    with file.reading() as tx:
-        stored = "classifier_scores" in tx.tables() and tx.query("from classifier_scores")
-    assert stored is False if is_new else len(stored) == 10  # type: ignore[arg-type]  # a frame
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "_value", short)
+        with pytest.raises(WarehouseError, match="has 5 rows and 4 were copied; the file before"):
+            file.rewrite()
+    assert there(file.path) == 5
+    assert {p.name for p in tmp_path.iterdir()} == {"w.duckdb"}
+    file.rewrite()
+    assert there(file.path) == 5
 
 
 def test_publishing_keeps_every_row_and_column_but_account_keys(tmp_path: Path) -> None:
