@@ -56,7 +56,8 @@ def parts(home: Path, table: type[Table]) -> Iterator[Parts]:
 def remove_orphans(home: Path) -> None:
     """Removes the parts of processes that are no more: they may hold a forgotten person's text."""
     for folder in (home / FOLDER).glob("*.*"):
-        if not is_alive(int(folder.name.split(".")[0])):
+        process = folder.name.partition(".")[0]
+        if process.isdecimal() and not is_alive(int(process)):  # else it is not ours
             shutil.rmtree(folder, ignore_errors=True)
 
 

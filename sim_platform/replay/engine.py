@@ -296,7 +296,8 @@ class _Run:
                 self._held.append(outcome)
                 self._break_if_all_are_refused()
                 continue
-            self.hand_out_held()
+            if self._has_succeeded:  # a failure that may pass says nothing about the others
+                self.hand_out_held()
             self._hand_out(outcome)
             if first is None:
                 self._break_if_down(outcome)

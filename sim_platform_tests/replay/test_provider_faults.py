@@ -67,6 +67,8 @@ def test_a_prompt_that_the_providers_filter_refuses_is_an_outcome_of_its_row(
         (400, {"error": {"details": [{"reason": "API_KEY_INVALID"}]}}, "MY_KEY"),
         (401, "no json at all", "MY_KEY"),
         (403, {"error": {"message": "forbidden"}}, "MY_KEY"),
+        (403, {"error": {"message": "Account suspended: it broke our usage policies"}}, "MY_KEY"),
+        (403, {"error": {"message": "Your access was terminated after moderation"}}, "MY_KEY"),
         (404, {"detail": "Not Found"}, "base_url"),
         (400, {"error": {"message": "Invalid model name passed in model=m"}}, "model"),
         (407, {}, "proxy"),
@@ -164,6 +166,21 @@ def test_when_the_first_requests_are_all_refused_alike_nothing_is_stored_and_the
 ) -> None:
     with pytest.raises(StopRun, match=rf"refused the first {FAILURES_IN_A_ROW} requests"):
         replayed(100, status)
+
+
+def test_a_failure_that_may_pass_does_not_make_refusals_before_it_the_rows_own() -> None:
+    found: list[Outcome] = []
+    with ScriptedServer({"text 5": ["500"]}, always="400", error_body={"message": "no"}) as server:
+        version = model(base_url=server.url)
+        with pytest.raises(StopRun, match="refused the first"):
+            run_replay(
+                [request(f"text {i}", of=version) for i in range(100)],
+                build_provider(version),
+                concurrency=1,
+                max_retries=0,
+                on_outcome=found.append,
+            )
+    assert [o.reason for o in found] == ["server_error"]
 
 
 def test_failures_before_the_first_success_are_the_rows_once_something_passes() -> None:

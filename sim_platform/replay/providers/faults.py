@@ -32,6 +32,9 @@ KEY = re.compile(
     r"api_key_invalid|invalid_api_key|api key not valid|(invalid|incorrect|missing) api key"
     r"|invalid x-api-key|authentication_error"
 )
+CLOSED = re.compile(
+    r"(account|organization|access|key)\b.{0,40}\b(deactivated|suspended|disabled|terminated|revoked)"
+)
 BALANCE = re.compile(r"insufficient_quota|insufficient balance|credit balance is too low")
 MODEL = re.compile(
     r"model_not_found|invalid model name|unknown model|not a valid model"
@@ -91,6 +94,8 @@ def status_outcome(
             never the body.
     """
     error = error_of(body)
+    if status in (401, 403) and CLOSED.search(error.words):  # often for "usage policies" too
+        raise _refused_account(model, status)
     if status in (400, 403, 422, 451) and FILTERED.search(error.words):
         return Outcome(
             request.arm,
