@@ -4,7 +4,8 @@ size of the log.
 For each size a home is made with a synthetic log (from a seed), a version in service, a candidate
 and a Chat Completions server without latency, in a process of its own. Then the command runs as a
 user runs it, and memory is what all its processes hold together (PSS, five times a second), the
-server not counted. Dagster's own events say afterwards which stage ran when.
+server not counted. Dagster's own events say afterwards which stage ran when. Growth is told in
+seconds and in processor time, which other work on the machine hardly changes.
 
 De-identification is by rules and a plug-in that knows the canaries alone, without a second look:
 what grows with the log, not what a model weighs. Every row of the log is looked for at the end.
@@ -242,18 +243,24 @@ def server() -> Iterator[tuple[str, Any]]:
 
 @dataclass
 class Watched:
-    """A run of the command: when it began and ended, and memory in between."""
+    """A run of the command: when it began and ended, and memory and processor time in between."""
 
     started: float
     ended: float = 0.0
     code: int = 0
     times: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)  # seconds of all processes until then
 
     def peak(self, start: float, end: float) -> float | None:
         """Most memory between two times; None where nobody looked."""
         here = slice(bisect.bisect(self.times, start), bisect.bisect(self.times, end))
         return max(self.megabytes[here], default=None)
+
+    def processor_seconds(self, start: float, end: float) -> float:
+        """Processor time between two times, to the look before each."""
+        before, after = (bisect.bisect(self.times, time) - 1 for time in (start, end))
+        return self.processor[after] - (self.processor[before] if before >= 0 else 0.0)
 
 
 def run_command(home: Path) -> Watched:
@@ -279,9 +286,11 @@ def run_command(home: Path) -> Watched:
 
     def watch() -> None:
         while not ended.wait(SAMPLED_EVERY):
-            held = sum(megabytes_of(process) for process in processes_of(command.pid))
+            processes = processes_of(command.pid)
             run.times.append(time.time())
-            run.megabytes.append(held)
+            run.megabytes.append(sum(map(megabytes_of, processes)))
+            # one that ended counts at its parent
+            run.processor.append(max(sum(processes.values()), *run.processor[-1:], 0.0))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -296,15 +305,17 @@ def run_command(home: Path) -> Watched:
     return run
 
 
-def processes_of(session: int) -> list[int]:
-    """Ids of the processes of a session, which are all that the command started."""
-    found = []
+def processes_of(session: int) -> dict[int, float]:
+    """The processes of a session, which are all that the command started: ids, and the seconds of
+    processor time that each and its ended children took.
+    """
+    found, ticks = {}, os.sysconf("SC_CLK_TCK")
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 after_name = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(after_name[3]) == session:
-                    found.append(int(entry.name))
+                    found[int(entry.name)] = sum(map(int, after_name[11:15])) / ticks
     return found
 
 
@@ -375,6 +386,7 @@ def stages_of(run: Watched, steps: Steps) -> dict[str, dict[str, float | None]]:
         peaks = [peak for span in many if (peak := run.peak(*span)) is not None]
         found[name] = {
             "seconds": round(sum(end - start for start, end in many), 2),
+            "processor_s": round(sum(run.processor_seconds(*span) for span in many), 2),
             "peak_mb": round(max(peaks)) if peaks else None,
         }
     return found
@@ -447,6 +459,7 @@ def measure(folder: Path, conversations: int, asked: argparse.Namespace) -> dict
                 raise FailedError(f"{conversations:,} conversations: failed in {where}")
             figures = {
                 "seconds": round(run.ended - run.started, 1),
+                "processor_s": round(run.processor_seconds(run.started, run.ended), 1),
                 "peak_mb": round(run.peak(run.started, run.ended) or 0),
                 "requests": answered.value - before,
                 "load_before": round(load, 2),
@@ -466,25 +479,28 @@ def measure(folder: Path, conversations: int, asked: argparse.Namespace) -> dict
 
 
 def growth(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """From each size to the next: memory, and each stage's seconds for a conversation."""
-    steps = []
-    for small, large in itertools.pairwise(runs):
+    """From each size to the next: memory, and each stage's time for a conversation, by the clock
+    and of processors.
+    """
+
+    def ratios(small: dict[str, Any], large: dict[str, Any], unit: str) -> dict[str, float | None]:
         times = large["conversations"] / small["conversations"]
-        before, after = small["stages"], large["stages"]
-        whole = (small["seconds"], large["seconds"])
-        pairs = {name: (before[name]["seconds"], after[name]["seconds"]) for name in before}
-        steps.append(
-            {
-                "from": small["conversations"],
-                "to": large["conversations"],
-                "peak_ratio": round(large["peak_mb"] / small["peak_mb"], 2),
-                "seconds_per_conversation_ratio": {
-                    name: round(b / a / times, 2) if a else None
-                    for name, (a, b) in {**pairs, "all": whole}.items()
-                },
-            }
-        )
-    return steps
+        rows = {name: (row, large["stages"][name]) for name, row in small["stages"].items()}
+        return {
+            name: round(after[unit] / before[unit] / times, 2) if before[unit] else None
+            for name, (before, after) in {**rows, "all": (small, large)}.items()
+        }
+
+    return [
+        {
+            "from": small["conversations"],
+            "to": large["conversations"],
+            "peak_ratio": round(large["peak_mb"] / small["peak_mb"], 2),
+            "seconds_per_conversation_ratio": ratios(small, large, "seconds"),
+            "processor_per_conversation_ratio": ratios(small, large, "processor_s"),
+        }
+        for small, large in itertools.pairwise(runs)
+    ]
 
 
 def machine() -> dict[str, Any]:
@@ -499,24 +515,27 @@ def machine() -> dict[str, Any]:
 
 
 def show(runs: Sequence[dict[str, Any]], steps: Sequence[dict[str, Any]]) -> None:
-    """A stage a row; seconds and memory of each size, and the growth of the time for a conversation
-    from the size before.
+    """A stage a row; seconds, processor time and memory of each size, and the growth of both times
+    for a conversation from the size before.
     """
-    table = Table(title="sim-platform run: seconds, and peak memory of all its processes in MB")
+    units = {"s": "seconds", "cpu s": "processor_s", "MB": "peak_mb"}
+    growths = ("seconds_per_conversation_ratio", "processor_per_conversation_ratio")
+    table = Table(title="sim-platform run: seconds, processor time, peak memory of all processes")
     table.add_column("stage", no_wrap=True)
     for run in runs:
-        for unit in ("s", "MB"):
+        for unit in units:
             table.add_column(f"{run['conversations']:,}\n{unit}", justify="right")
     for step in steps:
-        table.add_column(f"s each,\n{step['from']:,} to {step['to']:,}", justify="right")
+        for unit in ("s", "cpu s"):
+            table.add_column(f"{unit} each,\n{step['from']:,} to {step['to']:,}", justify="right")
 
     def add(name: str, figures: Sequence[dict[str, Any]]) -> None:
         cells = [
             "-" if value is None else f"{value:,}"
             for of_run in figures
-            for value in (of_run["seconds"], of_run["peak_mb"])
+            for value in (of_run[unit] for unit in units.values())
         ]
-        ratios = (step["seconds_per_conversation_ratio"][name] for step in steps)
+        ratios = (step[of][name] for step in steps for of in growths)
         cells += ["-" if ratio is None else f"x {ratio}" for ratio in ratios]
         table.add_row(name, *cells)
 
