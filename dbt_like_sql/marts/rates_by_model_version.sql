@@ -29,8 +29,8 @@ select
     max(high) filter (arm = 'candidate') as candidate_high,
     max(rate) filter (arm = 'control') as control_rate,
     max(rate) filter (arm = 'recorded') as recorded_rate,
-    max(ratio_to_control) as ratio_to_control,
-    max(ratio_to_recorded) as ratio_to_recorded,
+    max(ratio_to_control) filter (arm = 'candidate') as ratio_to_control,
+    max(ratio_to_recorded) filter (arm = 'candidate') as ratio_to_recorded,
     max(floor) filter (arm = 'candidate') as floor,
     coalesce(bool_or(is_exploratory), false) as is_exploratory
 from rate_comparison

@@ -26,18 +26,21 @@ def gate(
     below its ceiling); BLOCK needs one that is surely worse.
     """
     from sim_platform.estimation.gates import release_verdict  # noqa: PLC0415 - imports polars and scipy
+    from sim_platform.estimation.resemblance import in_words, unlike_the_log  # noqa: PLC0415 - the same
 
     with exit_codes(failed=NO_DECISION):
         home = load_home(home_path())
         home.release(model_version)
         decisions = results().stored_decisions(home, model_version)
         verdict, why = release_verdict(decisions)
+        warning = in_words(unlike_the_log(results().stored_rates(home, model_version)))
         if as_json:
             print_json(
                 {
                     "model_version": model_version,
                     "verdict": verdict,
                     "reason": why,
+                    "warnings": [warning] if warning else [],
                     "behaviors": decisions.to_dicts(),
                 }
             )
@@ -46,5 +49,7 @@ def gate(
             for row in decisions.filter(tier="gate").to_dicts():
                 table.add_row(row["behavior"], row["verdict"], row["reason"])
             show(table)
+            if warning:
+                typer.echo(warning)
             typer.echo(f"{verdict}: {why}")
         raise typer.Exit(EXIT_CODES[verdict])

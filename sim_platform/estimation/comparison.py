@@ -1,5 +1,5 @@
-"""Rates of one release per behaviour and arm, and the candidate against the other arms on the
-same prefixes.
+"""Rates of one release per behaviour and arm, the candidate against the other arms on the same
+prefixes, and the control arm against what it regenerates.
 
 Belongs here: from counted labels and the design to the rows of `rate_comparison`. Does not:
 the formulas (intervals, paired), verdicts (gates), the counting (design says how, the
@@ -51,12 +51,13 @@ def compare(
 
     `n`, `n_missing` and `events` count outcomes. `n_effective` is total / variance of the weighted
     sum; without events, what the weights alone leave (Kish). `floor` is the detection floor at
-    Kish's size over the design effect. Ratios and differences stand on the candidate's row and are
-    over prefixes that both arms have labels for; where neither arm showed the behaviour on them the
+    Kish's size over the design effect. Ratios and differences stand on the row of their first arm
+    (the control arm is compared with the recorded one) and are over prefixes that both arms have
+    labels for; where neither arm showed the behaviour on them the
     ratio is null with limits (0, inf); where only one did, the ratio is made with half an event
     added on both sides. `gate_*` are limits for decisions: they hold whatever the missing outcomes
     would have shown. `p_control` and `p_recorded` are McNemar mid-P on effective counts, `_holm`
-    and `_bh` adjusted over the behaviours. Without labels every estimate is null.
+    and `_bh` adjusted over the behaviours of one arm. Without labels every estimate is null.
 
     Args:
         labels: one item a behaviour, taken one at a time, so that memory does not grow with the
@@ -101,12 +102,15 @@ def compare(
             if arm == "candidate":
                 harm = (undesired[item.behavior], (block_above or {}).get(item.behavior, 1.0))
                 for other, names in OTHER_ARMS.items():
-                    row |= _against(counts, other, names, conf) | _for_decisions(
+                    row |= _against(counts, arm, other, names, conf) | _for_decisions(
                         counts, other, *harm
                     )
+            if arm == "control":
+                row |= _against(counts, arm, "recorded", OTHER_ARMS["recorded"], conf)
             rows.append(row)
-    for p in ("p_control", "p_recorded"):
-        _adjust(rows, p)
+    for arm in ("candidate", "control"):
+        for p in ("p_control", "p_recorded"):
+            _adjust([row for row in rows if row["arm"] == arm], p)
     columns = RateComparison.to_schema().columns
     rows.sort(key=lambda row: (str(row["behavior"]), ARMS.index(row["arm"])))
     return frame(RateComparison, [{name: row.get(name) for name in columns} for row in rows])
@@ -221,16 +225,16 @@ def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
     return row
 
 
-def _pairs(counts: pl.DataFrame, arm: str) -> pl.DataFrame:
+def _pairs(counts: pl.DataFrame, first: str, other: str) -> pl.DataFrame:
     """Rows for which both arms have labels: the share of each, `w`, and whether any
     event is in sight.
     """
-    both = counts.filter(pl.col("candidate_applies")).with_columns(
-        share=pl.col("candidate_events") / pl.col("candidate_n"),
-        other_share=pl.col(f"{arm}_events") / pl.col(f"{arm}_n"),
+    both = counts.filter(pl.col(f"{first}_applies")).with_columns(
+        share=pl.col(f"{first}_events") / pl.col(f"{first}_n"),
+        other_share=pl.col(f"{other}_events") / pl.col(f"{other}_n"),
     )
     shared = _weighed(
-        both, pl.col(f"{arm}_applies") & (pl.col("candidate_n") > 0) & (pl.col(f"{arm}_n") > 0)
+        both, pl.col(f"{other}_applies") & (pl.col(f"{first}_n") > 0) & (pl.col(f"{other}_n") > 0)
     )
     return shared.with_columns(seen=(pl.col("share") > 0) | (pl.col("other_share") > 0))
 
@@ -243,9 +247,11 @@ def _cells(pairs: pl.DataFrame) -> tuple[Array, Array, Array]:
     return first * second, first * (1 - second), (1 - first) * second
 
 
-def _against(counts: pl.DataFrame, arm: str, names: tuple[str, str, str], conf: float) -> Row:
+def _against(
+    counts: pl.DataFrame, first: str, other: str, names: tuple[str, str, str], conf: float
+) -> Row:
     """Paired ratio, difference and test."""
-    pairs = _pairs(counts, arm)
+    pairs = _pairs(counts, first, other)
     if pairs.is_empty():
         return {}
     _, b, c = _cells(pairs)
@@ -262,7 +268,7 @@ def _against(counts: pl.DataFrame, arm: str, names: tuple[str, str, str], conf: 
         point: found.estimate if len(events) else None,
         f"{ratio_limits}_low": found.low,
         f"{ratio_limits}_high": found.high,
-        f"p_{arm}": paired.mcnemar(cells.b, cells.c),
+        f"p_{other}": paired.mcnemar(cells.b, cells.c),
         difference_name: difference.estimate,
         f"{difference_name}_low": difference.low,
         f"{difference_name}_high": difference.high,
@@ -290,8 +296,9 @@ def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, block_above: 
     """Limits of the ratio that hold whatever the missing outcomes would have shown, and the
     one-sided p of harm beyond `block_above`.
     """
-    best = _pairs(_missing_as(_missing_as(counts, "candidate", False), arm, True), arm)
-    worst = _pairs(_missing_as(_missing_as(counts, "candidate", True), arm, False), arm)
+    first = "candidate"
+    best = _pairs(_missing_as(_missing_as(counts, first, False), arm, True), first, arm)
+    worst = _pairs(_missing_as(_missing_as(counts, first, True), arm, False), first, arm)
     if best.is_empty():
         return {}
     low, high = _gate_ratio(best), _gate_ratio(worst)

@@ -24,10 +24,10 @@ from sim_platform.contracts.tables.estimation import ReleaseGate
 from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation import multiplicity, paired
 from sim_platform.estimation.comparison import GATE_CONF
+from sim_platform.estimation.multiplicity import ALPHA
 from sim_platform.registry.behaviors import Behavior
 
 Verdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
-ALPHA = 0.05
 FEW_EVENTS = 20  # below it ratios rarely decide and a registered ceiling takes their place
 
 

@@ -23,6 +23,7 @@ from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
 from sim_platform.contracts.tables.grading import Calibration
 from sim_platform.estimation.gates import release_verdict
+from sim_platform.estimation.resemblance import in_words, unlike_the_log
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import flip_rate
 from sim_platform.flows.ledger import last_link
@@ -120,6 +121,7 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
         )
     covered(home, warehouse, release)
     verdict, reason = release_verdict(decisions)
+    unlike = in_words(unlike_the_log(rates))
     marts = {model.name: model.sql for model in load_sql_models(SQL_MODELS)}
     with warehouse.reading() as tx:
         sample = tx.query(SAMPLE, {"release": release}).to_dicts()[0]
@@ -143,6 +145,7 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
         replaces=replaced.version,
         verdict=verdict,
         reason=reason,
+        warnings=[unlike] if unlike else [],
         measures=candidate.measures,
         consent=home.sources.consent.all
         or f"per conversation, from the ledger, scope {home.sources.consent.scope}",

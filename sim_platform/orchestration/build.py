@@ -18,6 +18,7 @@ from sim_platform.orchestration.assets.estimation import (
     release_gate,
     release_report,
     release_summary,
+    the_control_arm_resembles_the_log,
     the_report_is_self_contained,
 )
 from sim_platform.orchestration.assets.extraction import consented_log_extract
@@ -70,6 +71,7 @@ def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS
         asset_checks=[
             *build_checks(),
             *build_sql_checks(models),
+            the_control_arm_resembles_the_log,
             the_report_is_self_contained,
             deidentification_does_not_look_like_behaviour,
             the_sample_looks_like_the_newest_traffic,

@@ -62,6 +62,7 @@ class ReleaseFacts:
     spend: Rows  # arm, outcomes, reused, prompt_tokens, completion_tokens, cost_usd
     coverage: Rows  # rows of pipeline_coverage
     hashes: Rows  # what, value
+    warnings: Sequence[str] = ()  # what to know before any figure is read
     examples: Rows = ()  # behavior, turn, response: de-identified text, shown escaped and folded
     calibration: Rows = ()  # rows of calibration, as numbers
     # title to rows: forecast, score, calibration, where those tables exist
@@ -114,6 +115,7 @@ def report_json(facts: ReleaseFacts) -> str:
         "replaces": facts.replaces,
         "verdict": facts.verdict,
         "reason": facts.reason,
+        "warnings": list(facts.warnings),
         "measures": facts.measures,
         "consent": facts.consent,
         "sample": dict(facts.sample),

@@ -300,6 +300,19 @@ def test_recorded_has_columns_of_its_own() -> None:
     assert row["difference_to_recorded"] == pytest.approx(0.15)
 
 
+def test_the_control_arm_is_compared_with_what_it_regenerates() -> None:
+    labels = {"candidate": [yes(8, 40)], "control": [yes(4, 40)], "recorded": [yes(2, 40)]}
+    control = compared(scores(labels), design("a" * 40))["control"]
+    turned = compared(
+        scores({"candidate": labels["control"], "recorded": labels["recorded"]}), design("a" * 40)
+    )
+    names = [name for name in control if "recorded" in name and not name.startswith("gate")]
+    as_candidate = {name: turned["candidate"][name] for name in names}
+    as_candidate["p_block_recorded"] = None  # the control arm is never decided about
+    assert {name: control[name] for name in names} == as_candidate
+    assert control["ratio_to_control"] is None
+
+
 def test_repeats_are_averaged_within_their_prefix() -> None:
     once = compared(scores({"candidate": [yes(4, 40)], "control": [yes(2, 40)]}), design("a" * 40))
     copied = compared(

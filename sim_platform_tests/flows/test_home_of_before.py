@@ -46,5 +46,16 @@ def test_a_home_of_before_runs_on_and_pays_nothing_again(
     assert not [line for line in said if not line.startswith(expected)]
     for table, rows in before.items():
         after = warehouse.read(table).sort(key_of(table))
-        assert after.equals(rows.select(after.columns)), table.__name__
+        same = rows.select(after.columns)
+        if table is RateComparison:  # the control arm is compared with the log since then
+            known = same["arm"] == "control"
+            same = same.with_columns(
+                pl.when(known & pl.col(name).is_null())
+                .then(after[name])
+                .otherwise(name)
+                .alias(name)
+                for name in same.columns
+                if "recorded" in name
+            )
+        assert after.equals(same), table.__name__
     assert before[RateComparison].filter(pl.col("arm") == "control")["n"].min() == 15

@@ -75,6 +75,13 @@ def facts() -> ReleaseFacts:
     )
 
 
+def test_what_to_know_before_any_figure_stands_on_the_first_screen(facts: ReleaseFacts) -> None:
+    page = report_html(replace(facts, warnings=["control & log differ"]))
+    assert page.index("</strong>beyond") < page.index("control &amp; log differ")
+    assert page.index("control &amp; log differ") < page.index("<dl")
+    assert json.loads(report_json(replace(facts, warnings=["x"])))["warnings"] == ["x"]
+
+
 def test_the_page_says_the_verdict_first_and_then_why(facts: ReleaseFacts) -> None:
     page = report_html(facts)
     assert page.index("BLOCK</strong>beyond their limits: lies") < page.index("<h2>")

@@ -93,7 +93,7 @@ class RateComparison(Table):
         nullable=True, description="95 % upper limit of difference_to_control"
     )
     ratio_to_recorded: float = pa.Field(
-        nullable=True, description="paired rate ratio candidate / recorded"
+        nullable=True, description="paired rate ratio of this arm (candidate, control) / recorded"
     )
     ratio_to_recorded_low: float = pa.Field(
         nullable=True, description="95 % lower limit of ratio_to_recorded"
@@ -102,7 +102,8 @@ class RateComparison(Table):
         nullable=True, description="95 % upper limit of ratio_to_recorded; may be infinite"
     )
     difference_to_recorded: float = pa.Field(
-        nullable=True, description="paired rate difference candidate - recorded"
+        nullable=True,
+        description="paired rate difference of this arm (candidate, control) - recorded",
     )
     difference_to_recorded_low: float = pa.Field(
         nullable=True, description="95 % lower limit of difference_to_recorded"
@@ -193,10 +194,13 @@ class RateComparison(Table):
         nullable=True,
         ge=0,
         le=1,
-        description="McNemar mid-P of candidate against recorded on effective counts",
+        description="McNemar mid-P of this arm against recorded on effective counts",
     )
     p_recorded_holm: float = pa.Field(
-        nullable=True, ge=0, le=1, description="p_recorded adjusted by Holm over the behaviours"
+        nullable=True,
+        ge=0,
+        le=1,
+        description="p_recorded adjusted by Holm over the behaviours of the arm",
     )
     p_recorded_bh: float = pa.Field(
         nullable=True,

@@ -8,9 +8,11 @@ Belongs here: what the UI says and shows of them. Does not: what is read and wri
 import re
 
 import dagster as dg
+import polars as pl
 
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.estimation.gates import release_verdict
+from sim_platform.estimation.resemblance import in_words, unlike_the_log
 from sim_platform.flows.comparison import compare_release, decide_release, publish_releases
 from sim_platform.flows.report import write_report
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
@@ -50,6 +52,32 @@ def rate_comparison(
             "rates_per_100k": markdown(rate_rows(rates)),
             "measures": candidate.measures,
         }
+    )
+
+
+@dg.asset_check(
+    asset=rate_comparison,
+    partitions_def=MODEL_VERSIONS,
+    description=(
+        "The version in service, regenerated on its own prefixes, behaves as its log says (p after"
+        " Holm, and a ratio surely beyond 0.8 to 1.25); a warning, shown first in the report."
+    ),
+)
+@guarded
+def the_control_arm_resembles_the_log(
+    context: dg.AssetCheckExecutionContext, deployment: Deployment
+) -> dg.AssetCheckResult:
+    rates = deployment.warehouse().read(RateComparison, {"model_version": context.partition_key})
+    found = unlike_the_log(rates)
+    compared = rates.filter(pl.col("arm") == "control", pl.col("p_recorded").is_not_null())
+    return dg.AssetCheckResult(
+        passed=found.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "compared": len(compared),
+            "differ": markdown(found.to_dicts()),
+            "says": in_words(found) or "nothing",
+        },
     )
 
 
