@@ -12,6 +12,7 @@ Belongs here: events, killing, comparing. Does not: what a command does.
 """
 
 import argparse
+import csv
 import ctypes
 import hashlib
 import json
@@ -23,7 +24,7 @@ import signal
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,7 @@ class Killer:
         self.home, self.place, self.count = str(home), place, count
         sys.addaudithook(self._audited)
         self._fsync, os.fsync = os.fsync, self._synced
-        from sim_platform.warehouse import duckdb_file  # noqa: PLC0415 - patched in the child alone
+        from sim_platform.warehouse import duckdb_file
 
         safe = duckdb_file._safe
 
@@ -196,21 +197,21 @@ def run_command(
     os.dup2(said, 1)
     os.dup2(said, 2)
     Killer(Path(home), place, count)
-    from sim_platform.commands.main import app  # noqa: PLC0415 - preloaded
+    from sim_platform.commands.main import app
 
     app(list(arguments))
 
 
 def digest_of(home: str, into: Any) -> None:
     """A hash a table, over its rows without what differs between two runs."""
-    from sim_platform.warehouse.duckdb_file import DuckDBFile  # noqa: PLC0415 - preloaded
+    from sim_platform.warehouse.duckdb_file import DuckDBFile
 
     for name in ("vault", "warehouse", "published"):
         with DuckDBFile(Path(home, f"{name}.duckdb")).reading() as tx:
             for table in sorted(tx.tables()):
                 kept = sorted(tx.columns(table) - VOLATILE)
                 columns = ", ".join(f'"{column}"' for column in kept) or "1"
-                rows = tx.query(f"select {columns} from {table} order by all")  # noqa: S608 - the catalogue's names
+                rows = tx.query(f"select {columns} from {table} order by all")
                 rows = rows.with_columns(pl.selectors.float().round_sig_figs(9))  # sums by threads
                 written = hashlib.sha256(rows.write_csv().encode()).hexdigest()[:12]
                 into[f"{name}.{table}"] = (len(rows), written)
@@ -268,22 +269,14 @@ def prepare(name: str, folder: Path) -> None:
         )
         (folder / "completions.jsonl").write_text("".join(json.dumps(a) + "\n" for a in answers))
     if name == "labels import":
-        head, *rows = (folder / "labels.csv").read_text().splitlines()
-        assert "label" in head
-        fill_labels(folder)
-
-
-def fill_labels(folder: Path) -> None:
-    import csv  # noqa: PLC0415 - only here
-
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        row["label"] = str(zlib.crc32(row["item_id"].encode()) & 1)
-    with (folder / "filled.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        with (folder / "labels.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with (folder / "filled.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(
+                row | {"label": str(zlib.crc32(row["item_id"].encode()) & 1)} for row in rows
+            )
 
 
 @dataclass(frozen=True)
@@ -301,7 +294,7 @@ def kill_through(
     folder: Path,
     scripted: ScriptedServer,
     places: Callable[[Command, int], Sequence[int]],
-    wanted: Callable[[Command], bool] = lambda _: True,
+    story: Sequence[Command] = STORY,
 ) -> Iterator[Killed]:
     """The story, each command killed before the events that `places` (given the command and their
     number) chooses, run again, and compared.
@@ -310,7 +303,7 @@ def kill_through(
     whole = folder / "whole"
     whole.mkdir()
     home_at(whole, scripted.url)
-    for command in STORY:
+    for command in story:
         prepare(command.name, whole)
         before = folder / "before"
         shutil.rmtree(before, ignore_errors=True)
@@ -318,11 +311,10 @@ def kill_through(
         sent = scripted.requests.total()
         ended = run(whole / "home", command)
         assert ended.code == 0, f"{command.name} by itself ended with {ended.code}\n{ended.said}"
-        if not wanted(command):
-            continue
         cost = scripted.requests.total() - sent
         expected = digest(whole / "home")
-        faults, paid_twice, tried = [], 0, places(command, ended.events)
+        faults: list[str] = []
+        paid_twice, tried = 0, places(command, ended.events)
         for place in tried:
             tries = folder / "tries"
             shutil.rmtree(tries, ignore_errors=True)
@@ -362,9 +354,10 @@ def main() -> None:
         for killed in kill_through(
             Path(folder),
             scripted,
-            lambda _, n: range(1, n + 1, asked.every),
-            lambda command: command.name in asked.of,
+            lambda command, n: range(1, n + 1, asked.every) if command.name in asked.of else (),
         ):
+            if not killed.places:
+                continue
             n_faults += len(killed.faults)
             print(
                 f"{killed.command}: {killed.events} events, killed at {killed.places},"
