@@ -181,12 +181,8 @@ def run_command(
 ) -> None:
     """The command line with these arguments; what it prints goes to `log`."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with the parent (PR_SET_PDEATHSIG)
-    drawn = iter(range(1_000_000))
-
-    def token(n: int = 32) -> bytes:
-        return hashlib.shake_256(f"{salt} {next(drawn)}".encode()).digest(n)
-
-    secrets.token_bytes = token  # keys, so that two runs can be compared
+    # Keys, so that two runs can be compared.
+    secrets.token_bytes = lambda n=32: hashlib.shake_256(salt.encode()).digest(n or 32)
     os.environ |= {
         "SIM_PLATFORM_HOME": home,
         "DAGSTER_HOME": f"{home}/dagster_home",
