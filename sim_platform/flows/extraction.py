@@ -31,7 +31,7 @@ from sim_platform.contracts.tables.schema import dtypes, validated
 from sim_platform.extraction.consent import decide, read_ledger
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
-from sim_platform.extraction.rules import nobody
+from sim_platform.extraction.rules import IN_THE_FUTURE, nobody
 from sim_platform.flows.vault import account_hash
 from sim_platform.registry.home import Home
 from sim_platform.registry.sources import Source
@@ -41,9 +41,16 @@ from sim_platform.warehouse.gates import (
     QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON,
 )
 
+# What rows become; another number reads every file again.
+READING = 2
 SOURCE_FILES = """create table if not exists source_files (
     source_file varchar not null, context varchar not null, rows_in bigint not null,
     has_consent_drops boolean not null, has_duplicates boolean not null)"""
+FILES_AS_READ = f"""
+    select f.*, exists (from row_dispositions d
+                        where d.source_file = f.source_file and d.reason = '{IN_THE_FUTURE}')
+                  as has_future
+    from source_files f"""  # noqa: S608 - a literal of rules
 STAGED = f"""create table if not exists staged_rows (
     {columns_of(ConsentedLogExtract)}, run varchar, disposition varchar, reason varchar)"""
 # Of all rows with an id, those of files that stay and those that were staged, the first one in the
@@ -123,11 +130,16 @@ def extract_log(
     extract_id = sha256([run])[:16]
     versions = frozenset(home.by_version)
 
-    def context(file: LogFile, has_consent_drops: bool, has_duplicates: bool) -> str:
+    def context(
+        file: LogFile, has_consent_drops: bool, has_duplicates: bool, has_future: bool
+    ) -> str:
         """Hash of everything that decided the file's rows: with consent drops also the ledger, with
-        duplicates also the other files and the ledger, which decide whose row stands.
+        duplicates also the other files and the ledger, which decide whose row stands, with rows in
+        the future also the day, which comes nearer to them.
         """
         rules = [
+            READING,
+            {name: days.model_dump(mode="json") for name, days in home.in_service.items()},
             file.source.model_dump(mode="json"),
             home.sources.exclude,
             sorted(versions),
@@ -139,6 +151,7 @@ def extract_log(
                 rules,
                 ledger_hash if has_consent_drops or has_duplicates else None,
                 log_hash if has_duplicates else None,
+                now.date().isoformat() if has_future else None,
             ]
         )
 
@@ -147,12 +160,12 @@ def extract_log(
         tx.execute(SOURCE_FILES)
         tx.execute(STAGED)
         _clear_dead_runs(tx)
-        known = {row["source_file"]: row for row in tx.query("from source_files").to_dicts()}
+        known = {row["source_file"]: row for row in tx.query(FILES_AS_READ).to_dicts()}
 
     def is_unchanged(file: LogFile) -> bool:
         state = known.get(file.name)
         return state is not None and state["context"] == context(
-            file, state["has_consent_drops"], state["has_duplicates"]
+            file, state["has_consent_drops"], state["has_duplicates"], state["has_future"]
         )
 
     changed = [file for file in files if not is_unchanged(file)]
@@ -204,6 +217,7 @@ def _stage(
             versions=versions,
             ledger=ledger,
             now=now,
+            deployed=home.in_service,
             forgotten=forgotten,
         )
         with vault.transaction() as tx:
@@ -217,7 +231,7 @@ def _commit(
     files: Sequence[LogFile],
     changed: Sequence[LogFile],
     run: str,
-    context: Callable[[LogFile, bool, bool], str],
+    context: Callable[[LogFile, bool, bool, bool], str],
 ) -> None:
     """Replaces the rows of changed files by their staged ones and takes out those of files that are
     gone, all at once: the extract is what a first run over today's files would give. Of rows with
@@ -254,20 +268,22 @@ def _commit(
         mine,
     )
     seen = tx.query(
-        """select source_file, count(*) as n,
+        f"""select source_file, count(*) as n,
                   coalesce(bool_or(reason like '%consent%'), false) as consent,
-                  coalesce(bool_or(reason like '%duplicate%'), false) as duplicates
-           from staged_rows where run = $run group by source_file""",
+                  coalesce(bool_or(reason like '%duplicate%'), false) as duplicates,
+                  coalesce(bool_or(reason = '{IN_THE_FUTURE}'), false) as future
+           from staged_rows where run = $run group by source_file""",  # noqa: S608 - a literal of rules
         mine,
     )
     counted = {row["source_file"]: row for row in seen.to_dicts()}
+    nothing = {"n": 0, "consent": False, "duplicates": False, "future": False}
     for file in changed:
-        row = counted.get(file.name, {"n": 0, "consent": False, "duplicates": False})
+        row = counted.get(file.name, nothing)
         tx.execute(
             "insert into source_files values ($file, $context, $n, $consent, $duplicates)",
             {
                 "file": file.name,
-                "context": context(file, row["consent"], row["duplicates"]),
+                "context": context(file, row["consent"], row["duplicates"], row["future"]),
                 "n": row["n"],
                 "consent": row["consent"],
                 "duplicates": row["duplicates"],
@@ -279,7 +295,7 @@ def _commit(
 
 
 def _give_way(
-    tx: Transaction, files: Sequence[LogFile], context: Callable[[LogFile, bool, bool], str]
+    tx: Transaction, files: Sequence[LogFile], context: Callable[[LogFile, bool, bool, bool], str]
 ) -> None:
     """Extracted rows of files that stay, where an earlier file now has a row with their id."""
     beaten = tx.query(f"{LOSERS} and not is_staged")
@@ -293,7 +309,7 @@ def _give_way(
     )
     by_name = {file.name: file for file in files}
     states = tx.query(
-        "from source_files where source_file in (select unnest($names))",
+        f"{FILES_AS_READ} where source_file in (select unnest($names))",
         {"names": beaten["source_file"].unique().to_list()},
     )
     for state in states.to_dicts():
@@ -301,7 +317,12 @@ def _give_way(
         tx.execute(
             "update source_files set has_duplicates = true, context = $context"
             " where source_file = $name",
-            {"name": name, "context": context(by_name[name], state["has_consent_drops"], True)},
+            {
+                "name": name,
+                "context": context(
+                    by_name[name], state["has_consent_drops"], True, state["has_future"]
+                ),
+            },
         )
 
 

@@ -21,7 +21,7 @@ from sim_platform.registry.behaviors import (
     JudgeGrader,
     ModerationGrader,
 )
-from sim_platform.registry.models import Models, ModelVersion
+from sim_platform.registry.models import Deployed, Models, ModelVersion
 from sim_platform.registry.sources import Sources
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -39,6 +39,17 @@ class Home:
     @cached_property
     def by_version(self) -> dict[str, ModelVersion]:
         return {m.version: m for m in self.models}
+
+    @cached_property
+    def in_service(self) -> dict[str, Deployed]:
+        """Version to the days of its production log. A candidate that is served from the log is
+        not in it: its rows of before are its recorded answers.
+        """
+        return {
+            m.version: m.deployed
+            for m in self.models
+            if m.deployed and not (m.provider == "recorded" and m.replaces)
+        }
 
     @property
     def releases(self) -> tuple[str, ...]:
