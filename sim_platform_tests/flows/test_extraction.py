@@ -3,8 +3,10 @@
 import json
 import multiprocessing
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -24,7 +26,7 @@ from sim_platform.flows.extraction import ExtractionSummary, extract_log
 from sim_platform.flows.results import left_out, one_line
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
-from sim_platform_tests.homes import conversation, write_home
+from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 LEDGER = {
@@ -163,6 +165,53 @@ def test_a_log_without_a_consented_user_gives_no_rows_and_says_why(tmp_path: Pat
     ledger(home)
     extract(home)
     assert accounting(home) == {"rows_in": 1, "dropped no_consent_record": 1}
+
+
+def models(**deployed: str) -> list[dict[str, Any]]:
+    return [{**RECORDED_MODELS[0], "deployed": deployed}, RECORDED_MODELS[1]]
+
+
+def test_a_row_that_cannot_have_started_then_is_quarantined_by_its_reason(tmp_path: Path) -> None:
+    times = {
+        "2026-02-27T12:00:00Z": "quarantined before_deployment",
+        "2026-02-28T12:00:00Z": "extracted",  # a day's tolerance
+        "2026-05-01T20:00:00Z": "extracted",
+        "2026-05-02T00:00:00Z": "quarantined after_deployment",
+        "2031-01-01T00:00:00Z": "quarantined in_the_future",
+    }
+    home = write_home(
+        tmp_path,
+        rows=[conversation(i, started_at=at) for i, at in enumerate(times)],
+        models=models(**{"from": "2026-03-01", "until": "2026-04-30"}),
+    )
+    extract(home)
+    assert accounting(home) == {"rows_in": 5, **Counter(times.values())}
+    write_yaml(home / "models.yaml", {"models": models(**{"from": "2026-01-01"})})
+    extract(home)
+    assert accounting(home) == {"rows_in": 5, "extracted": 4, "quarantined in_the_future": 1}
+
+
+def test_rows_of_versions_without_days_of_service_are_only_held_against_today(
+    tmp_path: Path,
+) -> None:
+    """A candidate that is served from the log has its answers of before in it."""
+    rows = [conversation(i, "v2", started_at=f"20{20 + 11 * i}-01-01T00:00:00Z") for i in range(2)]
+    released = {**RECORDED_MODELS[1], "deployed": {"from": "2026-01-01"}}
+    for number, candidate in enumerate((RECORDED_MODELS[1], released)):
+        home = write_home(
+            tmp_path / str(number), rows=rows, models=[RECORDED_MODELS[0], candidate]
+        )
+        extract(home)
+        assert accounting(home) == {"rows_in": 2, "extracted": 1, "quarantined in_the_future": 1}
+
+
+def test_a_row_of_tomorrow_is_taken_once_its_day_has_come(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1, started_at="2026-10-05T00:00:00Z")])
+    extract(home)
+    assert (ids(home), extract(home).files_read) == ([], 0)
+    assert extract(home, now=datetime(2026, 10, 4, 1, tzinfo=UTC)).files_read == 1
+    assert ids(home) == ["v1-1"]
+    assert extract(home, now=datetime(2026, 10, 5, 1, tzinfo=UTC)).files_read == 0
 
 
 def test_a_changed_exclusion_reads_the_file_again(tmp_path: Path) -> None:
