@@ -31,7 +31,8 @@ from sim_platform.contracts.tables.schema import dtypes, validated
 from sim_platform.extraction.consent import decide, read_ledger
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
-from sim_platform.extraction.rules import IN_THE_FUTURE, nobody
+from sim_platform.extraction.reasons import expected
+from sim_platform.extraction.rules import IN_THE_FUTURE, OUT_OF_SERVICE, nobody
 from sim_platform.flows.vault import account_hash
 from sim_platform.registry.home import Home
 from sim_platform.registry.sources import Source
@@ -41,6 +42,8 @@ from sim_platform.warehouse.gates import (
     QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON,
 )
 
+# Quarantined rows of a file below which it never stops a run: a small file says little.
+LEAST_QUARANTINED = 20
 # What rows become; another number reads every file again.
 READING = 2
 SOURCE_FILES = """create table if not exists source_files (
@@ -108,6 +111,10 @@ def extract_log(
 ) -> ExtractionSummary:
     """Reads what changed, applies consent as of `now`, and writes the accounting to the warehouse
     in one gated transaction.
+
+    Raises:
+        BadInputError: the configuration does not fit the files, or more of a file's rows would be
+            quarantined than sources.yaml allows: then the extract stays as it was.
     """
     ledger = (
         read_ledger(home.path / home.sources.consent.ledger)
@@ -142,6 +149,7 @@ def extract_log(
             {name: days.model_dump(mode="json") for name, days in home.in_service.items()},
             file.source.model_dump(mode="json"),
             home.sources.exclude,
+            home.sources.extraction.max_quarantined,
             sorted(versions),
             home.sources.consent.model_dump(),
         ]
@@ -183,6 +191,7 @@ def extract_log(
             forgotten=forgotten,
             advance=advance,
         )
+    _refuse_unreadable(home, vault, run)
     if changed or known.keys() - set(names):
         with vault.transaction() as tx:
             _commit(tx, files, changed, run, context)
@@ -224,6 +233,59 @@ def _stage(
             tx.copy("staged_rows", rows.with_columns(run=pl.lit(run)))
             tx.copy("staged_rows", dispositions.with_columns(run=pl.lit(run)))
         advance(len(rows) + len(dispositions))
+
+
+def _refuse_unreadable(home: Home, vault: DuckDBFile, run: str) -> None:
+    """Files that are read now and mostly go to quarantine: their format changed, or sources.yaml
+    does not fit them. What would be left of them speaks for nobody.
+    """
+    with vault.transaction() as tx:
+        counted = tx.query(
+            """select source_file, coalesce(reason, '') as reason, count(*) as n,
+                      min(source_line) as first,
+                      disposition = 'quarantined' and reason not in (select unnest($others))
+                        as counts
+               from staged_rows where run = $run group by all
+               order by source_file, n desc, reason""",
+            {"run": run, "others": list(OUT_OF_SERVICE)},
+        )
+        refused = too_many_quarantined(home, counted)
+        if refused:
+            tx.execute("delete from staged_rows where run = $run", {"run": run})
+    if refused:
+        raise BadInputError("\n".join(refused))
+
+
+def stops_a_run(n_quarantined: int, n: int, limit: float) -> bool:
+    """Whether so many of a file's `n` rows in quarantine stop a run."""
+    return n_quarantined >= LEAST_QUARANTINED and n_quarantined > limit * n
+
+
+def too_many_quarantined(home: Home, counted: pl.DataFrame) -> list[str]:
+    """What is to be said of each file of which too many rows would be quarantined.
+
+    Args:
+        counted: source_file, reason, n, first (line), counts (whether it counts as quarantined;
+            rows outside of a version's service do not: a long log has them).
+    """
+    limit = home.sources.extraction.max_quarantined
+    refused = []
+    for (name,), rows in counted.group_by(["source_file"], maintain_order=True):
+        lost, n = rows.filter("counts"), int(rows["n"].sum())
+        n_lost = int(lost["n"].sum())
+        if not stops_a_run(n_lost, n, limit):
+            continue
+        reasons = "; ".join(
+            f"{row['n']} {row['reason']}, first in line {row['first']} (expected:"
+            f" {expected(row['reason'])})"
+            for row in lost.to_dicts()
+        )
+        refused.append(
+            f"{name}: {n_lost} of {n} rows cannot be used: {reasons}. Nothing was extracted: more"
+            f" than {limit:.0%} in quarantine (extraction.max_quarantined in sources.yaml) speak of"
+            " a mistake in sources.yaml or of a broken export. `sim-platform check` says more."
+        )
+    return refused
 
 
 def _commit(

@@ -52,8 +52,8 @@ class RateForecast(Table):
         ge=0,
         le=1,
         description=(
-            "rate of the version in service in the newest weeks, half an event added; over its whole"
-            " log where those weeks have too few messages"
+            "rate of the version in service in the newest weeks, half an event added; over its"
+            " whole log where those weeks have too few messages"
         ),
     )
     prior_messages: float = pa.Field(
