@@ -286,7 +286,7 @@ def _parquet(
         raise BadInputError(
             f"{path}: cannot be opened (FileNotFoundError). Check that the file is there."
         ) from None
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):  # a panic is no Exception
         yield UnreadableRow(number + 1, CORRUPT_ARCHIVE), 0
 
 
@@ -330,7 +330,13 @@ def _csv(path: Path, source: TableSource, needed: Mapping[str, str]) -> Iterator
     rows = csv.reader(_text_lines(path))
     number = 0
     try:
-        header = next(rows, None)
+        try:
+            header = next(rows, None)
+        except csv.Error:
+            raise BadInputError(
+                f"{path}: its first line is no CSV header: it is too long, or its lines end in a"
+                " bare carriage return. Write the file again with line ends \\n or \\r\\n."
+            ) from None
         if header is None:
             return
         _check_columns(path, header, needed)
@@ -339,11 +345,12 @@ def _csv(path: Path, source: TableSource, needed: Mapping[str, str]) -> Iterator
                 fields = next(rows)
             except StopIteration:
                 return
-            except (
-                csv.Error
-            ):  # a field longer than the limit, most likely after a quote that is never closed
+            except csv.Error as error:
+                # a field longer than the limit, most likely after a quote that is never closed; or
+                # a carriage return outside of quotes that ends no line
                 number += 1
-                yield UnreadableRow(number, LINE_TOO_LONG), 0
+                too_long = "limit" in str(error)
+                yield UnreadableRow(number, LINE_TOO_LONG if too_long else BAD_FIELD_COUNT), 0
                 continue
             if fields:
                 number += 1

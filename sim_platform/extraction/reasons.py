@@ -5,7 +5,7 @@ Belongs here: one sentence a reason code. Does not: deciding (conversation, rule
 
 EXPECTED = {
     "bad_encoding": "text is UTF-8",
-    "bad_field_count": "a CSV row has as many fields as the header",
+    "bad_field_count": "a CSV row has as many fields as the header and ends in a newline",
     "bad_field_type": "ids are text or whole numbers, metadata and labels flat objects",
     "bad_json": "each line is one JSON object",
     "bad_time": "started_at is an ISO 8601 time such as 2026-03-01T10:00:00Z, or as"

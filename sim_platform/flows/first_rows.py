@@ -103,7 +103,8 @@ def _of_file(
         what = f"{len(group)} of the first {len(batch)} rows would be {disposition}: {reason}"
         said.append(
             f"{name}: {then}{what}{f' ({field})' if field else ''}, first in line"
-            f" {group['source_line'].sort()[0]}. {_way_out(home, source, str(reason), field, ledger)}"
+            f" {group['source_line'].sort()[0]}."
+            f" {_way_out(home, source, str(reason), field, ledger)}"
         )
     limit = home.sources.extraction.max_quarantined
     stops = stops_a_run(quarantined, len(as_written), limit)
