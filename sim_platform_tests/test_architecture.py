@@ -52,7 +52,7 @@ THIRD_PARTY = {
     | {"presidio_analyzer", "tldextract", "regex"},
     "replay": PURE | {"zstandard"},
     "grading": PURE | {"sklearn", "threadpoolctl", "krippendorff", "onnxruntime", "tokenizers"},
-    "contracts": {"polars", "pandera"},
+    "contracts": {"polars", "pandera", "yaml"},
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},
     "reporting": {"polars", "matplotlib", "jinja2"},

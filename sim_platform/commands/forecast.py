@@ -35,6 +35,7 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
         table = Table(
             "behaviour",
             "in service",
+            "n",
             *(f"{m} prompts" for m in baseline),
             "forecast",
             "90 % interval",
@@ -52,6 +53,7 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
                 table.add_row(
                     marked(name, row["is_exploratory"]),
                     per_100k(row["prior_rate"]),
+                    "–" if row["prior_messages"] is None else f"{row['prior_messages']:,.0f}",
                     *given,
                     per_100k(row["rate"]),
                     f"{per_100k(row['low'])} to {per_100k(row['high'])}",
@@ -60,8 +62,9 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
                 )
         show(table)
         typer.echo(
-            "The interval holds posterior, discrepancy learned from past releases, and the noise of"
-            " counting the rate in production."
+            "n: messages of the version in service, of its newest weeks or, where these have too"
+            " few, of its whole log. The interval holds posterior, discrepancy learned from past"
+            " releases, and the noise of counting the rate in production."
         )
 
 

@@ -4,6 +4,8 @@ Belongs here: the pipeline's commands, and the registration of those that have a
 own. Does not: the work itself (flows, orchestration).
 """
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -45,20 +47,32 @@ app = typer.Typer(
 
 @app.command()
 def check(as_json: Json = False) -> None:
-    """Validate the home folder without running anything: YAML, references, log files, consent
-    ledger, API key variables.
+    """Validate the home folder without running anything: YAML, references, the first rows of each
+    log file, consent ledger, API key variables.
     """
+    from sim_platform.flows.first_rows import first_rows  # noqa: PLC0415 - imports polars
     from sim_platform.flows.readiness import home_facts  # noqa: PLC0415 - imports polars
 
     with exit_codes():
         home = load_home(home_path())
         facts = home_facts(home)
+        files = first_rows(home, datetime.now(UTC))
         if as_json:
-            print_json(facts)
-            return
-        for name, value in facts.items():
-            typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
-        typer.echo("ok")
+            print_json(facts | {"first_rows": [asdict(file) for file in files]})
+        else:
+            for name, value in facts.items():
+                typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+            for line in (line for file in files for line in file.left_out):
+                typer.echo(line)
+        if stopping := [file.file for file in files if file.stops]:
+            raise BadInputError(
+                f"a run would stop at {', '.join(stopping)}: too many rows would be quarantined"
+                " (extraction.max_quarantined in sources.yaml)"
+            )
+        if any(file.n for file in files) and not any(file.extracted for file in files):
+            raise BadInputError("none of the log's first rows would be extracted")
+        if not as_json:
+            typer.echo("ok")
 
 
 @app.command()
@@ -174,6 +188,8 @@ def status(
         show(table)
         for row in facts.get("left_out", []):
             typer.echo(results().one_line(row))
+        for line in results().attention(home) if why else []:
+            typer.echo(line)
 
 
 def _print_rates(home: Home, release: str) -> None:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.yaml_text import parsed_yaml
 
 FOLDER = Path(__file__).parent / "policies"
 NAMES = ("strict", "balanced")
@@ -91,7 +92,7 @@ def load_policy(name: str, folder: Path = Path()) -> Policy:
     """
     if name in (*NAMES, AUDIT):
         return Policy.model_validate(
-            yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+            parsed_yaml((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
         )
     if not name.endswith((".yaml", ".yml")):
         raise BadInputError(
@@ -99,7 +100,7 @@ def load_policy(name: str, folder: Path = Path()) -> Policy:
             " own)"
         )
     try:
-        return Policy.model_validate(yaml.safe_load((folder / name).read_text(encoding="utf-8")))
+        return Policy.model_validate(parsed_yaml((folder / name).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInputError(
             f"policy {folder / name}: cannot be read as YAML: {type(error).__name__}"

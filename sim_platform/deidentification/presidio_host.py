@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.yaml_text import parsed_yaml
 from sim_platform.deidentification.policies import PresidioPlugin
 from sim_platform.deidentification.set_gate import SetGate, loosened
 from sim_platform.deidentification.spans import DetectionError, Span
@@ -145,6 +146,7 @@ def build_presidio(plugin: PresidioPlugin, folder: Path) -> PresidioDetector:
         recognizers = [_own(name) for name in plugin.recognizers]
         if plugin.registry:
             try:
+                parsed_yaml((folder / plugin.registry).read_text(encoding="utf-8"))  # or it raises
                 recognizers += (
                     RecognizerRegistryProvider(conf_file=folder / plugin.registry)
                     .create_recognizer_registry()

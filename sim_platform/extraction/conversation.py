@@ -10,9 +10,10 @@ Nothing is repaired: a row that does not fit is refused with one reason code.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
-from typing import Any, get_args
+from functools import partial
+from typing import Any, TypeVar, get_args
 
 from sim_platform.contracts.messages import (
     JsonScalar,
@@ -35,30 +36,48 @@ from sim_platform.extraction.rows import (
     LogRow,
     UnreadableError,
 )
+from sim_platform.registry.sources import EPOCHS, ConversationsSource, RowKey
 
 ROLES = frozenset(get_args(Role))
+EPOCH_FROM, EPOCH_UNTIL = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2000, 2200))
+
+T = TypeVar("T")
 
 
-def conversation(value: object, line: int) -> LogRow:
+NO_CHANGES = ConversationsSource(reader="conversations", path="")
+
+
+def conversation(value: object, line: int, source: ConversationsSource = NO_CHANGES) -> LogRow:
     """The row that a parsed object of the `conversations` format stands for.
 
     Required: conversation_id, user_id, model_version (text or whole numbers), started_at, messages.
     Optional: metadata and labels, flat objects.
 
+    Args:
+        source: names of the keys in the file, format of times, names of versions.
+
     Raises:
-        UnreadableError: with the reason code of the first thing found wrong.
+        UnreadableError: with the reason code of the first thing found wrong, and the key.
     """
     if not isinstance(value, Mapping):
         raise UnreadableError(NOT_AN_OBJECT)
+
+    def of(key: RowKey, parse: Callable[[object], T]) -> T:
+        try:
+            return parse(value.get(source.keys.get(key, key)))
+        except UnreadableError as error:
+            raise UnreadableError(error.reason, key) from None
+
+    version = of("model_version", identifier)
     return log_row(
         line,
-        conversation_id=identifier(value.get("conversation_id")),
-        user_id=identifier(value.get("user_id")),
-        model_version=identifier(value.get("model_version")),
-        started_at=utc(value.get("started_at")),
-        messages=messages(value.get("messages")),
-        metadata=scalars(value.get("metadata")),
-        labels=scalars(value.get("labels")),
+        conversation_id=of("conversation_id", identifier),
+        user_id=of("user_id", identifier),
+        model_version=source.model_versions.get(version, version),
+        started_at=of("started_at", partial(utc, time_format=source.timestamp_format)),
+        messages=of("messages", messages),
+        metadata=of("metadata", scalars),
+        labels=of("labels", scalars),
     )
 
 
@@ -107,27 +126,39 @@ def identifier(value: object) -> str:
 
 
 def utc(value: object, time_format: str | None = None) -> datetime:
-    """A time in UTC: ISO 8601 text (or text in `time_format`, strptime syntax), or a date or time
-    that the file format already typed. Without an offset it is UTC.
+    """A time in UTC: ISO 8601 text (or as `time_format` says: epoch_s, epoch_ms, or strptime
+    syntax), or a date or time that the file format already typed. Without an offset it is UTC.
     """
     if value is None or value == "":
         raise UnreadableError(MISSING_FIELD)
     try:
-        if isinstance(value, str):
+        if isinstance(value, datetime):
+            parsed = value
+        elif isinstance(value, date):
+            parsed = datetime.combine(value, time())
+        elif time_format in EPOCHS:
+            parsed = _since_1970(value, EPOCHS[time_format])
+        elif isinstance(value, str):
             parsed = (
                 datetime.strptime(value, time_format)
                 if time_format
                 else datetime.fromisoformat(value)
             )
-        elif isinstance(value, datetime):
-            parsed = value
-        elif isinstance(value, date):
-            parsed = datetime.combine(value, time())
         else:
             raise UnreadableError(BAD_TIME)
         return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         raise UnreadableError(BAD_TIME) from None
+
+
+def _since_1970(value: object, units_a_second: int) -> datetime:
+    """Only of the years 2000 to 2199: no number is a time in two units."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UnreadableError(BAD_TIME)
+    seconds = float(value) / units_a_second
+    if not EPOCH_FROM <= seconds < EPOCH_UNTIL:
+        raise UnreadableError(BAD_TIME)
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def scalars(value: object) -> dict[str, JsonScalar]:

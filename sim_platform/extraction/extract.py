@@ -4,7 +4,7 @@ Belongs here: rules and consent applied to a batch, and the two frames. Does not
 (readers), duplicates across batches and storing (warehouse, orchestration).
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from datetime import datetime
 
 import polars as pl
@@ -15,7 +15,8 @@ from sim_platform.contracts.tables.extraction import ConsentedLogExtract, RowDis
 from sim_platform.contracts.tables.schema import dtypes
 from sim_platform.extraction.consent import UTC_TIME, decide
 from sim_platform.extraction.rows import LogRow, ReadBatch
-from sim_platform.extraction.rules import drop_reason, nobody
+from sim_platform.extraction.rules import drop_reason, impossible_time, nobody
+from sim_platform.registry.models import Deployed
 from sim_platform.registry.sources import Sources
 
 
@@ -28,10 +29,12 @@ def extract_batch(
     versions: Container[str],
     ledger: pl.DataFrame | None,
     now: datetime,
+    deployed: Mapping[str, Deployed] | None = None,
     forgotten: Callable[[str], bool] = nobody,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Every row of the batch in exactly one of two frames: ConsentedLogExtract, and RowDispositions
-    for what was dropped (rules, then consent) or quarantined (unreadable).
+    for what was dropped (rules, then consent) or quarantined (unreadable, or at a time that cannot
+    be).
 
     The frames have the contracts' columns and types but are not validated: a conversation that
     stands twice in the log is still in here twice.
@@ -44,6 +47,7 @@ def extract_batch(
         versions: registered model versions.
         ledger: as `read_ledger` gives it; may be None under the policy `all` only.
         now: time of the decision, with a time zone.
+        deployed: days in service by version; of a version that is not in it they are not known.
         forgotten: whether a user id belongs to somebody who asked for erasure.
 
     Raises:
@@ -56,6 +60,12 @@ def extract_batch(
         for row in batch.rows
     }
     candidates = [row for row in batch.rows if reasons[row.source_line] is None]
+    impossible = {
+        row.source_line: reason
+        for row in candidates
+        if (reason := impossible_time(row.started_at, (deployed or {}).get(row.model_version), now))
+    }
+    candidates = [row for row in candidates if row.source_line not in impossible]
     reasons |= zip(
         (row.source_line for row in candidates),
         _consent_reasons(candidates, sources, ledger, now),
@@ -84,6 +94,7 @@ def extract_batch(
             for row in batch.rows
             if (reason := reasons[row.source_line]) is not None
         ),
+        *((source_file, line, "quarantined", reason) for line, reason in impossible.items()),
         *((source_file, row.source_line, "quarantined", row.reason) for row in batch.unreadable),
     ]
     return pl.DataFrame(extracted, schema=dtypes(ConsentedLogExtract), orient="row"), pl.DataFrame(

@@ -38,7 +38,7 @@ from sim_platform.extraction.rows import (
     UnreadableError,
     UnreadableRow,
 )
-from sim_platform.registry.sources import ConversationsSource, Source, TableSource
+from sim_platform.registry.sources import ConversationsSource, RowKey, Source, TableSource
 
 MAX_LINE_BYTES = 64 * 2**20
 BATCH_BYTES = 32 * 2**20  # a batch also ends here, so that long conversations do not add up
@@ -53,6 +53,8 @@ FORMATS = {
 # stands for a CSV line that was too long; cannot come from a file,
 # whose bad bytes are decoded to \udc80-\udcff
 TOO_LONG_MARK = "\ud800"
+
+NESTED: tuple[RowKey, ...] = ("messages", "metadata", "labels")
 
 Item = tuple[LogRow | UnreadableRow, int]  # a row and its size in bytes of the file (0 = not known)
 Columns = Mapping[str, object]
@@ -105,7 +107,11 @@ def read(source: Source, path: Path, *, batch_rows: int = 2000) -> Iterator[Read
     _check_format(source, path)
     parquet = path.name.lower().endswith(".parquet")
     if isinstance(source, ConversationsSource):
-        items = _parquet(path, batch_rows, _parquet_conversation) if parquet else _jsonl(path)
+        items = (
+            _parquet(path, batch_rows, partial(_parquet_conversation, source))
+            if parquet
+            else _jsonl(path, source)
+        )
     else:
         needed = _needed_columns(source)
         items = (
@@ -144,7 +150,7 @@ def _attempt(line: int, parse: Callable[[], LogRow]) -> LogRow | UnreadableRow:
     try:
         return parse()
     except UnreadableError as error:
-        return UnreadableRow(line, error.reason)
+        return UnreadableRow(line, error.reason, error.field)
 
 
 # Bytes and lines
@@ -221,24 +227,24 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
 # Reader `conversations`
 
 
-def _jsonl(path: Path) -> Iterator[Item]:
+def _jsonl(path: Path, source: ConversationsSource) -> Iterator[Item]:
     number = 0
     try:
         for number, line in enumerate(_lines(_chunks(path)), start=1):
             if line is None:
                 yield UnreadableRow(number, LINE_TOO_LONG), 0
             elif line.strip():
-                yield _attempt(number, partial(_json_conversation, line, number)), len(line)
+                yield _attempt(number, partial(_json_conversation, source, line, number)), len(line)
     except UnreadableError as error:
         yield UnreadableRow(number + 1, error.reason), 0
 
 
-def _json_conversation(line: bytes, number: int) -> LogRow:
+def _json_conversation(source: ConversationsSource, line: bytes, number: int) -> LogRow:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError:
         raise UnreadableError(BAD_ENCODING) from None
-    return conversation(_parsed(text), number)
+    return conversation(_parsed(text), number, source)
 
 
 def _parsed(text: str) -> object:
@@ -250,14 +256,14 @@ def _parsed(text: str) -> object:
         raise UnreadableError(BAD_JSON) from None
 
 
-def _parquet_conversation(columns: Columns, number: int) -> LogRow:
+def _parquet_conversation(source: ConversationsSource, columns: Columns, number: int) -> LogRow:
     """messages, metadata and labels are nested columns or JSON text."""
     as_json = {
         name: _parsed(value)
-        for name in ("messages", "metadata", "labels")
-        if isinstance(value := columns.get(name), str)
+        for key in NESTED
+        if isinstance(value := columns.get(name := source.keys.get(key, key)), str)
     }
-    return conversation({**columns, **as_json}, number)
+    return conversation({**columns, **as_json}, number, source)
 
 
 def _parquet(
@@ -280,7 +286,7 @@ def _parquet(
         raise BadInputError(
             f"{path}: cannot be opened (FileNotFoundError). Check that the file is there."
         ) from None
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):  # a panic is no Exception
         yield UnreadableRow(number + 1, CORRUPT_ARCHIVE), 0
 
 
@@ -324,7 +330,13 @@ def _csv(path: Path, source: TableSource, needed: Mapping[str, str]) -> Iterator
     rows = csv.reader(_text_lines(path))
     number = 0
     try:
-        header = next(rows, None)
+        try:
+            header = next(rows, None)
+        except csv.Error:
+            raise BadInputError(
+                f"{path}: its first line is no CSV header: it is too long, or its lines end in a"
+                " bare carriage return. Write the file again with line ends \\n or \\r\\n."
+            ) from None
         if header is None:
             return
         _check_columns(path, header, needed)
@@ -333,11 +345,12 @@ def _csv(path: Path, source: TableSource, needed: Mapping[str, str]) -> Iterator
                 fields = next(rows)
             except StopIteration:
                 return
-            except (
-                csv.Error
-            ):  # a field longer than the limit, most likely after a quote that is never closed
+            except csv.Error as error:
+                # a field longer than the limit, most likely after a quote that is never closed; or
+                # a carriage return outside of quotes that ends no line
                 number += 1
-                yield UnreadableRow(number, LINE_TOO_LONG), 0
+                too_long = "limit" in str(error)
+                yield UnreadableRow(number, LINE_TOO_LONG if too_long else BAD_FIELD_COUNT), 0
                 continue
             if fields:
                 number += 1

@@ -5,7 +5,7 @@ Belongs here: one sentence a reason code. Does not: deciding (conversation, rule
 
 EXPECTED = {
     "bad_encoding": "text is UTF-8",
-    "bad_field_count": "a CSV row has as many fields as the header",
+    "bad_field_count": "a CSV row has as many fields as the header and ends in a newline",
     "bad_field_type": "ids are text or whole numbers, metadata and labels flat objects",
     "bad_json": "each line is one JSON object",
     "bad_time": "started_at is an ISO 8601 time such as 2026-03-01T10:00:00Z, or as"
@@ -20,6 +20,9 @@ EXPECTED = {
     "not_an_object": "each line is one JSON object",
     "too_deep": "JSON is not nested hundreds of levels deep",
     "unknown_role": "roles are system, developer, user, assistant, tool",
+    "in_the_future": "started_at is not later than today",
+    "before_deployment": "its version was in service by then (`deployed.from` in models.yaml)",
+    "after_deployment": "its version was still in service (`deployed.until` in models.yaml)",
     "unregistered_version": "model_version is a version of models.yaml",
     "duplicate": "a conversation stands in the log once",
     "conflicting_duplicate": "a conversation_id stands for one conversation",

@@ -31,13 +31,14 @@ UNKNOWN_ROLE: Final = "unknown_role"  # a role other than system, developer, use
 
 
 class UnreadableError(Exception):
-    """Raised inside a reader for one row; its only text is the reason code, so it can never carry
-    a user's words.
+    """Raised inside a reader for one row; its only texts are the reason code and the platform's own
+    name of the field, so it can never carry a user's words.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, field: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.field = field
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,13 @@ class LogRow:
 
 @dataclass(frozen=True)
 class UnreadableRow:
-    """A row that cannot be read: its line (from 1) and the reason code, never its text."""
+    """A row that cannot be read: its line (from 1), the reason code and, where it is known, the
+    platform's name of the field; never its text.
+    """
 
     source_line: int
     reason: str
+    field: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from sim_platform.contracts.tables.schema import dtypes, validated
 from sim_platform.extraction.consent import decide, read_ledger
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
-from sim_platform.extraction.rules import nobody
+from sim_platform.extraction.reasons import expected
+from sim_platform.extraction.rules import IN_THE_FUTURE, OUT_OF_SERVICE, nobody
 from sim_platform.flows.vault import account_hash
 from sim_platform.registry.home import Home
 from sim_platform.registry.sources import Source
@@ -41,9 +42,18 @@ from sim_platform.warehouse.gates import (
     QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON,
 )
 
+# Quarantined rows of a file below which it never stops a run: a small file says little.
+LEAST_QUARANTINED = 20
+# What rows become; another number reads every file again.
+READING = 2
 SOURCE_FILES = """create table if not exists source_files (
     source_file varchar not null, context varchar not null, rows_in bigint not null,
     has_consent_drops boolean not null, has_duplicates boolean not null)"""
+FILES_AS_READ = f"""
+    select f.*, exists (from row_dispositions d
+                        where d.source_file = f.source_file and d.reason = '{IN_THE_FUTURE}')
+                  as has_future
+    from source_files f"""  # noqa: S608 - a literal of rules
 STAGED = f"""create table if not exists staged_rows (
     {columns_of(ConsentedLogExtract)}, run varchar, disposition varchar, reason varchar)"""
 # Of all rows with an id, those of files that stay and those that were staged, the first one in the
@@ -101,6 +111,10 @@ def extract_log(
 ) -> ExtractionSummary:
     """Reads what changed, applies consent as of `now`, and writes the accounting to the warehouse
     in one gated transaction.
+
+    Raises:
+        BadInputError: the configuration does not fit the files, or more of a file's rows would be
+            quarantined than sources.yaml allows: then the extract stays as it was.
     """
     ledger = (
         read_ledger(home.path / home.sources.consent.ledger)
@@ -123,13 +137,19 @@ def extract_log(
     extract_id = sha256([run])[:16]
     versions = frozenset(home.by_version)
 
-    def context(file: LogFile, has_consent_drops: bool, has_duplicates: bool) -> str:
+    def context(
+        file: LogFile, has_consent_drops: bool, has_duplicates: bool, has_future: bool
+    ) -> str:
         """Hash of everything that decided the file's rows: with consent drops also the ledger, with
-        duplicates also the other files and the ledger, which decide whose row stands.
+        duplicates also the other files and the ledger, which decide whose row stands, with rows in
+        the future also the day, which comes nearer to them.
         """
         rules = [
+            READING,
+            {name: days.model_dump(mode="json") for name, days in home.in_service.items()},
             file.source.model_dump(mode="json"),
             home.sources.exclude,
+            home.sources.extraction.max_quarantined,
             sorted(versions),
             home.sources.consent.model_dump(),
         ]
@@ -139,6 +159,7 @@ def extract_log(
                 rules,
                 ledger_hash if has_consent_drops or has_duplicates else None,
                 log_hash if has_duplicates else None,
+                now.date().isoformat() if has_future else None,
             ]
         )
 
@@ -147,12 +168,12 @@ def extract_log(
         tx.execute(SOURCE_FILES)
         tx.execute(STAGED)
         _clear_dead_runs(tx)
-        known = {row["source_file"]: row for row in tx.query("from source_files").to_dicts()}
+        known = {row["source_file"]: row for row in tx.query(FILES_AS_READ).to_dicts()}
 
     def is_unchanged(file: LogFile) -> bool:
         state = known.get(file.name)
         return state is not None and state["context"] == context(
-            file, state["has_consent_drops"], state["has_duplicates"]
+            file, state["has_consent_drops"], state["has_duplicates"], state["has_future"]
         )
 
     changed = [file for file in files if not is_unchanged(file)]
@@ -170,6 +191,7 @@ def extract_log(
             forgotten=forgotten,
             advance=advance,
         )
+    _refuse_unreadable(home, vault, run)
     if changed or known.keys() - set(names):
         with vault.transaction() as tx:
             _commit(tx, files, changed, run, context)
@@ -204,6 +226,7 @@ def _stage(
             versions=versions,
             ledger=ledger,
             now=now,
+            deployed=home.in_service,
             forgotten=forgotten,
         )
         with vault.transaction() as tx:
@@ -212,12 +235,65 @@ def _stage(
         advance(len(rows) + len(dispositions))
 
 
+def _refuse_unreadable(home: Home, vault: DuckDBFile, run: str) -> None:
+    """Files that are read now and mostly go to quarantine: their format changed, or sources.yaml
+    does not fit them. What would be left of them speaks for nobody.
+    """
+    with vault.transaction() as tx:
+        counted = tx.query(
+            """select source_file, coalesce(reason, '') as reason, count(*) as n,
+                      min(source_line) as first,
+                      disposition = 'quarantined' and reason not in (select unnest($others))
+                        as counts
+               from staged_rows where run = $run group by all
+               order by source_file, n desc, reason""",
+            {"run": run, "others": list(OUT_OF_SERVICE)},
+        )
+        refused = too_many_quarantined(home, counted)
+        if refused:
+            tx.execute("delete from staged_rows where run = $run", {"run": run})
+    if refused:
+        raise BadInputError("\n".join(refused))
+
+
+def stops_a_run(n_quarantined: int, n: int, limit: float) -> bool:
+    """Whether so many of a file's `n` rows in quarantine stop a run."""
+    return n_quarantined >= LEAST_QUARANTINED and n_quarantined > limit * n
+
+
+def too_many_quarantined(home: Home, counted: pl.DataFrame) -> list[str]:
+    """What is to be said of each file of which too many rows would be quarantined.
+
+    Args:
+        counted: source_file, reason, n, first (line), counts (whether it counts as quarantined;
+            rows outside of a version's service do not: a long log has them).
+    """
+    limit = home.sources.extraction.max_quarantined
+    refused = []
+    for (name,), rows in counted.group_by(["source_file"], maintain_order=True):
+        lost, n = rows.filter("counts"), int(rows["n"].sum())
+        n_lost = int(lost["n"].sum())
+        if not stops_a_run(n_lost, n, limit):
+            continue
+        reasons = "; ".join(
+            f"{row['n']} {row['reason']}, first in line {row['first']} (expected:"
+            f" {expected(row['reason'])})"
+            for row in lost.to_dicts()
+        )
+        refused.append(
+            f"{name}: {n_lost} of {n} rows cannot be used: {reasons}. Nothing was extracted: more"
+            f" than {limit:.0%} in quarantine (extraction.max_quarantined in sources.yaml) speak of"
+            " a mistake in sources.yaml or of a broken export. `sim-platform check` says more."
+        )
+    return refused
+
+
 def _commit(
     tx: Transaction,
     files: Sequence[LogFile],
     changed: Sequence[LogFile],
     run: str,
-    context: Callable[[LogFile, bool, bool], str],
+    context: Callable[[LogFile, bool, bool, bool], str],
 ) -> None:
     """Replaces the rows of changed files by their staged ones and takes out those of files that are
     gone, all at once: the extract is what a first run over today's files would give. Of rows with
@@ -254,20 +330,22 @@ def _commit(
         mine,
     )
     seen = tx.query(
-        """select source_file, count(*) as n,
+        f"""select source_file, count(*) as n,
                   coalesce(bool_or(reason like '%consent%'), false) as consent,
-                  coalesce(bool_or(reason like '%duplicate%'), false) as duplicates
-           from staged_rows where run = $run group by source_file""",
+                  coalesce(bool_or(reason like '%duplicate%'), false) as duplicates,
+                  coalesce(bool_or(reason = '{IN_THE_FUTURE}'), false) as future
+           from staged_rows where run = $run group by source_file""",  # noqa: S608 - a literal of rules
         mine,
     )
     counted = {row["source_file"]: row for row in seen.to_dicts()}
+    nothing = {"n": 0, "consent": False, "duplicates": False, "future": False}
     for file in changed:
-        row = counted.get(file.name, {"n": 0, "consent": False, "duplicates": False})
+        row = counted.get(file.name, nothing)
         tx.execute(
             "insert into source_files values ($file, $context, $n, $consent, $duplicates)",
             {
                 "file": file.name,
-                "context": context(file, row["consent"], row["duplicates"]),
+                "context": context(file, row["consent"], row["duplicates"], row["future"]),
                 "n": row["n"],
                 "consent": row["consent"],
                 "duplicates": row["duplicates"],
@@ -279,7 +357,7 @@ def _commit(
 
 
 def _give_way(
-    tx: Transaction, files: Sequence[LogFile], context: Callable[[LogFile, bool, bool], str]
+    tx: Transaction, files: Sequence[LogFile], context: Callable[[LogFile, bool, bool, bool], str]
 ) -> None:
     """Extracted rows of files that stay, where an earlier file now has a row with their id."""
     beaten = tx.query(f"{LOSERS} and not is_staged")
@@ -293,7 +371,7 @@ def _give_way(
     )
     by_name = {file.name: file for file in files}
     states = tx.query(
-        "from source_files where source_file in (select unnest($names))",
+        f"{FILES_AS_READ} where source_file in (select unnest($names))",
         {"names": beaten["source_file"].unique().to_list()},
     )
     for state in states.to_dicts():
@@ -301,7 +379,12 @@ def _give_way(
         tx.execute(
             "update source_files set has_duplicates = true, context = $context"
             " where source_file = $name",
-            {"name": name, "context": context(by_name[name], state["has_consent_drops"], True)},
+            {
+                "name": name,
+                "context": context(
+                    by_name[name], state["has_consent_drops"], True, state["has_future"]
+                ),
+            },
         )
 
 

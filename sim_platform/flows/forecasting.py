@@ -32,7 +32,8 @@ from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 NEWEST_DAYS = 28
-# sampled prefixes of the newest weeks below which the whole window stands for them
+# sampled prefixes, or graded messages, of the newest weeks below which the whole window stands for
+# them
 LEAST_NEWEST = 30
 # of them, expected or found; where a stratum has fewer, its share is taken from the mix of each
 # variable alone
@@ -79,8 +80,11 @@ PRIOR = """
           join deidentified_corpus c using (conversation_key)
         where p.model_version = $release and p.applies and p.label is not null),
     newest as (select max(week) as last from rows),
-    users as (select behavior, user_key, sum(label::int) as x, count(*) as n from rows, newest
-      where week > last - $days group by all)
+    spans as (select behavior, count(*) filter (week > last - $days) < $least as is_whole
+      from rows, newest group by behavior),
+    users as (select behavior, user_key, sum(label::int) as x, count(*) as n
+      from rows join spans using (behavior), newest
+      where is_whole or week > last - $days group by all)
     select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as e from users
       group by behavior order by behavior"""
 OWN_LOG = """
@@ -152,7 +156,7 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
         # One behaviour at a time: a group a prefix and arm of all of them outgrows the memory.
         every = [tx.query(STRATA, {"release": release, "behavior": name}) for name in names]
         prior = (
-            tx.query(PRIOR, {"release": release, "days": NEWEST_DAYS})
+            tx.query(PRIOR, {"release": release, "days": NEWEST_DAYS, "least": LEAST_NEWEST})
             if "production_scores" in tx.tables()
             else pl.DataFrame(schema=["behavior", "x", "v", "e"])
         )
@@ -211,6 +215,7 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
                     "prior_rate": float(
                         np.clip(before.rate[i] if production else rates["rate"][i], 0, 1)
                     ),
+                    "prior_messages": known[name]["e"] if name in known else None,
                     "floor": floor,
                     "production_messages": messages,
                     "is_exploratory": rates["is_exploratory"][i],

@@ -173,6 +173,7 @@ def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, An
         columns=[
             "behavior",
             "prior_rate",
+            "prior_messages",
             "rate",
             "low",
             "high",

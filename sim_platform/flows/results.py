@@ -34,6 +34,9 @@ SAID: dict[type[Table], str] = {
     ReleaseGate: "decision",
     RateForecast: "forecast",
 }
+# shares of the log's rows above which it is said aloud
+MANY_QUARANTINED = 0.02
+MANY_WITHOUT_CONSENT = 0.1
 WHILE_A_RUN_WRITES = 1.0  # seconds to wait for the warehouse before the published copy is read
 
 
@@ -141,6 +144,29 @@ def one_line(row: dict[str, Any]) -> str:
     """A row of `left_out` in words."""
     what = f"{row['n']} rows {row['disposition']}: {row['reason']}, first {row['first']}"
     return f"{what} (expected: {row['expected']})" if row["expected"] else what
+
+
+def attention(home: Home) -> list[str]:
+    """A line where so many rows of the log were left out that the rest may speak for others."""
+    with vault_of(home).reading() as tx:
+        if not {table_name(RowDispositions), "source_files"} <= tx.tables():
+            return []
+        row = tx.query(
+            """select (select coalesce(sum(rows_in), 0) from source_files)::bigint as n,
+                      count(*) filter (disposition = 'quarantined') as quarantined,
+                      count(*) filter (reason like '%consent%') as consent
+               from row_dispositions"""
+        ).to_dicts()[0]
+    said = {
+        "quarantined": (MANY_QUARANTINED, "stand in quarantine"),
+        "consent": (MANY_WITHOUT_CONSENT, "were left out for consent"),
+    }
+    return [
+        f"attention: {row[kind]:,} of {row['n']:,} rows of the log {what}"
+        f" ({row[kind] / row['n']:.0%}); the rates speak of the rest alone"
+        for kind, (share, what) in said.items()
+        if row[kind] > share * row["n"]
+    ]
 
 
 def status(home: Home) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import dagster as dg
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.flows.leftovers import remove_leftovers
-from sim_platform.flows.results import left_out, one_line
+from sim_platform.flows.results import attention, left_out, one_line
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.partitions import register
 from sim_platform.registry.home import Home
@@ -89,8 +89,8 @@ def run_releases(
 
     if not materialize(log_keys):
         raise SimPlatformError("the log assets failed; nothing was replayed")
-    for row in left_out(home):
-        say(one_line(row))
+    for line in [*map(one_line, left_out(home)), *attention(home)]:
+        say(line)
     failed = []
     for release in releases:
         say(f"release {release} (replaces {home.by_version[release].replaces})")

@@ -15,13 +15,14 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.yaml_text import parsed_yaml
 from sim_platform.registry.behaviors import (
     Behavior,
     ClassifierGrader,
     JudgeGrader,
     ModerationGrader,
 )
-from sim_platform.registry.models import Models, ModelVersion
+from sim_platform.registry.models import Deployed, Models, ModelVersion
 from sim_platform.registry.sources import Sources
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -39,6 +40,17 @@ class Home:
     @cached_property
     def by_version(self) -> dict[str, ModelVersion]:
         return {m.version: m for m in self.models}
+
+    @cached_property
+    def in_service(self) -> dict[str, Deployed]:
+        """Version to the days of its production log. A candidate that is served from the log is
+        not in it: its rows of before are its recorded answers.
+        """
+        return {
+            m.version: m.deployed
+            for m in self.models
+            if m.deployed and not (m.provider == "recorded" and m.replaces)
+        }
 
     @property
     def releases(self) -> tuple[str, ...]:
@@ -188,8 +200,7 @@ def _registry_mistakes(models: Sequence[ModelVersion]) -> list[str]:
 def _parse(kind: type[Parsed], file: Path, home: Path) -> Parsed:
     name = file.relative_to(home)
     try:
-        # ten times as fast as yaml.safe_load; every asset reads the home
-        data = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        data = parsed_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInputError(f"{name}: missing in {home}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -81,7 +81,8 @@ class Plan(Strict):
     """How the release's sample is drawn and which arms are replayed."""
 
     sample_size: int = Field(default=1000, ge=1)
-    strata: list[str] = []
+    # metadata keys; a double quote cannot be written in a path of DuckDB
+    strata: list[Annotated[str, Field(pattern=r'^[^"]+$')]] = []
     floor: int = Field(default=50, ge=1)
     cut: Literal["last_user_turn", "uniform_user_turn"] = "last_user_turn"
     arms: list[Literal["candidate", "control", "recorded"]] = ["candidate", "control", "recorded"]

@@ -6,10 +6,28 @@ log (extraction).
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sim_platform.contracts.messages import JsonScalar
 from sim_platform.registry.schema import Predicate, Strict, Version
+
+EPOCHS = {"epoch_s": 1, "epoch_ms": 1_000}
+"""Formats of times that are numbers: units a second, counted from 1970 in UTC."""
+
+
+def _time_format(value: str) -> str:
+    if value not in EPOCHS and "%" not in value:
+        raise ValueError(
+            f"give {', '.join(EPOCHS)}, or a strptime format such as %Y-%m-%d %H:%M:%S"
+        )
+    return value
+
+
+# of UTC times; default ISO 8601
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
+RowKey = Literal[
+    "conversation_id", "user_id", "model_version", "started_at", "messages", "metadata", "labels"
+]
 
 
 class ConversationsSource(Strict):
@@ -17,6 +35,9 @@ class ConversationsSource(Strict):
 
     reader: Literal["conversations"]
     path: str
+    keys: dict[RowKey, str] = {}  # key of a row -> its name in the file, where that is another
+    timestamp_format: TimeFormat | None = None
+    model_versions: dict[str, Version] = {}  # value in the file -> version in models.yaml
 
 
 class TableSource(Strict):
@@ -32,7 +53,7 @@ class TableSource(Strict):
     model: str
     timestamp: str
     user: str | None = None  # without it, every row is a user of its own
-    timestamp_format: str | None = None  # strptime format of UTC times; default ISO 8601
+    timestamp_format: TimeFormat | None = None
     model_versions: dict[str, Version] = {}  # value in the file -> version in models.yaml
     metadata: dict[str, str] = {}  # metadata key -> column
     labels: dict[str, str] = {}  # label name -> column
@@ -91,8 +112,14 @@ class Deidentification(Strict):
     audit_policy: str = "audit"  # the second detector: a policy file below the home
 
 
+class Extraction(Strict):
+    # share of a file's rows in quarantine above which nothing is extracted
+    max_quarantined: float = Field(default=0.5, ge=0, le=1)
+
+
 class Sources(Strict):
     sources: list[Source] = Field(min_length=1)
+    extraction: Extraction = Extraction()
     deidentification: Deidentification = Deidentification()
     consent: Consent
     exclude: dict[str, Predicate] = {}

@@ -19,6 +19,7 @@ import duckdb
 import yaml
 
 from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.yaml_text import parsed_yaml
 
 HEADER = re.compile(r"\A\s*/\*(.*?)\*/(.*)\Z", re.DOTALL)
 KEYS = {"description", "columns", "checks"}
@@ -52,7 +53,7 @@ def _load(path: Path) -> SqlModel:
     if parts is None:
         raise BadInputError(f"{where}: begins with no header comment /* description: ... */")
     try:
-        header = yaml.safe_load(parts[1]) or {}
+        header = parsed_yaml(parts[1]) or {}
     except yaml.YAMLError as error:
         raise BadInputError(
             f"{where}: the header is not YAML: {getattr(error, 'problem', None) or 'unreadable'}"

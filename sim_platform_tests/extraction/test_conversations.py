@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import canonical_json
 from sim_platform.extraction import readers
-from sim_platform.extraction.conversation import conversation
+from sim_platform.extraction.conversation import conversation, utc
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
 from sim_platform.extraction.rows import LogRow, UnreadableError
 from sim_platform.registry.sources import ConversationsSource
@@ -384,3 +384,20 @@ def test_the_fingerprint_changes_with_the_content_and_with_nothing_else(tmp_path
     assert file_fingerprint(a) == file_fingerprint(b)
     b.write_bytes(b"x" * 50 + b"y" + b"x" * 49)
     assert file_fingerprint(a) != file_fingerprint(b)
+
+
+@pytest.mark.parametrize(
+    ("form", "good"),
+    [
+        ("epoch_s", (1714557600, 1714557600.5, "1714557600")),
+        ("epoch_ms", (1714557600000, "1714557600000", 1714557600999.9)),
+    ],
+)
+def test_times_are_numbers_where_the_source_says_so(form: str, good: tuple[object, ...]) -> None:
+    for value in good:
+        assert utc(value, form).replace(microsecond=0) == datetime(2024, 5, 1, 10, tzinfo=UTC)
+    bad: tuple[object, ...] = (True, "soon", "nan", 10**400, -1, 0, [1], "2024-05-01T10:00:00Z")
+    for value in (*bad, *((1714557600,) if form == "epoch_ms" else (1714557600000,))):
+        with pytest.raises(UnreadableError, match="bad_time"):
+            utc(value, form)
+    assert utc(datetime(2024, 5, 1), form) == datetime(2024, 5, 1, tzinfo=UTC)

@@ -3,11 +3,14 @@
 import json
 import multiprocessing
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.tables.extraction import (
@@ -21,10 +24,10 @@ from sim_platform.extraction import rows as rows_module
 from sim_platform.extraction import rules as rules_module
 from sim_platform.extraction.reasons import expected
 from sim_platform.flows.extraction import ExtractionSummary, extract_log
-from sim_platform.flows.results import left_out, one_line
+from sim_platform.flows.results import attention, left_out, one_line
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
-from sim_platform_tests.homes import conversation, write_home
+from sim_platform_tests.homes import RECORDED_MODELS, conversation, write_home, write_yaml
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 LEDGER = {
@@ -165,6 +168,51 @@ def test_a_log_without_a_consented_user_gives_no_rows_and_says_why(tmp_path: Pat
     assert accounting(home) == {"rows_in": 1, "dropped no_consent_record": 1}
 
 
+def models(**deployed: str) -> list[dict[str, Any]]:
+    return [{**RECORDED_MODELS[0], "deployed": deployed}, RECORDED_MODELS[1]]
+
+
+def test_a_row_that_cannot_have_started_then_is_quarantined_by_its_reason(tmp_path: Path) -> None:
+    times = {
+        "2026-02-27T12:00:00Z": "quarantined before_deployment",
+        "2026-02-28T12:00:00Z": "extracted",  # a day's tolerance
+        "2026-05-01T20:00:00Z": "extracted",
+        "2026-05-02T00:00:00Z": "quarantined after_deployment",
+        "2031-01-01T00:00:00Z": "quarantined in_the_future",
+    }
+    home = write_home(
+        tmp_path,
+        rows=[conversation(i, started_at=at) for i, at in enumerate(times)],
+        models=models(**{"from": "2026-03-01", "until": "2026-04-30"}),
+    )
+    extract(home)
+    assert accounting(home) == {"rows_in": 5, **Counter(times.values())}
+    write_yaml(home / "models.yaml", {"models": models(**{"from": "2026-01-01"})})
+    extract(home)
+    assert accounting(home) == {"rows_in": 5, "extracted": 4, "quarantined in_the_future": 1}
+
+
+def test_rows_of_versions_without_days_of_service_are_only_held_against_today(
+    tmp_path: Path,
+) -> None:
+    """A candidate that is served from the log has its answers of before in it."""
+    rows = [conversation(i, "v2", started_at=f"20{20 + 11 * i}-01-01T00:00:00Z") for i in range(2)]
+    released = {**RECORDED_MODELS[1], "deployed": {"from": "2026-01-01"}}
+    for number, candidate in enumerate((RECORDED_MODELS[1], released)):
+        home = write_home(tmp_path / str(number), rows=rows, models=[RECORDED_MODELS[0], candidate])
+        extract(home)
+        assert accounting(home) == {"rows_in": 2, "extracted": 1, "quarantined in_the_future": 1}
+
+
+def test_a_row_of_tomorrow_is_taken_once_its_day_has_come(tmp_path: Path) -> None:
+    home = write_home(tmp_path, rows=[conversation(1, started_at="2026-10-05T00:00:00Z")])
+    extract(home)
+    assert (ids(home), extract(home).files_read) == ([], 0)
+    assert extract(home, now=datetime(2026, 10, 4, 1, tzinfo=UTC)).files_read == 1
+    assert ids(home) == ["v1-1"]
+    assert extract(home, now=datetime(2026, 10, 5, 1, tzinfo=UTC)).files_read == 0
+
+
 def test_a_changed_exclusion_reads_the_file_again(tmp_path: Path) -> None:
     home = write_home(tmp_path, rows=[conversation(16)])
     extract(home)
@@ -264,6 +312,64 @@ def test_every_reason_is_told_with_its_first_place_and_what_is_expected(tmp_path
     assert "is a version of models.yaml" in told["unregistered_version"]
     assert "conversation_id" in told["missing_field"]
     assert all("number 1" not in line for line in told.values()), "no text of a row"
+
+
+def test_a_file_that_mostly_cannot_be_used_stops_the_run_and_leaves_the_extract_as_it_was(
+    tmp_path: Path,
+) -> None:
+    home = write_home(tmp_path, rows=[conversation(i) for i in range(10)])
+    extract(home)
+    before = ids(home)
+    broken = [conversation(i, started_at=1_770_000_000) for i in range(50, 71)]
+    log(home, "second.jsonl", *(conversation(i) for i in range(20, 40)), *broken)
+    for _ in range(2):
+        with pytest.raises(BadInputError) as refused:
+            extract(home)
+        assert ids(home) == before
+    assert "logs/second.jsonl: 21 of 41 rows cannot be used: 21 bad_time, first in line 21" in str(
+        refused.value
+    )
+    assert "extraction.max_quarantined" in str(refused.value)
+    assert DuckDBFile(home / "vault.duckdb").query("from staged_rows").is_empty()
+    sources = yaml.safe_load((home / "sources.yaml").read_text())
+    write_yaml(home / "sources.yaml", sources | {"extraction": {"max_quarantined": 0.9}})
+    extract(home)
+    assert accounting(home)["quarantined bad_time"] == 21
+    write_yaml(home / "sources.yaml", sources | {"extraction": {"max_quarantined": 0.1}})
+    with pytest.raises(BadInputError, match="more than 10%"):
+        extract(home)
+
+
+def test_rows_outside_of_service_and_few_rows_stop_nothing(tmp_path: Path) -> None:
+    old = [conversation(i, started_at="2020-01-01", metadata={}) for i in range(40)]
+    home = write_home(tmp_path, rows=[*old, conversation(49)])
+    log(home, "small.jsonl", *["{broken"] * 19)
+    extract(home)
+    assert accounting(home) == {
+        "rows_in": 60,
+        "extracted": 1,
+        "quarantined before_deployment": 40,
+        "quarantined bad_json": 19,
+    }
+
+
+def test_many_rows_in_quarantine_or_without_consent_are_said_aloud(tmp_path: Path) -> None:
+    rows = [conversation(i, metadata={}) for i in range(49)]
+    home = write_home(tmp_path, rows=rows, sources=LEDGER)
+    assert attention(load_home(home)) == []
+    granted = [f"user-{i},training,2025-01-01T00:00:00Z," for i in range(60)]
+    ledger(home, *granted[:45])
+    extract(home)
+    assert attention(load_home(home)) == []
+    ledger(home, *granted[:43])
+    log(home, "log.jsonl", *rows, "{broken", "{broken")
+    extract(home)
+    assert attention(load_home(home)) == [
+        "attention: 2 of 51 rows of the log stand in quarantine (4%); the rates speak of the rest"
+        " alone",
+        "attention: 6 of 51 rows of the log were left out for consent (12%); the rates speak of the"
+        " rest alone",
+    ]
 
 
 def test_every_reason_code_has_its_sentence() -> None:

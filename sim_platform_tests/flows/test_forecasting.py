@@ -63,6 +63,41 @@ def test_every_method_forecasts_every_graded_behaviour_and_the_ledger_keeps_it(
     )
 
 
+def test_a_row_of_a_far_year_does_not_change_the_rate_in_service(
+    run: Run, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rows = [conversation(i, v) for v in ("v1", "v2") for i in range(60)]
+    rows.append(conversation(100, started_at="2031-01-01T00:00:00Z"))  # it apologises
+    other = write_home(tmp_path_factory.mktemp("far"), rows=rows)
+    said = run(other)
+    assert any("1 rows quarantined: in_the_future" in line for line in said)
+    figures = ["behavior", "prior_rate", "prior_messages", "rate"]
+    made, before = (
+        stored(path, RateForecast).filter(method="M7").select(figures) for path in (other, home)
+    )
+    assert len(made) == 2
+    assert made.equals(before)
+
+
+def test_the_rate_in_service_has_a_least_number_of_messages_and_shows_it(
+    run: Run, home: Path, tmp_path: Path
+) -> None:
+    """Of 57 messages of six months ten are of the newest weeks: too few to stand for them."""
+    shown = stored(home, RateForecast).filter(method="M7", behavior="apologises")
+    assert shown["prior_messages"].to_list() == [57.0]
+    answered = CliRunner().invoke(
+        app, ["forecast", "v2"], env={"SIM_PLATFORM_HOME": str(home), "COLUMNS": "200"}
+    )
+    assert " 57 " in answered.stdout
+    newest = [conversation(i, started_at="2026-09-01T00:00:00Z") for i in range(100, 140)]
+    rows = [*(conversation(i, v) for v in ("v1", "v2") for i in range(60)), *newest]
+    many = write_home(tmp_path / "many", rows=rows)
+    run(many)
+    shown = stored(many, RateForecast).filter(method="M7", behavior="apologises")
+    kept = sum(i % 17 != 16 for i in range(100, 140))
+    assert shown["prior_messages"].to_list() == [kept]
+
+
 def test_the_change_on_adversarial_prompts_is_a_baseline_where_models_yaml_has_it(
     run: Run, tmp_path: Path
 ) -> None:

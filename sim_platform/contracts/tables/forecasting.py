@@ -51,7 +51,15 @@ class RateForecast(Table):
     prior_rate: float = pa.Field(
         ge=0,
         le=1,
-        description="rate of the version in service in the newest weeks, half an event added",
+        description=(
+            "rate of the version in service in the newest weeks, half an event added; over its"
+            " whole log where those weeks have too few messages"
+        ),
+    )
+    prior_messages: float = pa.Field(
+        nullable=True,
+        gt=0,
+        description="messages that prior_rate was counted on; null: taken from the recorded arm",
     )
     floor: float = pa.Field(
         gt=0, le=1, description="registered floor: what is observed at or below it is not scored"

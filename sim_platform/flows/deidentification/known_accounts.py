@@ -56,7 +56,7 @@ def _read(home: Home, accounts: Accounts) -> pl.DataFrame:
             if path.suffix == ".parquet"
             else pl.read_csv(path, infer_schema=False)
         )
-    except Exception as error:  # its text may quote a row
+    except (Exception, pl.exceptions.PanicException) as error:  # its text may quote a row
         raise BadInputError(
             f"sources.yaml: deidentification.accounts.file: {accounts.file} cannot be read as CSV"
             f" or Parquet ({type(error).__name__})"

@@ -50,6 +50,7 @@ def rate_forecast(
                 f"{per_100k(r['rate'])} [{per_100k(r['low'])}, {per_100k(r['high'])}]"
             ),
             "now per 100k": per_100k(r["prior_rate"]),
+            "now n": r["prior_messages"],
             "direction": r["direction"],
         }
         for r in made.rows.filter(method="M7").to_dicts()
