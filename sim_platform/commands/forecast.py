@@ -59,6 +59,8 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
                     row["direction"],
                 )
         show(table)
+        if note := results().earlier_sample(rows):
+            typer.echo(f"The forecast is {note}.")
         typer.echo(
             "The interval holds posterior, discrepancy learned from past releases, and the noise of"
             " counting the rate in production."

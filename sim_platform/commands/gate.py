@@ -32,6 +32,8 @@ def gate(
         home.release(model_version)
         decisions = results().stored_decisions(home, model_version)
         verdict, why = release_verdict(decisions)
+        if note := results().earlier_sample(decisions.to_dicts()):
+            why = f"{why} ({note})"
         if as_json:
             print_json(
                 {

@@ -19,7 +19,10 @@ from sim_platform.commands.plan import plan
 from sim_platform.commands.report import report
 from sim_platform.commands.terminal import (
     Json,
+    Size,
+    Yes,
     exit_codes,
+    may_redraw,
     print_json,
     progress_shown,
     results,
@@ -69,12 +72,8 @@ def run(
     all_releases: Annotated[
         bool, typer.Option("--all", help="Run every release of models.yaml.")
     ] = False,
-    sample_size: Annotated[
-        int | None,
-        typer.Option(
-            "--sample-size", min=1, help="Prefixes to draw instead of the plan's sample_size."
-        ),
-    ] = None,
+    sample_size: Size = None,
+    yes: Yes = False,
     max_usd: Annotated[
         float | None,
         typer.Option(
@@ -95,7 +94,7 @@ def run(
     grade, compare.
 
     Only what is new or missing is done, so an interrupted run is resumed by the same command and
-    nothing is paid for twice.
+    nothing is paid for twice. The size of a release's sample is remembered: another one asks.
     """
     with exit_codes():
         home = load_home(home_path())
@@ -106,12 +105,14 @@ def run(
         releases = (
             list(home.releases) if all_releases else [home.release(model_version or "")[0].version]
         )
+        redraw = may_redraw(home, releases, sample_size, yes)
         with progress_shown():
             failed = runs().run_releases(
                 home,
                 releases,
                 sample_size,
                 say=lambda line: typer.echo(line, err=True),
+                redraw=redraw,
                 max_usd=max_usd,
                 max_tokens=max_tokens,
             )
@@ -180,6 +181,8 @@ def _print_rates(home: Home, release: str) -> None:
     from sim_platform.reporting.rates import rate_rows  # noqa: PLC0415 - imports polars
 
     stored = results().stored_rates(home, release)
+    if note := results().earlier_sample(stored.to_dicts()):
+        typer.echo(f"The rates are {note}.", err=True)
     candidate, replaced = home.release(release)
     rows = rate_rows(stored)
     table = RichTable(

@@ -27,6 +27,7 @@ from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import flip_rate
 from sim_platform.flows.ledger import last_link
 from sim_platform.flows.registration import covered
+from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.registry.home import Home
 from sim_platform.reporting.rates import marked, per_100k
 from sim_platform.reporting.release_report import ReleaseFacts, report_html, report_json
@@ -118,6 +119,7 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
         raise SimPlatformError(
             f"{release}: nothing to report yet; run `sim-platform run {release}` first"
         )
+    refuse_earlier_sample(decisions, release)
     covered(home, warehouse, release)
     verdict, reason = release_verdict(decisions)
     marts = {model.name: model.sql for model in load_sql_models(SQL_MODELS)}

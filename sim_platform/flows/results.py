@@ -4,6 +4,7 @@ Belongs here: rates, decisions, forecasts, scores and how far each release is, r
 error where something is not there yet. Does not: making any of it, printing it (commands).
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -81,6 +82,18 @@ def stored_verdict(home: Home, release: str) -> str:
     """The release's verdict with its reason, in one line."""
     verdict, why = release_verdict(stored_decisions(home, release))
     return f"{verdict}: {why}"
+
+
+def earlier_sample(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What to say of rates, decisions or forecasts that are kept from the sample before; empty
+    where there is nothing to say.
+    """
+    kept = next((row["earlier_sample"] for row in rows if row["earlier_sample"]), None)
+    return (
+        f"of an earlier sample of {kept} prefixes: the one that was drawn since is not complete"
+        if kept
+        else ""
+    )
 
 
 def stored_forecasts(home: Home, release: str) -> list[dict[str, Any]]:
