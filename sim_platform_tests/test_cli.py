@@ -298,6 +298,7 @@ def test_status_before_a_run_counts_nothing(home: Path) -> None:
             "failed": 0,
             "scores": 0,
             "rates": 0,
+            "grader_calls": 0,
             "cost_usd": 0.0,
         }
     ]

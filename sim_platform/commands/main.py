@@ -168,10 +168,21 @@ def status(
             f"   quarantined: {facts['quarantined']}"
         )
         table = RichTable(
-            "release", "replaces", "prefixes", "outcomes", "failed", "scores", "rates", "cost USD"
+            "release",
+            "replaces",
+            "prefixes",
+            "outcomes",
+            "failed",
+            "scores",
+            "rates",
+            "grader calls",
+            "cost USD",
         )
         for row in facts["releases"]:
-            table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
+            cells = {k: str(v) for k, v in row.items()}
+            cost = row["cost_usd"]
+            cells["cost_usd"] = "price unknown" if cost is None else f"{cost:.4f}"
+            table.add_row(*cells.values())
         show(table)
         for row in facts.get("left_out", []):
             typer.echo(results().one_line(row))

@@ -19,6 +19,7 @@ from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, key_of, table_name
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.extraction.reasons import expected
+from sim_platform.flows.costs import spent_by_arm, spent_on_graders, total
 from sim_platform.flows.files import vault_of, warehouse_of
 from sim_platform.flows.forecasting import error_parts
 from sim_platform.flows.ledger import last_link
@@ -158,7 +159,7 @@ def one_line(row: dict[str, Any]) -> str:
 
 def status(home: Home) -> dict[str, Any]:
     """How far the home is: rows of the log stages, and of every stage per release; `cost_usd` is
-    in US dollars.
+    in US dollars, graders included, and None where a price is not known.
     """
     with warehouse_of(home).reading() as tx:
         tables = tx.tables()
@@ -174,6 +175,8 @@ def status(home: Home) -> dict[str, Any]:
 
         def of(release: str) -> dict[str, Any]:
             mine = "model_version = $release"
+            graders = spent_on_graders(tx, home, release)
+            costs = spent_by_arm(tx, home, release)
             return {
                 "release": release,
                 "replaces": home.by_version[release].replaces,
@@ -184,11 +187,8 @@ def status(home: Home) -> dict[str, Any]:
                 ),
                 "scores": count("classifier_scores", mine, release=release),
                 "rates": count("rate_comparison", mine, release=release),
-                "cost_usd": float(
-                    count(
-                        "candidate_completions", mine, "coalesce(sum(cost_usd), 0)", release=release
-                    )
-                ),
+                "grader_calls": sum(row["calls"] for row in graders),
+                "cost_usd": total([*costs.values(), *(row["cost_usd"] for row in graders)]),
             }
 
         return {
