@@ -88,13 +88,16 @@ class OpenHome:
         release: str,
         *,
         sample_size: int | None = None,
+        redraw: bool = False,
         max_usd: float | None = None,
         max_tokens: int | None = None,
     ) -> "pl.DataFrame":
         """Runs the release as `sim-platform run` does and returns its rates. It may cost money:
-        `max_usd` and `max_tokens` limit what it spends. What is done is not done again.
+        `max_usd` and `max_tokens` limit what it spends. What is done is not done again. A stored
+        sample keeps its size; `redraw` lets it give way to one of `sample_size`.
 
         Raises:
+            BadInputError: the stored sample has another size, and `redraw` is not set.
             SimPlatformError: a stage failed; standard error says which, and the same call resumes.
         """
         from sim_platform.contracts.errors import SimPlatformError  # noqa: PLC0415 - with the next
@@ -106,6 +109,7 @@ class OpenHome:
             [version],
             sample_size,
             say=lambda line: print(line, file=sys.stderr),
+            redraw=redraw,
             max_usd=max_usd,
             max_tokens=max_tokens,
         )

@@ -298,6 +298,7 @@ def test_status_before_a_run_counts_nothing(home: Path) -> None:
             "failed": 0,
             "scores": 0,
             "rates": 0,
+            "grader_calls": 0,
             "cost_usd": 0.0,
         }
     ]
@@ -464,6 +465,20 @@ def test_the_gate_ends_with_its_verdict_as_exit_code_and_the_plan_writes_its_cur
     assert "where the sample goes" in printed
     assert "twice as many prefixes leave 50%" in printed
     assert curve.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", [["run"], ["export-requests", "--to", "out.jsonl"]])
+def test_another_sample_size_without_anybody_to_ask_is_bad_input_and_changes_nothing(
+    ran: tuple[Path, Done], command: list[str]
+) -> None:
+    home, _ = ran
+    before = json.loads(sim_platform(home, "status", "--json").stdout)
+    done = sim_platform(home, command[0], "v2", *command[1:], "--sample-size", "25")
+    text = refused(done, 2)
+    assert "drawn at 20 prefixes, and now 25 are asked for" in text
+    assert "--sample-size 20" in text
+    assert "--yes" in text
+    assert json.loads(sim_platform(home, "status", "--json").stdout) == before
 
 
 # register, registration

@@ -12,7 +12,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from sim_platform.commands.terminal import Json, exit_codes, print_json, progress_shown, runs
+from sim_platform.commands.terminal import (
+    Json,
+    Size,
+    Yes,
+    exit_codes,
+    may_redraw,
+    print_json,
+    progress_shown,
+    runs,
+)
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.registry.home import home_path, load_home
 
@@ -34,12 +43,8 @@ def export_requests(
         ),
     ],
     arm: ArmOption = "candidate",
-    sample_size: Annotated[
-        int | None,
-        typer.Option(
-            "--sample-size", min=1, help="Prefixes to draw instead of the plan's sample_size."
-        ),
-    ] = None,
+    sample_size: Size = None,
+    yes: Yes = False,
 ) -> None:
     """Draw and register the release's sample, and write the requests that have no outcome yet;
     nothing is sent.
@@ -50,12 +55,14 @@ def export_requests(
     with exit_codes():
         home = load_home(home_path())
         home.release(model_version)
+        redraw = may_redraw(home, [model_version], sample_size, yes)
         with progress_shown():
             failed = runs().run_releases(
                 home,
                 [model_version],
                 sample_size,
                 say=lambda line: typer.echo(line, err=True),
+                redraw=redraw,
                 only_sample=True,
             )
         if failed:

@@ -61,6 +61,8 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
                     row["direction"],
                 )
         show(table)
+        if note := results().earlier_sample(rows):
+            typer.echo(f"The forecast is {note}.")
         typer.echo(
             "n: messages of the version in service, of its newest weeks or, where these have too"
             " few, of its whole log. The interval holds posterior, discrepancy learned from past"

@@ -34,6 +34,8 @@ def gate(
         decisions = results().stored_decisions(home, model_version)
         verdict, why = release_verdict(decisions)
         warning = in_words(unlike_the_log(results().stored_rates(home, model_version)))
+        if note := results().earlier_sample(decisions.to_dicts()):
+            why = f"{why} ({note})"
         if as_json:
             print_json(
                 {

@@ -21,7 +21,10 @@ from sim_platform.commands.plan import plan
 from sim_platform.commands.report import report
 from sim_platform.commands.terminal import (
     Json,
+    Size,
+    Yes,
     exit_codes,
+    may_redraw,
     print_json,
     progress_shown,
     results,
@@ -83,12 +86,8 @@ def run(
     all_releases: Annotated[
         bool, typer.Option("--all", help="Run every release of models.yaml.")
     ] = False,
-    sample_size: Annotated[
-        int | None,
-        typer.Option(
-            "--sample-size", min=1, help="Prefixes to draw instead of the plan's sample_size."
-        ),
-    ] = None,
+    sample_size: Size = None,
+    yes: Yes = False,
     max_usd: Annotated[
         float | None,
         typer.Option(
@@ -109,7 +108,7 @@ def run(
     grade, compare.
 
     Only what is new or missing is done, so an interrupted run is resumed by the same command and
-    nothing is paid for twice.
+    nothing is paid for twice. The size of a release's sample is remembered: another one asks.
     """
     with exit_codes():
         home = load_home(home_path())
@@ -120,12 +119,14 @@ def run(
         releases = (
             list(home.releases) if all_releases else [home.release(model_version or "")[0].version]
         )
+        redraw = may_redraw(home, releases, sample_size, yes)
         with progress_shown():
             failed = runs().run_releases(
                 home,
                 releases,
                 sample_size,
                 say=lambda line: typer.echo(line, err=True),
+                redraw=redraw,
                 max_usd=max_usd,
                 max_tokens=max_tokens,
             )
@@ -181,10 +182,21 @@ def status(
             f"   quarantined: {facts['quarantined']}"
         )
         table = RichTable(
-            "release", "replaces", "prefixes", "outcomes", "failed", "scores", "rates", "cost USD"
+            "release",
+            "replaces",
+            "prefixes",
+            "outcomes",
+            "failed",
+            "scores",
+            "rates",
+            "grader calls",
+            "cost USD",
         )
         for row in facts["releases"]:
-            table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
+            cells = {k: str(v) for k, v in row.items()}
+            cost = row["cost_usd"]
+            cells["cost_usd"] = "price unknown" if cost is None else f"{cost:.4f}"
+            table.add_row(*cells.values())
         show(table)
         for row in facts.get("left_out", []):
             typer.echo(results().one_line(row))
@@ -196,6 +208,8 @@ def _print_rates(home: Home, release: str) -> None:
     from sim_platform.reporting.rates import rate_rows  # noqa: PLC0415 - imports polars
 
     stored = results().stored_rates(home, release)
+    if note := results().earlier_sample(stored.to_dicts()):
+        typer.echo(f"The rates are {note}.", err=True)
     candidate, replaced = home.release(release)
     rows = rate_rows(stored)
     table = RichTable(

@@ -9,18 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table as RichTable
 
-from sim_platform.commands.terminal import Json, exit_codes, print_json, show
+from sim_platform.commands.terminal import Json, Size, exit_codes, print_json, show
 from sim_platform.registry.home import home_path, load_home
 
 
 def plan(
     model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
-    sample_size: Annotated[
-        int | None,
-        typer.Option(
-            "--sample-size", min=1, help="Prefixes to plan for instead of the plan's sample_size."
-        ),
-    ] = None,
+    sample_size: Size = None,
     curve: Annotated[
         Path | None,
         typer.Option(
@@ -30,11 +25,12 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show requests, tokens, cost and detection floors of a release's plan, and per behaviour what
-    the sample can decide. Sends nothing and costs nothing.
+    """Show requests, calls of judges, tokens, cost and detection floors of a release's plan, and
+    per behaviour what the sample can decide. Sends nothing and costs nothing.
 
-    Rates come from the recorded arm of earlier comparisons; without one, only the floors are known.
-    Tokens are estimated at 4 characters each.
+    Rates come from the graded log of the version in service, else from the recorded arm of earlier
+    comparisons; without either, only the floors are known. Tokens are estimated at 4 characters
+    each; an answer counts at its limit in the settings, or at what the plan says it assumes.
     """
     from sim_platform.flows.planning import plan_facts  # noqa: PLC0415 - imports dagster
 
@@ -63,17 +59,18 @@ def _print(facts: dict[str, Any]) -> None:
     if facts["prefixes"] < facts["asked"]:
         typer.echo(f"  the plan asks for {facts['asked']}; the log has no more")
     for arm in facts["arms"]:
-        cost = "price unknown" if arm["cost_usd"] is None else f"{arm['cost_usd']:.2f} USD at most"
-        minutes = (
-            ""
-            if arm["minutes_at_limits"] is None
-            else f", {arm['minutes_at_limits']:,.0f} minutes at most at its rate limits"
-        )
         typer.echo(
-            f"  {arm['model']} ({arm['provider']}): {arm['requests']} requests, about"
-            f" {arm['prompt_tokens']:,} + {arm['completion_tokens_at_most']:,} tokens,"
-            f" {cost}{minutes}"
+            f"  {arm['model']} ({arm['provider']}): {arm['requests']} requests, {_bill(arm)}"
         )
+    for grader in facts["graders"]:
+        many = f"{len(grader['behaviors'])} behaviour{'s' * (len(grader['behaviors']) > 1)}"
+        stored = f" beside {grader['answered']} stored answers" if grader["answered"] else ""
+        typer.echo(
+            f"  {grader['model']} ({grader['provider']}), asked about {many}: at most"
+            f" {grader['requests']} calls{stored}, {_bill(grader)}"
+        )
+    whole = "not known" if facts["cost_usd"] is None else f"{facts['cost_usd']:.2f} USD"
+    typer.echo(f"  in all: {whole}")
     floors = facts["floors"]
     typer.echo(
         f"  per 100k messages: nothing seen bounds a rate at {per_100k(floors['none_seen_bound'])};"
@@ -96,6 +93,10 @@ def _print(facts: dict[str, Any]) -> None:
     for row in facts["behaviors"]:
         if row["rate"] is None:
             table.add_row(row["behavior"], row["tier"], "not known", *["–"] * 6)
+            continue
+        if not row["rate"] or not row["eligible_share"]:
+            none = f"none in {row['source']}"
+            table.add_row(row["behavior"], row["tier"], none, *["–"] * 6)
             continue
         ratio, labels = row["detectable_ratio"], row["labels"]
         table.add_row(
@@ -126,6 +127,19 @@ def _print(facts: dict[str, Any]) -> None:
             f"× {ratios[middle]:.2f}" if middle < len(ratios) else "–",
         )
     show(curve)
+
+
+def _bill(row: dict[str, Any]) -> str:
+    """Tokens, dollars and minutes of a row of requests, with what is assumed."""
+    assumed = row["assumed_tokens_an_answer"]
+    how = f"assuming {assumed} an answer: no max_tokens is set" if assumed else "at most"
+    cost = "price unknown" if row["cost_usd"] is None else f"{row['cost_usd']:.2f} USD"
+    minutes = row["minutes_at_limits"]
+    waits = "" if minutes is None else f", {minutes:,.0f} minutes at its rate limits"
+    return (
+        f"about {row['prompt_tokens']:,} + {row['completion_tokens']:,} tokens ({how}),"
+        f" {cost}{waits}"
+    )
 
 
 def _print_strata(facts: dict[str, Any]) -> None:

@@ -1,14 +1,14 @@
 """What every command of `sim-platform` shares on the terminal: progress, JSON, exit codes.
 
-Belongs here: how things are shown and how a command ends (0 done, 1 failed, 2 bad input). Does
-not: commands.
+Belongs here: how things are shown and asked, and how a command ends (0 done, 1 failed, 2 bad
+input). Does not: commands.
 """
 
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import fill
 from typing import Annotated, Any, TextIO
@@ -29,8 +29,23 @@ from rich.table import Table
 from rich.text import Text
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.registry.home import Home
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        "--sample-size",
+        min=1,
+        help="Prefixes; default: as many as the stored sample, else the plan's sample_size.",
+    ),
+]
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes", help="Draw another sample than the stored one where its size differs; do not ask."
+    ),
+]
 
 MEASURED = 1_000  # columns, more than any table needs
 UNBROKEN = "\N{NO-BREAK SPACE}"
@@ -85,6 +100,40 @@ def results() -> Any:
     from sim_platform.flows import results as module  # noqa: PLC0415 - see the docstring
 
     return module
+
+
+def may_redraw(home: Home, releases: Sequence[str], sample_size: int | None, yes: bool) -> bool:
+    """Whether stored samples may give way to ones of another size: asks where one would, and says
+    where a remembered size is not the plan's.
+
+    Raises:
+        BadInputError: one would, without --yes, and there is nobody to ask.
+        SimPlatformError: the answer was no.
+    """
+    from sim_platform.flows.files import warehouse_of  # noqa: PLC0415 - imports duckdb
+    from sim_platform.flows.sampling import refuse_another_size, size_of_sample  # noqa: PLC0415 - imports polars
+
+    warehouse, agreed = warehouse_of(home), yes
+    for release in releases:
+        size = size_of_sample(home, warehouse, release, sample_size)
+        planned = home.by_version[release].plan.sample_size
+        if size.changes and not yes:
+            if not sys.stdin.isatty():
+                refuse_another_size(size, release)
+            question = (
+                f"{release}: its sample was drawn at {size.stored} prefixes. Draw one of"
+                f" {size.wanted} in its place?"
+            )
+            if not typer.confirm(question, err=True):
+                raise SimPlatformError(f"{release}: the sample of {size.stored} stays")
+            agreed = True
+        elif sample_size is None and size.stored == size.wanted != planned:
+            typer.echo(
+                f"{release}: keeps the size of its sample, {size.stored} prefixes (the plan says"
+                f" {planned}; --sample-size {planned} draws it)",
+                err=True,
+            )
+    return agreed
 
 
 @contextmanager

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
+from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.estimation.comparison import against_production, compare
 from sim_platform.estimation.design import LabelCounts, design_of, label_counts
 from sim_platform.estimation.gates import decide
 from sim_platform.flows.registration import covered, refuse_unblinded
+from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile, publish
 from sim_platform.warehouse.gates import (
@@ -62,6 +64,10 @@ def compare_release(
         measures=candidate.measures,
         block_above={b.id: b.gate.block_above for b in home.behaviors},
     )
+    if rates.is_empty():  # nothing takes the place of what was compared before
+        raise SimPlatformError(
+            f"{release}: no outcome of its sample is graded yet; run `sim-platform run {release}`"
+        )
     with warehouse.reading() as tx:
         if "production_scores" in tx.tables():
             rates = against_production(rates, tx.query(PRODUCTION, {"release": release}))
@@ -86,6 +92,7 @@ def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFr
         for b in home.behaviors
     ]
     rates = warehouse.read(RateComparison, {"model_version": release})
+    refuse_earlier_sample(rates, release)
     decisions = decide(rates, behaviors, release=release, not_graded=home.not_graded)
     with warehouse.transaction() as tx:
         tx.replace(ReleaseGate, decisions, {"model_version": release})

@@ -21,6 +21,7 @@ from sim_platform.contracts.tables.schema import frame
 from sim_platform.flows.grading.production import RESPONSES, responses_of
 from sim_platform.flows.ledger import enter_observations, first_forecasts, last_observations
 from sim_platform.flows.registration import covered
+from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.forecasting import forecast as methods
 from sim_platform.forecasting.drift import Drift, drift
 from sim_platform.forecasting.forecast import Array, Counts, Forecast
@@ -150,6 +151,7 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
     names = rates["behavior"].to_list()
     if not names:
         return MadeForecast(frame(RateForecast, []), None, "nothing was graded", 1.0)
+    refuse_earlier_sample(rates, release)
     traffic = newest_traffic(home, warehouse, release)
     strata, factors = traffic.strata, traffic.factors
     with warehouse.reading() as tx:

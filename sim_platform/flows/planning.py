@@ -14,19 +14,23 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.estimation import planning
 from sim_platform.estimation.gates import chances
+from sim_platform.flows.costs import ANSWER_TOKENS, estimate, grader_calls, total
 from sim_platform.flows.files import warehouse_of
-from sim_platform.flows.sampling import population_of
+from sim_platform.flows.replay.pending import replayed_arms
+from sim_platform.flows.sampling import population_of, size_of_sample
+from sim_platform.grading.scores import grader_hash
 from sim_platform.registry.behaviors import Behavior
 from sim_platform.registry.home import Home
-from sim_platform.registry.models import ModelVersion
 from sim_platform.sampling.draw import draw
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
-CHARACTERS_PER_TOKEN = 4  # rough, for English text; the plan says so
 LEAST_EVENTS = 0.5  # expected; below it no ratio is detectable
-COMPLETION_TOKENS = 300  # where max_tokens is not set
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the planned sample, for the curve
 REPEATS = (1, 2, 4)  # completions a prefix that the plan compares
+PRODUCTION_RATES = """
+    select behavior, grader_hash, count(*) filter (label) as events, count(label) as n,
+           count(*) filter (applies) / count(*) as eligible_share
+    from production_scores where model_version = $release group by all"""
 RATES_BY_STRATUM = """
     select s.behavior, p.stratum, count(*) filter (s.label) as events, count(*) as n
     from classifier_scores s join stratified_sample p using (model_version, prefix_id)
@@ -35,12 +39,12 @@ RATES_BY_STRATUM = """
 
 
 def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict[str, Any]:
-    """Requests, tokens, dollars, detection floors, and per behaviour with a known rate what this
-    sample can decide.
+    """Requests, calls of graders, tokens, dollars, detection floors, and per behaviour with a known
+    rate what this sample can decide.
 
     Args:
         home: the deployment. release: candidate release. sample_size: prefixes instead
-            of the plan's.
+            of those of the stored sample, or the plan's.
 
     Raises:
         SimPlatformError: the log has not been de-identified yet, so that there is no
@@ -51,28 +55,28 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
     with warehouse.reading() as tx:
         if "deidentified_corpus" not in tx.tables():
             raise SimPlatformError(
-                "no corpus yet: materialize consented_log_extract and deidentified_corpus first"
-                " (they cost nothing), then plan"
+                f"no corpus yet: run `sim-platform prepare {release}` first (it asks no model and"
+                " costs nothing), then plan"
             )
     population = population_of(warehouse, replaced).filter(pl.col("n_user_turns") > 0)
-    known = _known_rates(warehouse, replaced.version)
-    asked = sample_size or candidate.plan.sample_size
+    known = _known_rates(home, warehouse, release)
+    asked = size_of_sample(home, warehouse, release, sample_size).wanted
     n = min(asked, len(population))
     if not n:
         raise SimPlatformError(
             f"the corpus has no conversation of {replaced.version}, which {release} replaces; check"
             " `deployed` and the log's model versions"
         )
-    arms = [
-        model
-        for arm, model in (("candidate", candidate), ("control", replaced))
-        if arm in candidate.plan.arms and (arm == "candidate" or model.provider != "recorded")
-    ]
     characters = float(population["characters"].mean() or 0)  # type: ignore[arg-type]  # polars types a mean as of any column
-    spend = [_spend(model, n * candidate.plan.completions_per_prefix, characters) for model in arms]
+    requests = n * candidate.plan.completions_per_prefix
+    arms = [
+        estimate(model, requests, characters, ANSWER_TOKENS)
+        for _, model in replayed_arms(candidate, replaced)
+    ]
     drawn = draw(population, candidate.plan, n, release=release, replaces=replaced.version)
+    graders = grader_calls(home, warehouse, release, population, drawn)
     behaviors = [
-        {"behavior": b.id, "tier": b.tier, "rate": None, "eligible_share": None}
+        {"behavior": b.id, "tier": b.tier, "rate": None, "eligible_share": None, "source": None}
         | (_decidable(b, n, *known[b.id]) if b.id in known else {})
         for b in home.graded
     ]
@@ -83,13 +87,11 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
         "users": population["user_key"].n_unique(),
         "asked": asked,
         "prefixes": n,
-        "requests": sum(s["requests"] for s in spend),
-        "cost_usd": (
-            sum(s["cost_usd"] for s in spend)
-            if all(s["cost_usd"] is not None for s in spend)
-            else None
-        ),
-        "arms": spend,
+        "requests": sum(a["requests"] for a in arms),
+        "grader_calls": sum(g["requests"] for g in graders),
+        "cost_usd": total([row["cost_usd"] for row in [*arms, *graders]]),
+        "arms": arms,
+        "graders": graders,
         "floors": asdict(planning.floors(n)),
         "strata": _strata(home, warehouse, replaced.version, drawn.strata, n, candidate.plan.floor),
         "variance_by_repeats": {
@@ -101,19 +103,39 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
     }
 
 
-def _known_rates(warehouse: DuckDBFile, version: str) -> dict[str, tuple[float, float]]:
-    """Rate and eligible share of the version in service, from the recorded arm of the largest
-    comparison of a release that replaces it.
+def _known_rates(
+    home: Home, warehouse: DuckDBFile, release: str
+) -> dict[str, tuple[float, float, str]]:
+    """Rate and eligible share of the version in service, and where they come from: its graded log,
+    else the recorded arm of the largest comparison of a release that replaces it.
     """
+    version = home.release(release)[1].version
     stored = warehouse.read(
         RateComparison,
         {"replaces": version, "arm": "recorded"},
-        columns=["behavior", "rate", "eligible_share", "n"],
+        columns=["model_version", "behavior", "rate", "eligible_share", "n"],
     ).sort("n")
-    return {
-        row["behavior"]: (row["rate"], row["eligible_share"])
+    known = {
+        row["behavior"]: (
+            row["rate"],
+            row["eligible_share"],
+            f"recorded arm of {row['model_version']}",
+        )
         for row in stored.to_dicts()
-        if row["rate"]
+        if row["rate"] is not None
+    }
+    with warehouse.reading() as tx:
+        there = "production_scores" in tx.tables()
+        graded = tx.query(PRODUCTION_RATES, {"release": release}).to_dicts() if there else []
+    todays = {(b.id, grader_hash(b, home)) for b in home.graded}
+    return known | {
+        row["behavior"]: (
+            row["events"] / row["n"],
+            row["eligible_share"],
+            f"{row['n']:,} responses in production",
+        )
+        for row in graded
+        if row["n"] and (row["behavior"], row["grader_hash"]) in todays
     }
 
 
@@ -164,52 +186,15 @@ def _strata(
     ]
 
 
-def _spend(model: ModelVersion, requests: int, characters: float) -> dict[str, Any]:
-    tokens_in, tokens_out = (
-        round(requests * characters / CHARACTERS_PER_TOKEN),
-        requests * (model.settings.max_tokens or COMPLETION_TOKENS),
-    )
-    free = model.provider in ("local", "recorded")
-    share = model.batch.price_factor if model.provider == "openai_batch" else 1.0
-    cost = (
-        share
-        * (tokens_in * model.price.input_per_mtok + tokens_out * model.price.output_per_mtok)
-        / 1e6
-        if model.price
-        else 0.0
-        if free
-        else None
-    )
-    return {
-        "model": model.version,
-        "provider": model.provider,
-        "requests": requests,
-        "prompt_tokens": tokens_in,
-        "completion_tokens_at_most": tokens_out,
-        "cost_usd": cost,
-        "minutes_at_limits": (
-            max(waits)
-            if (
-                waits := [
-                    part / limit
-                    for part, limit in (
-                        (requests, model.requests_per_minute),
-                        (tokens_in + tokens_out, model.tokens_per_minute),
-                    )
-                    if limit
-                ]
-            )
-            else None
-        ),
-    }
-
-
-def _decidable(behavior: Behavior, n: int, rate: float, eligible_share: float) -> dict[str, Any]:
+def _decidable(
+    behavior: Behavior, n: int, rate: float, eligible_share: float, source: str
+) -> dict[str, Any]:
+    known = {"rate": rate, "eligible_share": eligible_share, "source": source}
     events = n * eligible_share * rate
+    if not events:  # seen nowhere: only the floors say what can be found
+        return known
     likely = chances(events, behavior.gate.margin, behavior.gate.block_above)
-    return {
-        "rate": rate,
-        "eligible_share": eligible_share,
+    return known | {
         "expected_events": events,
         "detectable_ratio": planning.detectable_ratio(events) if events >= LEAST_EVENTS else None,
         "chance_pass_if_same": likely.pass_if_same,

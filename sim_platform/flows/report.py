@@ -24,10 +24,12 @@ from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateFor
 from sim_platform.contracts.tables.grading import Calibration
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.estimation.resemblance import in_words, unlike_the_log
+from sim_platform.flows.costs import spent_by_arm, spent_on_graders
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import flip_rate
 from sim_platform.flows.ledger import last_link
 from sim_platform.flows.registration import covered
+from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.registry.home import Home
 from sim_platform.reporting.rates import marked, per_100k
 from sim_platform.reporting.release_report import ReleaseFacts, report_html, report_json
@@ -48,7 +50,7 @@ OUTCOMES = """
 SPEND = """
     select arm, count(*) as outcomes, count(reused_from) as reused, sum(prompt_tokens)::bigint
       as prompt_tokens, sum(completion_tokens)::bigint as completion_tokens,
-           sum(cost_usd) as cost_usd, median(latency_s) as median_seconds,
+           median(latency_s) as median_seconds,
              string_agg(distinct served_model, ', ') as served_as
     from candidate_completions where model_version = $release group by arm order by arm"""
 STRATA = (
@@ -119,6 +121,7 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
         raise SimPlatformError(
             f"{release}: nothing to report yet; run `sim-platform run {release}` first"
         )
+    refuse_earlier_sample(decisions, release)
     covered(home, warehouse, release)
     verdict, reason = release_verdict(decisions)
     unlike = in_words(unlike_the_log(rates))
@@ -132,6 +135,8 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
             tx.query(f"with {mart} as ({marts[mart]}) {sql}", {"release": release}).to_dicts()
             for mart, sql in (("rates_by_stratum", STRATA), ("pipeline_coverage", COVERAGE))
         )
+        graders = spent_on_graders(tx, home, release)
+        costs = spent_by_arm(tx, home, release)
         shown = (
             tx.query(EXAMPLES, {"release": release, "examples": examples})
             if examples
@@ -156,7 +161,19 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
             {name: _clipped(value) for name, value in row.items()} for row in shown.to_dicts()
         ],
         outcomes=outcomes,
-        spend=spend,
+        spend=[
+            *({**row, "cost_usd": costs[row["arm"]]} for row in spend),
+            *(
+                {
+                    **dict.fromkeys(spend[0] if spend else ()),
+                    "arm": f"grader {row['asked_by']}",
+                    "outcomes": row["calls"],
+                    "prompt_tokens": row["tokens"],
+                    "cost_usd": row["cost_usd"],
+                }
+                for row in graders
+            ),
+        ],
         strata=strata,
         coverage=coverage,
         hashes=hashes,

@@ -4,6 +4,7 @@ Belongs here: rates, decisions, forecasts, scores and how far each release is, r
 error where something is not there yet. Does not: making any of it, printing it (commands).
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -18,6 +19,7 @@ from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, key_of, table_name
 from sim_platform.estimation.gates import release_verdict
 from sim_platform.extraction.reasons import expected
+from sim_platform.flows.costs import spent_by_arm, spent_on_graders, total
 from sim_platform.flows.files import vault_of, warehouse_of
 from sim_platform.flows.forecasting import error_parts
 from sim_platform.flows.ledger import last_link
@@ -84,6 +86,18 @@ def stored_verdict(home: Home, release: str) -> str:
     """The release's verdict with its reason, in one line."""
     verdict, why = release_verdict(stored_decisions(home, release))
     return f"{verdict}: {why}"
+
+
+def earlier_sample(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What to say of rates, decisions or forecasts that are kept from the sample before; empty
+    where there is nothing to say.
+    """
+    kept = next((row["earlier_sample"] for row in rows if row["earlier_sample"]), None)
+    return (
+        f"of an earlier sample of {kept} prefixes: the one that was drawn since is not complete"
+        if kept
+        else ""
+    )
 
 
 def stored_forecasts(home: Home, release: str) -> list[dict[str, Any]]:
@@ -171,7 +185,7 @@ def attention(home: Home) -> list[str]:
 
 def status(home: Home) -> dict[str, Any]:
     """How far the home is: rows of the log stages, and of every stage per release; `cost_usd` is
-    in US dollars.
+    in US dollars, graders included, and None where a price is not known.
     """
     with warehouse_of(home).reading() as tx:
         tables = tx.tables()
@@ -187,6 +201,8 @@ def status(home: Home) -> dict[str, Any]:
 
         def of(release: str) -> dict[str, Any]:
             mine = "model_version = $release"
+            graders = spent_on_graders(tx, home, release)
+            costs = spent_by_arm(tx, home, release)
             return {
                 "release": release,
                 "replaces": home.by_version[release].replaces,
@@ -197,11 +213,8 @@ def status(home: Home) -> dict[str, Any]:
                 ),
                 "scores": count("classifier_scores", mine, release=release),
                 "rates": count("rate_comparison", mine, release=release),
-                "cost_usd": float(
-                    count(
-                        "candidate_completions", mine, "coalesce(sum(cost_usd), 0)", release=release
-                    )
-                ),
+                "grader_calls": sum(row["calls"] for row in graders),
+                "cost_usd": total([*costs.values(), *(row["cost_usd"] for row in graders)]),
             }
 
         return {

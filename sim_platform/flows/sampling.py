@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.forecasting import RateForecast
 from sim_platform.contracts.tables.grading import Calibration, ClassifierScores
@@ -35,7 +35,8 @@ POPULATION = """
     from deidentified_corpus
     where model_version = $replaced and week >= date_trunc('week', $since::date)
       and week <= coalesce($until::date, date '9999-12-31')"""
-SPEAK_OF_THE_SAMPLE = (ClassifierScores, Calibration, RateComparison, ReleaseGate, RateForecast)
+GO_WITH_THE_SAMPLE = (ClassifierScores, Calibration)
+STAY_UNTIL_REPLACED = (RateComparison, ReleaseGate, RateForecast)  # what was decided on it
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,21 @@ class SampleSummary:
     prefixes: int
 
 
+@dataclass(frozen=True)
+class SampleSize:
+    """Prefixes that a draw asks for: `wanted` now, `stored` for the sample that is there (None:
+    there is none). A log with fewer conversations gives fewer.
+    """
+
+    wanted: int
+    stored: int | None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the stored sample would be drawn again at another size."""
+        return self.stored not in (None, self.wanted)
+
+
 def population_of(warehouse: DuckDBFile, replaced: ModelVersion) -> pl.DataFrame:
     """Conversations from which a release that replaces this version draws: its own, of the time of
     its deployment.
@@ -56,27 +72,95 @@ def population_of(warehouse: DuckDBFile, replaced: ModelVersion) -> pl.DataFrame
     return warehouse.query(POPULATION, {"replaced": replaced.version, **span})
 
 
-def sample_release(
+def size_of_sample(
     home: Home, warehouse: DuckDBFile, release: str, sample_size: int | None = None
+) -> SampleSize:
+    """The size of the release's next draw: `sample_size` where it is given, else that of the stored
+    sample, else the plan's. A plan that was edited since the draw counts as given.
+    """
+    candidate, replaced = home.release(release)
+    planned = candidate.plan.sample_size
+    stored = warehouse.read(
+        StratifiedSample, {"model_version": release}, ["asked_size", "planned_size"]
+    )
+    if stored.is_empty():
+        return SampleSize(sample_size or planned, None)
+    asked, planned_then = stored.row(0)
+    if asked is None:  # drawn before sizes were kept: all that the log had, or as many as asked for
+        eligible = population_of(warehouse, replaced).filter(pl.col("n_user_turns") > 0)
+        has_all = len(stored) >= min(planned, len(eligible))
+        asked, planned_then = (planned if has_all else len(stored)), planned
+    return SampleSize(sample_size or (asked if planned_then == planned else planned), asked)
+
+
+def refuse_another_size(size: SampleSize, release: str) -> None:
+    """BadInputError where the stored sample would be drawn again at another size: another sample is
+    another bill, and its decision is not the one that is there.
+    """
+    if size.changes:
+        raise BadInputError(
+            f"{release}: its sample was drawn at {size.stored} prefixes, and now {size.wanted} are"
+            f" asked for. Give --sample-size {size.stored} to go on with the stored one, or --yes"
+            f" to draw {size.wanted} (redraw=True in Python, redraw: true in the config of"
+            " stratified_sample in Dagster). Answers that are there are kept either way; the stored"
+            " decision stays until the new one is complete."
+        )
+
+
+def refuse_earlier_sample(rows: pl.DataFrame, release: str) -> None:
+    """SimPlatformError where what was decided speaks of the sample before the present one."""
+    kept = rows["earlier_sample"].drop_nulls().to_list()
+    if kept:
+        raise SimPlatformError(
+            f"{release}: its rates speak of an earlier sample of {kept[0]} prefixes. Run"
+            f" `sim-platform run {release}` to complete the one that was drawn since."
+        )
+
+
+def sample_release(
+    home: Home,
+    warehouse: DuckDBFile,
+    release: str,
+    sample_size: int | None = None,
+    *,
+    redraw: bool = False,
 ) -> SampleSummary:
-    """Draws and stores the release's sample; with another sample, what speaks of the
-    one before goes.
+    """Draws and stores the release's sample, at the size of the stored one where none is given.
+    With another sample the scores of the one before go; what was decided on it stays, marked, until
+    it is replaced.
 
     Args:
-        sample_size: prefixes instead of the plan's.
+        sample_size: prefixes instead of the remembered or planned ones.
+        redraw: a stored sample may give way to one of another size.
 
     Raises:
+        BadInputError: the stored sample has another size, and `redraw` is not set.
         GateError: a conversation is missing from the corpus, too many are in quarantine, weights do
             not add up: nothing is written.
     """
     candidate, replaced = home.release(release)
+    size = size_of_sample(home, warehouse, release, sample_size)
+    if not redraw:
+        refuse_another_size(size, release)
     population = population_of(warehouse, replaced)
     drawn = draw(
-        population, candidate.plan, sample_size, release=release, replaces=replaced.version
+        population, candidate.plan, size.wanted, release=release, replaces=replaced.version
     )
+    mine = {"release": release}
+    before = warehouse.read(
+        StratifiedSample, {"model_version": release}, ["sample_id", "asked_size"]
+    )
+    is_new = set(before["sample_id"]) != {drawn.sample_id}
+    sizes: dict[str, int | None] = {
+        "asked_size": size.wanted,
+        "planned_size": candidate.plan.sample_size,
+    }
+    if not is_new and before["asked_size"].has_nulls():  # an older version's stays as it is
+        sizes = dict.fromkeys(sizes)
     with parts(home.path, StratifiedSample) as cut:
         for page in row_pages(warehouse, "deidentified_corpus", PAGE):
-            cut.add(_cut(warehouse, drawn, page, release))
+            rows = _cut(warehouse, drawn, page, release)
+            cut.add(rows.with_columns(**{k: pl.lit(n, pl.Int64) for k, n in sizes.items()}))
         if cut.n_rows != len(drawn.sampled):
             raise SimPlatformError(
                 f"{release}: {cut.n_rows} of {len(drawn.sampled)} drawn conversations are in"
@@ -91,16 +175,16 @@ def sample_release(
                     QUARANTINE_STAYS_BELOW_TWO_PERCENT,
                 ]
             )
-            tx.ensure(StratifiedSample, *SPEAK_OF_THE_SAMPLE)
-            mine = {"release": release}
-            stored = tx.query(
-                "select distinct sample_id from stratified_sample where model_version = $release",
-                mine,
-            )
-            is_new = set(stored["sample_id"]) != {drawn.sample_id}
-            for table in (StratifiedSample, *(SPEAK_OF_THE_SAMPLE if is_new else ())):
+            tx.ensure(StratifiedSample, *GO_WITH_THE_SAMPLE, *STAY_UNTIL_REPLACED)
+            for table in (StratifiedSample, *(GO_WITH_THE_SAMPLE if is_new else ())):
                 name = table_name(table)
                 tx.execute(f"delete from {name} where model_version = $release", mine)  # noqa: S608 - names come from contracts, values are parameters
+            for table in STAY_UNTIL_REPLACED if is_new else ():
+                tx.execute(
+                    f"update {table_name(table)} set earlier_sample = $n"  # noqa: S608 - names come from contracts, values are parameters
+                    " where model_version = $release and earlier_sample is null",
+                    {**mine, "n": max(1, len(before))},
+                )
             cut.insert(tx, "prefix_id")  # pages of the sample are read in this order
             tx.pass_gates(
                 [WEIGHTS_ADD_UP_TO_THE_POPULATION, EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN], release

@@ -18,6 +18,7 @@ Listener = Callable[[str, int, int | None], None]  # stage, done, total
 LISTENER: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_OBSERVATIONS = 30.0
+UNKNOWN = "unknown: no price in models.yaml"  # a cost that nobody can say is not 0
 
 
 @dataclass
@@ -64,6 +65,7 @@ class ReplayFigures:
 
     context: dg.AssetExecutionContext
     stage: Progress
+    has_known_cost: bool = True
     arms: dict[str, engine.Progress] = field(default_factory=dict)
     last: float = field(default_factory=time.monotonic)
 
@@ -91,7 +93,9 @@ class ReplayFigures:
             "limit": now.limit,
             "retries": ", ".join(f"{code}: {n}" for code, n in retries.most_common()) or "none",
             "failed": sum(a.by_status["failed"] for a in self.arms.values()),
-            "cost_usd": round(sum(a.cost_usd for a in self.arms.values()), 6),
+            "cost_usd": round(sum(a.cost_usd for a in self.arms.values()), 6)
+            if self.has_known_cost
+            else UNKNOWN,
         }
         if rate > 0 and self.stage.total:
             figures["seconds_left"] = round((self.stage.total - self.stage.done) / rate)

@@ -13,8 +13,10 @@ from typing import Any
 import dagster as dg
 
 from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.flows.results import attention, left_out, one_line
+from sim_platform.flows.sampling import refuse_another_size, size_of_sample
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.partitions import register
 from sim_platform.registry.home import Home
@@ -27,6 +29,7 @@ def run_releases(
     *,
     say: Callable[[str], None],
     only_sample: bool = False,
+    redraw: bool = False,
     max_usd: float | None = None,
     max_tokens: int | None = None,
 ) -> list[str]:
@@ -34,9 +37,14 @@ def run_releases(
     releases that failed.
 
     Args:
-        only_sample: each release up to its sample, nothing is sent. max_usd, max_tokens: what this
+        sample_size: default: the stored sample's, else the plan's. redraw: a stored sample may
+            give way to one of another size. only_sample: each release up to its sample, nothing
+            is sent. max_usd, max_tokens: what this
             run may spend on each release, beside the release's own budget.
     """
+    warehouse = warehouse_of(home)
+    for release in releases if not redraw else ():
+        refuse_another_size(size_of_sample(home, warehouse, release, sample_size), release)
     remove_leftovers(home)
     os.environ.setdefault("DAGSTER_HOME", str(dagster_home(home)))
     definitions = build_definitions(home=home.path)
@@ -55,7 +63,7 @@ def run_releases(
         config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         if partition is not None:
             given: dict[str, dict[str, Any]] = {
-                "stratified_sample": {"sample_size": sample_size},
+                "stratified_sample": {"sample_size": sample_size, "redraw": redraw or None},
                 "candidate_completions": {"max_usd": max_usd, "max_tokens": max_tokens},
             }
             chosen = {

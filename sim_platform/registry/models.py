@@ -178,6 +178,11 @@ class ModelVersion(Strict):
         """Asked over HTTP, and possibly paid."""
         return self.provider in ("openai", "openai_batch")
 
+    @property
+    def has_known_cost(self) -> bool:
+        """Whether what an answer costs can be said: it costs nothing, or has a price."""
+        return not self.is_remote or self.price is not None
+
 
 class Models(Strict):
     models: list[ModelVersion] = Field(min_length=1)

@@ -59,7 +59,9 @@ class ReleaseFacts:
     decisions: Rows  # rows of release_gate
     strata: Rows  # rows of rates_by_stratum
     outcomes: Rows  # arm, status, reason, n
-    spend: Rows  # arm, outcomes, reused, prompt_tokens, completion_tokens, cost_usd
+    # arm or grader, outcomes, reused, prompt_tokens (a grader's: all), completion_tokens, cost_usd
+    # (None: no price is known)
+    spend: Rows
     coverage: Rows  # rows of pipeline_coverage
     hashes: Rows  # what, value
     warnings: Sequence[str] = ()  # what to know before any figure is read
@@ -101,6 +103,7 @@ def report_html(facts: ReleaseFacts) -> str:
         forest=forest_svg(facts.rates),
         funnel=funnel_svg(facts.rates),
         limits=LIMITS,
+        spent=_spent(facts.spend),
         missing=[_named(row) for row in candidates if row["n_missing"]],
         strata=[_named(row) for row in facts.strata],
     )
@@ -266,6 +269,16 @@ def _svg(figure: Any, description: str) -> str:
     drawing = text.getvalue()
     drawing = drawing[drawing.index("<svg") :]
     return drawing.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
+
+
+def _spent(rows: Rows) -> str:
+    """US dollars in all; what has no price is said and not counted as nothing."""
+    unknown = [str(row["arm"]) for row in rows if row["cost_usd"] is None]
+    known = sum(row["cost_usd"] for row in rows if row["cost_usd"] is not None)
+    if not unknown:
+        return f"{known:.2f}"
+    without = f"no price is known for {', '.join(unknown)}"
+    return f"{known:.2f} and more: {without}" if known else f"unknown: {without}"
 
 
 def _named(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,14 +15,19 @@ import yaml
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.contracts.tables.deidentification import Canaries, DeidentifiedCorpus
-from sim_platform.contracts.tables.estimation import RateComparison
+from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.extraction import ExtractionAccounting, QuarantinedRows
+from sim_platform.contracts.tables.forecasting import RateForecast
 from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table
+from sim_platform.flows.comparison import compare_release, decide_release
 from sim_platform.flows.deidentification import corpus as deidentification_flow
+from sim_platform.flows.forecasting import forecast_release
 from sim_platform.flows.replay.arm import replay_arm
+from sim_platform.flows.report import write_report
+from sim_platform.flows.sampling import sample_release, size_of_sample
 from sim_platform.orchestration.assets import deidentification
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
@@ -248,9 +253,96 @@ def test_a_larger_sample_pays_only_for_what_is_new(run: Run, tmp_path: Path) -> 
     with ScriptedServer() as server:
         home = write_home(tmp_path, models=openai_models(server))
         run(home, "v2", sample_size=10)
-        run(home, "v2", sample_size=25)
+        run(home, "v2", sample_size=25, redraw=True)
         assert server.requests.total() == 50
     assert len(stored(home, StratifiedSample)) == 25
+
+
+def decision(home: Path) -> list[dict[str, object]]:
+    return stored(home, ReleaseGate).drop("earlier_sample").to_dicts()
+
+
+def test_the_size_of_a_sample_is_remembered_by_every_way_to_draw_it_again(
+    run: Run, tmp_path: Path
+) -> None:
+    with ScriptedServer() as server:
+        home = write_home(tmp_path, models=openai_models(server))
+        run(home, "v2", sample_size=10)
+        decided = decision(home)
+        run(home, "v2", only_sample=True)
+        run(home, "v2")
+        assert server.requests.total() == 20
+        for wanted in (25, 30):
+            with pytest.raises(BadInputError, match=f"drawn at 10 prefixes, and now {wanted}"):
+                run(home, "v2", sample_size=wanted, only_sample=True)
+    loaded = load_home(home)
+    warehouse = DuckDBFile(loaded.warehouse)
+    sample_release(loaded, warehouse, "v2")  # as Dagster does it
+    with pytest.raises(BadInputError, match="--sample-size 10"):
+        sample_release(loaded, warehouse, "v2", 25)
+    assert len(stored(home, StratifiedSample)) == 10
+    assert decision(home) == decided
+
+
+def test_a_plan_of_another_size_is_no_reason_to_draw_without_asking(
+    run: Run, tmp_path: Path
+) -> None:
+    with ScriptedServer() as server:
+        models = openai_models(server)
+        home = write_home(tmp_path, models=models)
+        run(home, "v2", sample_size=10)
+        models[1]["plan"]["sample_size"] = 20
+        write_yaml(home / "models.yaml", {"models": models})
+        with pytest.raises(BadInputError, match="drawn at 10 prefixes, and now 20 are"):
+            run(home, "v2")
+        run(home, "v2", sample_size=10)  # to say so once is enough
+        run(home, "v2")
+        assert server.requests.total() == 20
+
+
+def test_what_was_decided_stays_marked_until_the_new_sample_is_complete(
+    run: Run, tmp_path: Path
+) -> None:
+    with ScriptedServer() as server:
+        home = write_home(tmp_path, models=openai_models(server))
+        run(home, "v2", sample_size=10)
+        decided, page = decision(home), (home / "reports" / "v2.html").read_text()
+        run(home, "v2", sample_size=25, redraw=True, only_sample=True)
+        assert len(stored(home, StratifiedSample)) == 25
+        assert decision(home) == decided
+        for table in (RateComparison, ReleaseGate, RateForecast):
+            assert stored(home, table)["earlier_sample"].unique().to_list() == [10], table
+        loaded = load_home(home)
+        warehouse = DuckDBFile(loaded.warehouse)
+        with pytest.raises(SimPlatformError, match="earlier sample of 10 prefixes"):
+            write_report(loaded, "v2")
+        for makes in (decide_release, forecast_release):
+            with pytest.raises(SimPlatformError, match="earlier sample of 10 prefixes"):
+                makes(loaded, warehouse, "v2")
+        with pytest.raises(SimPlatformError, match="no outcome of its sample is graded yet"):
+            compare_release(loaded, warehouse, "v2", advance=lambda _: None)
+        assert (home / "reports" / "v2.html").read_text() == page
+        run(home, "v2", max_tokens=30)  # and a run that stops on its way
+        assert decision(home) == decided
+        run(home, "v2")
+        assert server.requests.total() == 50
+    assert decision(home) != decided
+    for table in (RateComparison, ReleaseGate, RateForecast):
+        assert stored(home, table)["earlier_sample"].null_count() == len(stored(home, table))
+
+
+def test_a_sample_of_before_sizes_were_kept_keeps_its_rows_and_its_size(
+    run: Run, tmp_path: Path
+) -> None:
+    home = write_home(tmp_path, n=30)
+    run(home, "v2", sample_size=10)
+    loaded, warehouse = load_home(home), DuckDBFile(home / "warehouse.duckdb")
+    with warehouse.transaction() as tx:
+        tx.execute("update stratified_sample set asked_size = null, planned_size = null")
+    before = stored(home, StratifiedSample)
+    assert size_of_sample(loaded, warehouse, "v2").wanted == 10
+    run(home, "v2")
+    assert stored(home, StratifiedSample).equals(before)
 
 
 def test_a_run_stops_at_its_own_limit_keeps_what_it_paid_for_and_the_next_one_goes_on(
@@ -399,7 +491,8 @@ def test_a_redrawn_sample_takes_the_scores_of_the_old_one_along(run: Run, home: 
     )
     assert [
         len(stored(home, table)) for table in (StratifiedSample, ClassifierScores, RateComparison)
-    ] == [40, 0, 0]
+    ] == [40, 0, 4]
+    assert stored(home, RateComparison)["earlier_sample"].to_list() == [40] * 4
 
 
 def test_a_canary_that_survives_keeps_its_batch_out_of_the_corpus(

@@ -240,6 +240,14 @@ class RateComparison(Table):
     )
     measures: str = pa.Field(isin=["model", "system"], description="what is measured")
     estimator_version: str = pa.Field(description="version of the estimators")
+    earlier_sample: int = pa.Field(
+        nullable=True,
+        ge=1,
+        description=(
+            "prefixes of the sample that this speaks of, where another was drawn since and is not"
+            " complete; else null"
+        ),
+    )
 
 
 class ReleaseGate(Table):
@@ -324,4 +332,12 @@ class ReleaseGate(Table):
         ge=0,
         le=1,
         description="chance that the rule passes a candidate that is twice as bad",
+    )
+    earlier_sample: int = pa.Field(
+        nullable=True,
+        ge=1,
+        description=(
+            "prefixes of the sample that this speaks of, where another was drawn since and is not"
+            " complete; else null"
+        ),
     )

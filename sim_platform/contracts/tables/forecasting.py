@@ -70,6 +70,14 @@ class RateForecast(Table):
     is_exploratory: bool = pa.Field(
         nullable=True, description="not registered before outcomes were seen: never decides"
     )
+    earlier_sample: int = pa.Field(
+        nullable=True,
+        ge=1,
+        description=(
+            "prefixes of the sample that this speaks of, where another was drawn since and is not"
+            " complete; else null"
+        ),
+    )
 
 
 class ForecastLedger(Table):

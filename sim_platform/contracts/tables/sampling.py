@@ -49,3 +49,11 @@ class StratifiedSample(Table):
     deid_version: str = pa.Field(
         description="hash of detectors, models and policy that made the row"
     )
+    asked_size: int = pa.Field(
+        nullable=True,
+        ge=1,
+        description="prefixes that the draw was asked for; null in samples of an older version",
+    )
+    planned_size: int = pa.Field(
+        nullable=True, ge=1, description="sample_size of the plan when it was drawn"
+    )

@@ -62,13 +62,16 @@ class _Asked:
 
 @dataclass
 class Asking:
-    """Asks for one run; counts what it did. `name` is that of the journal."""
+    """Asks for one run; counts what it did. `name`, of its journal, is the release's (or says that
+    it is a calibration).
+    """
 
     home: Home
     warehouse: DuckDBFile
     name: str
     sent: int = 0
     cost_usd: float = 0.0
+    has_known_cost: bool = True  # of what was sent
     known: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     _screens: dict[str, list[Grader] | None] = field(default_factory=dict)
@@ -245,6 +248,7 @@ class Asking:
                 received[outcome.request_hash] = outcome
                 self.sent += outcome.reused_from is None
                 self.cost_usd += outcome.cost_usd
+                self.has_known_cost &= model.has_known_cost
 
             for attempt in range(MOST_ATTEMPTS):
                 requests = {
@@ -408,6 +412,7 @@ class Asking:
                     "cost_usd": outcome.cost_usd / len(answers),
                     "tokens": (outcome.prompt_tokens + outcome.completion_tokens) / len(answers),
                     "answered_at": outcome.completed_at,
+                    "asked_for": self.name,
                 }
         if rows:
             with self.warehouse.transaction() as tx:

@@ -16,7 +16,7 @@ from sim_platform.flows.registration import covered
 from sim_platform.orchestration.metadata import column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
-from sim_platform.orchestration.progress import Progress
+from sim_platform.orchestration.progress import UNKNOWN, Progress
 from sim_platform.orchestration.resources import Deployment
 
 
@@ -61,7 +61,7 @@ def _asked(ask: Asking) -> dict[str, object]:
     return {
         "calls": ask.sent,
         "known before": ask.known,
-        "cost USD": round(ask.cost_usd, 6),
+        "cost USD": round(ask.cost_usd, 6) if ask.has_known_cost else UNKNOWN,
         "unanswered": str(dict(ask.failures) or ""),
     }
 

@@ -7,11 +7,13 @@ Belongs here: what the UI says and shows of it. Does not: which arms, what is pe
 import dagster as dg
 
 from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.flows.costs import spent_by_arm, total
+from sim_platform.flows.replay.pending import replayed_arms
 from sim_platform.flows.replay.release import expected_outcomes, replay_release
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
-from sim_platform.orchestration.progress import Progress, ReplayFigures
+from sim_platform.orchestration.progress import UNKNOWN, Progress, ReplayFigures
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.replay.budget import Budget
 from sim_platform.reporting.latency import arm_rows, code_rows, latency_png
@@ -48,10 +50,11 @@ def candidate_completions(
     nothing when nothing changed.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
-    candidate, _ = home.release(context.partition_key)
-    total = expected_outcomes(home, warehouse, candidate.version)
-    progress = Progress(context, "candidate_completions", total)
-    figures = ReplayFigures(context, progress)
+    candidate, replaced = home.release(context.partition_key)
+    expected = expected_outcomes(home, warehouse, candidate.version)
+    progress = Progress(context, "candidate_completions", expected)
+    asked = [model for _, model in replayed_arms(candidate, replaced)]
+    figures = ReplayFigures(context, progress, all(model.has_known_cost for model in asked))
     limit = Budget(config.max_usd, config.max_tokens)
     try:
         done = replay_release(
@@ -65,11 +68,17 @@ def candidate_completions(
     finally:
         figures.observe()
     outcomes = warehouse.read(CandidateCompletions, {"model_version": candidate.version}, SHOWN)
+    with warehouse.reading() as tx:
+        costs = spent_by_arm(tx, home, candidate.version)
+    arms = [
+        {**row, "cost_usd": UNKNOWN} if costs[str(row["arm"])] is None else row
+        for row in arm_rows(outcomes)
+    ]
     plot = latency_png(outcomes)
     return dg.MaterializeResult(
         metadata={
             "dagster/partition_row_count": len(outcomes),
-            "by_arm": markdown(arm_rows(outcomes)),
+            "by_arm": markdown(arms),
             "by_status": markdown(code_rows(outcomes)),
             **({"latency": picture(plot)} if plot else {}),
             "this_run": markdown(
@@ -85,7 +94,7 @@ def candidate_completions(
                     for a, s in done.items()
                 ]
             ),
-            "cost_usd": float(outcomes["cost_usd"].sum()),
+            "cost_usd": UNKNOWN if (cost := total([*costs.values()])) is None else cost,
             "measures": candidate.measures,
         }
     )

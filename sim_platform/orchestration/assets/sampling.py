@@ -16,7 +16,8 @@ from sim_platform.orchestration.resources import Deployment
 class SampleConfig(dg.Config):
     """Overrides of the release's plan for one run."""
 
-    sample_size: int | None = None
+    sample_size: int | None = None  # default: the stored sample's, else the plan's
+    redraw: bool = False  # the stored sample may give way to one of another size
 
 
 @dg.asset(
@@ -34,12 +35,18 @@ def stratified_sample(
     stratum and its design weight.
 
     Key: (model_version, prefix_id). Drawn from the production log of the version that the release
-    replaces. Left out: conversations without a user turn. A rerun draws the same rows; a larger
-    sample keeps the smaller one.
+    replaces. Left out: conversations without a user turn. A rerun draws the same rows, at the size
+    of the stored sample; a larger sample keeps the smaller one.
     """
     home = deployment.home()
     candidate, replaced = home.release(context.partition_key)
-    done = sample_release(home, deployment.warehouse(), candidate.version, config.sample_size)
+    done = sample_release(
+        home,
+        deployment.warehouse(),
+        candidate.version,
+        config.sample_size,
+        redraw=config.redraw,
+    )
     excluded = [{"reason": r, "conversations": n} for r, n in done.draw.excluded.items()]
     strata = done.draw.strata.select("stratum", "population", "sampled")
     return dg.MaterializeResult(
