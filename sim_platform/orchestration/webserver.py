@@ -9,6 +9,7 @@ webserver's app is built here as its command line does (docs/decisions/0007).
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -64,6 +65,9 @@ def serve(home: Home, port: int, say: Callable[[str], None], *, with_daemon: boo
         server = uvicorn.Server(uvicorn.Config(guard, log_level="warning", access_log=False))
         daemon = stack.enter_context(_daemon(workspace, server)) if with_daemon else None
         say(f"http://{LOOPBACK}:{port}/?{TOKEN}={token}")
+        # as Ctrl-C does it: uvicorn raises it again when it has ended, and by default that would
+        # leave no time to end the others
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         server.run(sockets=[listening])
         if daemon is not None and daemon.poll() is not None:
             raise SimPlatformError(
