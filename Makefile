@@ -36,10 +36,10 @@ check: install  ## format, lint, types, tests
 	$(BIN)/mypy
 	$(MAKE) test
 
-ui: install  ## Dagster UI on 127.0.0.1:3000
+ui: install  ## Dagster UI on 127.0.0.1:3000, behind a token
 	$(BIN)/sim-platform check
 	mkdir -p $(DAGSTER_HOME) && cp -n data/dagster_home/dagster.yaml $(DAGSTER_HOME)/
-	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(or $(PORT),3000)
+	$(BIN)/sim-platform ui --port $(or $(PORT),3000)
 
 lock:  ## solve pyproject.toml again and append the model packages, which come without their dependencies
 	python3 -m venv .venv-lock

@@ -101,6 +101,7 @@ class OpenHome:
             SimPlatformError: a stage failed; standard error says which, and the same call resumes.
         """
         from sim_platform.contracts.errors import SimPlatformError  # noqa: PLC0415 - with the next
+        from sim_platform.contracts.escaping import visible  # noqa: PLC0415 - with the next
         from sim_platform.orchestration.runs import run_releases  # noqa: PLC0415 - imports Dagster
 
         version = self.registry.release(release)[0].version
@@ -108,7 +109,7 @@ class OpenHome:
             self.registry,
             [version],
             sample_size,
-            say=lambda line: print(line, file=sys.stderr),
+            say=lambda line: print(visible(line), file=sys.stderr),
             redraw=redraw,
             max_usd=max_usd,
             max_tokens=max_tokens,

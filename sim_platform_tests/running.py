@@ -39,7 +39,7 @@ class EmailDetector:
 
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> EmailDetector:
-    return _replaced_detector(monkeypatch)
+    return replaced_detector(monkeypatch)
 
 
 @pytest.fixture
@@ -70,12 +70,12 @@ def home(finished_home: Path, tmp_path: Path) -> Path:
 def run_once(home: Path, folders: pytest.TempPathFactory) -> Path:
     """The home after a run, for a fixture that tests share."""
     with pytest.MonkeyPatch.context() as patch:
-        _replaced_detector(patch)
+        replaced_detector(patch)
         run_with_its_own_detectors(patch, folders)(home)
     return home
 
 
-def _replaced_detector(patch: pytest.MonkeyPatch) -> EmailDetector:
+def replaced_detector(patch: pytest.MonkeyPatch) -> EmailDetector:
     found = EmailDetector()
     patch.setattr(deidentification, "stack_detector", lambda *_: found)
     patch.setattr(deidentification_flow, "SHADOWS", 0)  # it would not find the other canaries

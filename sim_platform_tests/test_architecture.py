@@ -58,7 +58,7 @@ THIRD_PARTY = {
     "reporting": {"polars", "matplotlib", "jinja2"},
     "flows": PURE,
     "commands": {"typer", "rich"},
-    "orchestration": {"dagster", "polars"},
+    "orchestration": {"dagster", "dagster_webserver", "polars", "starlette", "uvicorn"},
     "door": {"polars"},
 }
 PROVIDERS = {"openai", "httpx2", "aiohttp", "xllamacpp"}  # replay.providers only

@@ -5,6 +5,7 @@ walk (orchestration).
 """
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sim_platform.commands.terminal import Json, exit_codes, print_json
-from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.escaping import csv_cell
 from sim_platform.grading.annotation_tools import shown
 from sim_platform.grading.labels import Columns
 from sim_platform.registry.home import home_path, load_home
@@ -271,36 +273,39 @@ def import_(
 
 
 def _write(rows: list[dict[str, Any]], to: Path) -> None:
-    try:
-        to.touch(mode=0o600)  # it holds conversations
-        if to.name.endswith(".labelstudio.json"):
-            tasks = [
-                {"data": {k: v for k, v in shown(row).items() if k not in ("label", "annotator")}}
-                for row in rows
-            ]
-            to.write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
-        elif to.suffix == ".jsonl":
-            to.write_text(
-                "".join(json.dumps(shown(row), ensure_ascii=False) + "\n" for row in rows),
-                encoding="utf-8",
-            )
-        elif to.suffix == ".csv":
-            with to.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(rows[0]) if rows else ["item_id", "label"])
-                writer.writeheader()
-                writer.writerows(
-                    {**row, "tool_calls": json.dumps(row["tool_calls"]), "label": ""}
-                    for row in rows
-                )
-        elif to.suffix == ".html":
-            from sim_platform.reporting.label_page import (  # noqa: PLC0415 - only where a page is written
-                label_page,
-            )
+    from sim_platform.flows.private_files import write_private  # noqa: PLC0415 - imports polars
 
-            to.write_text(label_page(rows), encoding="utf-8")
-        else:
-            raise BadInputError(
-                f"{to}: the name must end with .csv, .jsonl, .html or .labelstudio.json"
-            )
-    except OSError as error:
-        raise SimPlatformError(f"{to}: cannot be written ({error.strerror})") from None
+    if to.name.endswith(".labelstudio.json"):
+        tasks = [
+            {"data": {k: v for k, v in shown(row).items() if k not in ("label", "annotator")}}
+            for row in rows
+        ]
+        write_private(to, json.dumps(tasks, ensure_ascii=False))
+    elif to.suffix == ".jsonl":
+        write_private(
+            to, "".join(json.dumps(shown(row), ensure_ascii=False) + "\n" for row in rows)
+        )
+    elif to.suffix == ".csv":
+        write_private(to, _csv(rows))
+    elif to.suffix == ".html":
+        from sim_platform.reporting.label_page import (  # noqa: PLC0415 - only where a page is written
+            label_page,
+        )
+
+        write_private(to, label_page(rows))
+    else:
+        raise BadInputError(
+            f"{to}: the name must end with .csv, .jsonl, .html or .labelstudio.json"
+        )
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    """Every cell in quotes, whatever separates cells where it is opened, and none a formula."""
+    text = io.StringIO()
+    names = list(rows[0]) if rows else ["item_id", "label"]
+    writer = csv.DictWriter(text, names, quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    for row in rows:
+        cells = {**row, "tool_calls": json.dumps(row["tool_calls"]), "label": ""}
+        writer.writerow({k: csv_cell(v) if isinstance(v, str) else v for k, v in cells.items()})
+    return text.getvalue()

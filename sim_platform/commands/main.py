@@ -31,6 +31,7 @@ from sim_platform.commands.terminal import (
     runs,
     show,
 )
+from sim_platform.commands.ui import ui
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import Home, home_path, load_home
 
@@ -231,6 +232,7 @@ def _print_rates(home: Home, release: str) -> None:
 for command in (plan, gate, report, forecast, score, export_requests, import_completions):
     app.command()(command)
 app.command()(batches)
+app.command()(ui)
 for topic in (registration, grading):
     topic.add_to(app)
 app.add_typer(deid, name="deid")

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table as RichTable
 
 from sim_platform.commands.terminal import Json, Size, exit_codes, print_json, show
+from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.registry.home import home_path, load_home
 
 
@@ -40,7 +41,12 @@ def plan(
         if curve is not None:
             from sim_platform.reporting.plan import curve_png  # noqa: PLC0415 - imports matplotlib
 
-            curve.write_bytes(curve_png(facts["curve"]))
+            try:
+                curve.write_bytes(curve_png(facts["curve"]))
+            except OSError as error:
+                raise SimPlatformError(
+                    f"{curve}: cannot be written ({error.strerror}); name another file"
+                ) from None
         if as_json:
             print_json(facts)
             return

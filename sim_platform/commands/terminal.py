@@ -4,14 +4,15 @@ Belongs here: how things are shown and asked, and how a command ends (0 done, 1 
 input). Does not: commands.
 """
 
+import io
 import json
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from textwrap import fill
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -29,6 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.contracts.escaping import table_cell, visible
 from sim_platform.registry.home import Home
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -55,7 +57,8 @@ def show(table: Table) -> None:
     """A table, as wide as the terminal (200 columns in a file or a pipe); row by row where the
     terminal is too narrow for its words and figures, so that none is cut.
     """
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else 200, file=_unescaped(sys.stdout))
+    table = _escaped(table)
     table.columns[0].no_wrap = True
     if (
         console.measure(table, options=console.options.update(max_width=MEASURED)).minimum
@@ -84,6 +87,50 @@ def show(table: Table) -> None:
         )
     if table.caption:
         console.print(Text(str(table.caption), style="italic"))
+
+
+def _escaped(table: Table) -> Table:
+    """The same table, whose cells are text: no markup of rich, no control characters."""
+    made = Table(
+        title=table.title and Text(table_cell(table.title)),
+        caption=table.caption and Text(visible(str(table.caption))),
+    )
+    for column in table.columns:
+        made.add_column(Text(table_cell(column.header)), justify=column.justify)
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        made.add_row(*(Text(table_cell(cell)) for cell in cells))
+    return made
+
+
+class _Escaping(io.TextIOBase):
+    """What a command writes, with control characters made visible: names and texts of others stand
+    in it.
+    """
+
+    def __init__(self, inner: TextIO) -> None:
+        self.inner = inner
+
+    def write(self, text: str) -> int:
+        self.inner.write(visible(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self.inner.flush()
+
+    def isatty(self) -> bool:
+        return self.inner.isatty()
+
+    def fileno(self) -> int:
+        return self.inner.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # of the stream behind it
+        return self.inner.encoding
+
+
+def _unescaped(stream: TextIO) -> TextIO:
+    """For colours and lines of a table whose cells are escaped already."""
+    return stream.inner if isinstance(stream, _Escaping) else stream
 
 
 def runs() -> Any:
@@ -212,13 +259,15 @@ def _plain(value: object) -> object:
 @contextmanager
 def exit_codes(failed: int = 1) -> Iterator[None]:
     """Errors as one line each: 2 for bad input, `failed` for anything else that the
-    platform refuses.
+    platform refuses. Whatever is written meanwhile is escaped.
     """
-    try:
-        yield
-    except BadInputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    except SimPlatformError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(failed) from None
+    out, err = (cast("TextIO", _Escaping(s)) for s in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            yield
+        except BadInputError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except SimPlatformError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(failed) from None

@@ -5,7 +5,6 @@ page (reporting.release_report).
 """
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.escaping import csv_cell
 from sim_platform.contracts.tables.deidentification import (
     Canaries,
     DeidAudits,
@@ -28,6 +28,7 @@ from sim_platform.flows.costs import spent_by_arm, spent_on_graders
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import flip_rate
 from sim_platform.flows.ledger import last_link
+from sim_platform.flows.private_files import write_private
 from sim_platform.flows.registration import covered
 from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.registry.home import Home
@@ -101,9 +102,9 @@ def write_report(home: Home, release: str, examples: int = 3) -> Path:
     facts = read_facts(home, release, examples)
     home.reports.mkdir(exist_ok=True)
     page, as_json, as_csv = report_files(home, release)
-    _write(page, report_html(facts))
-    _write(as_json, report_json(facts))
-    _write(as_csv, facts.rates.write_csv())
+    write_private(page, report_html(facts))
+    write_private(as_json, report_json(facts))
+    write_private(as_csv, _csv(facts.rates))
     return page
 
 
@@ -327,11 +328,7 @@ def _clipped(value: str | None) -> str:
     )
 
 
-def _write(path: Path, text: str) -> None:
-    """Readable by the owner alone, and never half written."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with os.fdopen(
-        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
-    os.replace(draft, path)
+def _csv(rows: pl.DataFrame) -> str:
+    """Texts in quotes and without formulas; numbers stay numbers."""
+    texts = pl.selectors.string().map_elements(csv_cell, return_dtype=pl.String)
+    return rows.with_columns(texts).write_csv(quote_style="non_numeric")

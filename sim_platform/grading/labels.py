@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sim_platform.contracts.errors import BadInputError
+from sim_platform.contracts.escaping import from_csv_cell
 from sim_platform.contracts.messages import JsonScalar, Message, text_of
 from sim_platform.grading.annotation_tools import rows_of
 from sim_platform.grading.items import GradedItem
@@ -215,7 +216,10 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
                         f"{path.name}: line {reader.line_num} has another number of fields than the"
                         " header"
                     )
-                yield f"line {reader.line_num}", row
+                yield (
+                    f"line {reader.line_num}",
+                    {name: from_csv_cell(cell) for name, cell in row.items()},
+                )
         except csv.Error as error:
             raise BadInputError(
                 f"{path.name}: line {reader.line_num} is not CSV: {error}"

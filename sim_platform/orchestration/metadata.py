@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from sim_platform.contracts.escaping import markdown_cell
 from sim_platform.contracts.tables.schema import Table, dtypes, table_name
 
 
@@ -42,11 +43,8 @@ def markdown(rows: Sequence[Mapping[str, object]]) -> dg.MarkdownMetadataValue:
     if not rows:
         return dg.MetadataValue.md("(no rows)")
     names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += [
-        "| " + " | ".join("" if row[n] is None else str(row[n]) for n in names) + " |"
-        for row in rows
-    ]
+    lines = ["| " + " | ".join(map(markdown_cell, names)) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(markdown_cell(row[n]) for n in names) + " |" for row in rows]
     return dg.MetadataValue.md("\n".join(lines))
 
 

@@ -9,8 +9,11 @@ format of `sha256sum`. `previous` is the hash of the record before it in this ho
 record can be changed, taken out or put in without breaking the ones after it.
 """
 
+import errno
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256 as digest
@@ -137,7 +140,8 @@ def register(
     now: datetime | None = None,
 ) -> Record:
     """Appends a record. The first of a release is its registration, any other an amendment, which
-    needs a reason; after outcomes were seen either is exploratory.
+    needs a reason; after outcomes were seen either is exploratory. The same call again, nothing
+    having changed, returns the record that is there: it may have been killed before it said so.
 
     Raises:
         BadInputError: an amendment without reason, or one that changes nothing.
@@ -150,6 +154,8 @@ def register(
             + "\n".join(problems)
         )
     mine = [r for r in chain if r.release == what["release"]]
+    if mine and reason == mine[-1].content["reason"] and not differences(mine[-1].content, what):
+        return mine[-1]
     if mine and not reason:
         raise BadInputError(
             f"{what['release']} is registered (record {mine[-1].number}). An amendment needs a"
@@ -180,16 +186,39 @@ def register(
     text = canonical_json(content).encode()
     path = home.path / FOLDER / f"{content['number']:04d}-{what['release']}.json"
     name = digest(text).hexdigest()
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)
-        with path.open("xb") as file:  # never over another record
-            file.write(text)
-        path.with_name(f"{path.name}.sha256").write_text(f"{name}  {path.name}\n")
+        _write(draft, f"{name}  {path.name}\n".encode())
+        os.replace(draft, path.with_name(f"{path.name}.sha256"))
+        # The record comes last and whole: without it the hash beside it is nothing.
+        _write(draft, text)
+        _appear(draft, path)
     except OSError as error:
         raise SimPlatformError(
             f"{path}: cannot be written ({error.strerror}); nothing was registered"
         ) from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return Record(content["number"], name, content, path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _appear(draft: Path, path: Path) -> None:
+    """Never over another record."""
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP) or path.exists():
+            raise
+        os.replace(draft, path)  # a file system without links
 
 
 def read_chain(home: Path) -> list[Record]:

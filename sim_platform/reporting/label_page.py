@@ -5,15 +5,14 @@ Belongs here: the page. Does not: what is on it (orchestration), reading the fil
 saves (grading.labels).
 """
 
-import json
 from collections.abc import Mapping, Sequence
+
+from sim_platform.contracts.escaping import script_json
 
 
 def label_page(rows: Sequence[Mapping[str, object]]) -> str:
     """HTML for the rows of `labels export`. Text is set as text, never as markup."""
-    # cannot close the script element
-    data = json.dumps(list(rows), ensure_ascii=False).replace("<", "\\u003c")
-    return PAGE.replace("__ROWS__", data)
+    return PAGE.replace("__ROWS__", script_json(list(rows)))
 
 
 PAGE = """<!doctype html>

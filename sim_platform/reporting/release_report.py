@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from sim_platform.contracts.escaping import visible
 from sim_platform.reporting.rates import marked, per_100k, rate_rows
 
 Rows = Sequence[Mapping[str, Any]]
@@ -79,7 +80,12 @@ def report_html(facts: ReleaseFacts) -> str:
     )
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # every text of the page, beside what autoescape does; not what is markup already
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters |= {"per_100k": per_100k, "times": _times, "p": _p, "shown": _shown}
     template = environment.from_string(

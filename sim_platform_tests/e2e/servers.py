@@ -5,9 +5,9 @@ Belongs here: processes, their logs, GraphQL. Does not: what a test expects of t
 
 import json
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,12 +17,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import dagster as dg
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG_TAIL = 4_000  # characters of each log in a failure's message
+# The user interface of `sim-platform ui`, without its daemon.
+WEBSERVER = (
+    "from sim_platform.orchestration.webserver import serve; from sim_platform.registry.home import"
+    " home_path, load_home; serve(load_home(home_path()), 0, lambda address: print(address,"
+    " flush=True), with_daemon=False)"
+)
 # The real daemon, except that it looks at backfills every 3 seconds and not every 30, which no
 # setting offers.
 DAEMON = (
@@ -37,13 +43,14 @@ class Servers:
     """A running webserver and daemon over `home`."""
 
     url: str
+    token: str  # that the guard in front of the webserver wants
     home: Path
     processes: dict[Path, subprocess.Popen[bytes]]  # by log file
 
     def graphql(self, query: str, **variables: object) -> Any:
         """`data` of the answer; AssertionError with the errors otherwise."""
         request = urllib.request.Request(
-            f"{self.url}/graphql",
+            f"{self.url}/graphql?token={self.token}",
             json.dumps({"query": query, "variables": variables}).encode(),
             {"content-type": "application/json"},
             method="POST",
@@ -158,38 +165,38 @@ class Servers:
 def serving(home: Path) -> Iterator[Servers]:
     """Webserver and daemon over `home`, ready to be asked; at the end no process is left."""
     make_dagster_home(home)
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
-    workspace = ["--workspace", str(ROOT / "workspace.yaml")]
     commands = {
-        "webserver": [
-            "-m",
-            "dagster_webserver",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            *workspace,
-        ],
-        "daemon": ["-c", DAEMON, "run", *workspace],
+        "webserver": ["-c", WEBSERVER],
+        "daemon": ["-c", DAEMON, "run", "--workspace", str(ROOT / "workspace.yaml")],
     }
     processes: dict[Path, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
             log = home / f"{name}.log"
             processes[log] = start(home, command, log)
-        servers = Servers(f"http://127.0.0.1:{port}", home, processes)
+        servers = Servers(*opened_address(home / "webserver.log"), home, processes)
         servers.wait_for(
             "the webserver and the graph", lambda: "rate_comparison" in servers.assets()
         )
         yield servers
     finally:
         stop(*processes.values())
-        survivors = processes_of(home)
-        for pid in survivors:  # ours: their environment names this test's home
+        survivors = [
+            pid for process in processes.values() for pid in living("session", process.pid)
+        ]
+        for pid in survivors:  # ours: no other process is in a session that `start` made
             os.kill(pid, signal.SIGKILL)
         assert not survivors, f"processes left after the servers' end: {survivors}"
+
+
+def opened_address(log: Path, seconds: float = 120) -> tuple[str, str]:
+    """Address and token that the user interface wrote to its log."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := re.search(r"(http://[\w.:]+)/\?token=([\w-]+)\n", log.read_text()):
+            return found[1], found[2]
+        time.sleep(0.1)
+    raise AssertionError(f"no address after {seconds:g} s\n{log.read_text()[-LOG_TAIL:]}")
 
 
 def make_dagster_home(home: Path) -> None:
@@ -246,31 +253,21 @@ def stop(*processes: subprocess.Popen[bytes], patience: float = 10) -> None:
                 continue
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and any(
-            process.poll() is None or _group(process.pid) for process in processes
+            process.poll() is None or living("group", process.pid) for process in processes
         ):
             time.sleep(0.05)
 
 
-def _group(leader: int) -> list[int]:
-    """Living processes of a process group."""
+def living(of: Literal["group", "session"], leader: int) -> list[int]:
+    """Living processes of a process group or of a session, which its processes cannot leave without
+    starting another one; nothing but their public numbers is read.
+    """
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            state, _, group, session = stat.read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue  # it ended meanwhile
-        if int(group) == leader and state not in "ZX":
+        if int(group if of == "group" else session) == leader and state not in "ZX":
             found.append(int(stat.parent.name))
-    return found
-
-
-def processes_of(home: Path) -> list[int]:
-    """Living processes that were started on `home`, in whatever group."""
-    found = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if f"SIM_PLATFORM_HOME={home}\0".encode() in environ.read_bytes():
-                found.append(int(environ.parent.name))
-        except OSError:
-            continue  # it ended meanwhile, or belongs to another user
     return found

@@ -85,18 +85,21 @@ def picture(shown: Locator, name: str) -> None:
         shown.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
-def opened(browser: Browser, url: str, width: int = WIDTH) -> Page:
-    """A window of its own: the user interface remembers what was folded."""
+def opened(browser: Browser, servers: Servers, path: str, width: int = WIDTH) -> Page:
+    """A window of its own: the user interface remembers what was folded. The token goes into its
+    cookie first, as when a person opens the address that was printed.
+    """
     page = browser.new_page(viewport={"width": width, "height": 940})
     page.set_default_timeout(30_000)
-    page.goto(url)
+    page.goto(f"{servers.url}/server_info?token={servers.token}")
+    page.goto(f"{servers.url}{path}")
     return page
 
 
 def opened_lineage(browser: Browser, servers: Servers, selection: str = "") -> Page:
     """The graph of all assets, or of those selected, every group unfolded and all of it in view."""
     page = opened(
-        browser, f"{servers.url}/asset-groups{selection and '~' + quote(selection, safe='')}/"
+        browser, servers, f"/asset-groups{selection and '~' + quote(selection, safe='')}/"
     )
     expect(page.get_by_text("estimation").first).to_be_visible()
     page.get_by_text("Hide navigation").click()
@@ -156,7 +159,7 @@ def see_results(servers: Servers, browser: Browser, behaviors: set[str]) -> None
         picture(opened_lineage(browser, servers).locator("body"), "lineage-all")
 
     for asset in SPINE:
-        page = opened(browser, f"{servers.url}/assets/{asset}?view=checks")
+        page = opened(browser, servers, f"/assets/{asset}?view=checks")
         n_checks = int(
             page.get_by_text("Checks (").inner_text().removeprefix("Checks (").removesuffix(")")
         )
@@ -166,7 +169,8 @@ def see_results(servers: Servers, browser: Browser, behaviors: set[str]) -> None
 
     page = opened(
         browser,
-        f"{servers.url}/assets/rate_comparison?view=partitions&partition={RELEASES[0]}",
+        servers,
+        f"/assets/rate_comparison?view=partitions&partition={RELEASES[0]}",
         width=DIALOG_IN,
     )
     expect(page.get_by_text(f"Materialized ({len(RELEASES)})")).to_be_visible()

@@ -1,6 +1,9 @@
 """Registered first, then answered, then shown."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from sim_platform.contracts.tables.forecasting import RateForecast
 from sim_platform.contracts.tables.grading import ClassifierScores, ProductionScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.flows import results
+from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.flows.registration import register_release, verified
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
@@ -226,3 +230,62 @@ def test_production_is_graded_whole_by_the_same_graders_and_only_what_is_new_aga
     assert set(scores["grader_hash"]) == set(warehouse(home).read(ClassifierScores)["grader_hash"])
     run(home)
     assert warehouse(home).read(ProductionScores).sort(pl.all()).equals(scores.sort(pl.all()))
+
+
+KILLED = """
+import os, sys
+
+n, last = 0, int(sys.argv[1])
+
+def counted(event, arguments):
+    global n
+    durable = event in ("os.rename", "os.link", "os.remove") or (
+        event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & {"w", "x", "a"}
+    )
+    if durable and any(HOME in str(argument) for argument in arguments[:2]):
+        n += 1
+        if n == last:
+            os._exit(137)
+
+from sim_platform.commands.main import app
+import sim_platform.flows.registration, sim_platform.flows.files
+HOME = os.environ["SIM_PLATFORM_HOME"]
+sys.addaudithook(counted)
+real = sim_platform.flows.registration._store
+
+def store(*arguments):  # DuckDB tells no audit hook: before and after its commit
+    counted("os.rename", [HOME])
+    real(*arguments)
+    counted("os.rename", [HOME])
+
+sim_platform.flows.registration._store = store
+app(["register", "v2"])
+"""
+
+
+def test_a_register_that_was_killed_anywhere_is_finished_by_the_same_command(
+    tmp_path: Path,
+) -> None:
+    kills = 0
+    for step in range(1, 30):
+        home = write_home(tmp_path / str(step), n=1)
+        environment = {**os.environ, "SIM_PLATFORM_HOME": str(home)}
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, str(step)], env=environment, capture_output=True
+        )
+        if killed.returncode != 137:
+            assert killed.returncode == 0, killed.stderr
+            break
+        kills += 1
+        for _ in range(2):
+            done = CliRunner().invoke(app, ["register", "v2"], env={"SIM_PLATFORM_HOME": str(home)})
+            assert done.exit_code == 0, done.output
+        facts = verified(load_home(home), warehouse(home), "v2")
+        assert (len(facts["records"]), facts["problems"], facts["differs_now"]) == (1, [], [])
+        assert warehouse(home).read(Preregistration)["number"].to_list() == [1]
+        remove_leftovers(load_home(home))
+        assert sorted(file.name for file in (home / FOLDER).iterdir()) == [
+            "0001-v2.json",
+            "0001-v2.json.sha256",
+        ]
+    assert kills >= 6, "every durable step was reached"

@@ -153,6 +153,14 @@ def test_an_amendment_needs_a_reason_and_a_difference(home: Path) -> None:
         make(home, 1, "why not")
 
 
+def test_the_same_call_again_returns_the_record_that_is_there(home: Path) -> None:
+    first = make(home)
+    assert make(home, 1) == first
+    amended = make(home, 2, "graders were wrong", apologises="new")
+    assert make(home, 3, "graders were wrong", apologises="new") == amended
+    assert read_chain(home) == [first, amended]
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_an_edited_file_is_detected_and_nothing_is_added_to_it(home: Path, which: int) -> None:
     records = [make(home), make(home, 1, "r", apologises="new")]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.flows.private_files import write_private
 from sim_platform.grading import classifier
 from sim_platform.grading.labels import Columns, one_per_item, read_labels
 from sim_platform.registry.behaviors import ClassifierGrader
@@ -44,10 +45,8 @@ def train_grader(
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(classifier.written(trained), encoding="utf-8")
-        path.with_suffix(".card.json").write_text(
-            json.dumps(card, indent=2) + "\n", encoding="utf-8"
-        )
     except OSError as error:
         raise SimPlatformError(f"{path}: cannot be written ({error.strerror})") from None
+    write_private(path, classifier.written(trained))
+    write_private(path.with_suffix(".card.json"), json.dumps(card, indent=2) + "\n")
     return path, card

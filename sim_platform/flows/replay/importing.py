@@ -6,7 +6,6 @@ Does not: formats (replay.imports), sending (arm).
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from sim_platform.contracts.outcomes import Outcome
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.flows.files import warehouse_of
+from sim_platform.flows.private_files import private_file
 from sim_platform.flows.registration import covered
 from sim_platform.flows.replay.pending import PAGE, LiveArm, final_outcomes, pages, store_outcomes
 from sim_platform.registry.home import Home
@@ -105,28 +105,19 @@ def export_requests(home: Home, release: str, arm: LiveArm, path: Path) -> int:
     warehouse = warehouse_of(home)
     model = home.by_version[release] if arm == "candidate" else home.release(release)[1]
     n = 0
-    try:
-        with os.fdopen(
-            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
-        ) as file:
-            requests = _requests(home, warehouse, release, arm)
-            while page := list(islice(requests, PAGE)):
-                done = final_outcomes(warehouse, release, arm, page)
-                for request in (r for r in page if (r.prefix_id, r.k, r.request_hash) not in done):
-                    file.write(
-                        json.dumps(
-                            {
-                                "custom_id": custom_id(request),
-                                "method": "POST",
-                                "url": f"/v1{PATHS[model.api]}",
-                                "body": request.body,
-                            }
-                        )
-                        + "\n"
-                    )
-                    n += 1
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written ({type(error).__name__})") from None
+    requests = _requests(home, warehouse, release, arm)
+    with private_file(path) as file:
+        while page := list(islice(requests, PAGE)):
+            done = final_outcomes(warehouse, release, arm, page)
+            for request in (r for r in page if (r.prefix_id, r.k, r.request_hash) not in done):
+                line = {
+                    "custom_id": custom_id(request),
+                    "method": "POST",
+                    "url": f"/v1{PATHS[model.api]}",
+                    "body": request.body,
+                }
+                file.write(json.dumps(line) + "\n")
+                n += 1
     return n
 
 
