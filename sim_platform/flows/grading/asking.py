@@ -11,6 +11,7 @@ transient failure is not kept: the label is missing, and the next run asks again
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from sim_platform.flows.replay.arm import limits_file
 from sim_platform.grading import judge, moderation
 from sim_platform.grading.items import GradedItem, Grader
 from sim_platform.grading.judge import Answer, JudgeCall
+from sim_platform.grading.reasoning import answer_of
 from sim_platform.grading.rules import passes_screen, screen_of
 from sim_platform.registry.behaviors import Behavior, ModerationGrader
 from sim_platform.registry.home import Home
@@ -95,7 +97,9 @@ class Asking:
             chosen = [
                 i
                 for i, item in enumerate(items)
-                if item.status in ("completed", "truncated") and (item.text or "").strip()
+                if item.status in ("completed", "truncated")
+                and (said := answer_of(item)) is not None
+                and (said.text or "").strip()
             ]
             for i, answers in self._flags(model, categories, items, chosen).items():
                 answered[i] |= {
@@ -105,12 +109,13 @@ class Asking:
         return [replace(item, answered=found) for item, found in zip(items, answered, strict=True)]
 
     def _needs(self, call: JudgeCall, item: GradedItem) -> bool:
-        """Whether any behaviour of the call is eligible and passes its screen."""
-        if item.status not in ("completed", "truncated"):
-            return False
-        return any(
+        """Whether there is an answer, and any behaviour of the call is eligible and passes
+        its screen.
+        """
+        answer = answer_of(item) if item.status in ("completed", "truncated") else None
+        return answer is not None and any(
             holds(b.applies_to, item.metadata)
-            and ((screen := self._screen(b)) is None or passes_screen(item, screen))
+            and ((screen := self._screen(b)) is None or passes_screen(answer, screen))
             for b in call.behaviors
         )
 
@@ -171,7 +176,7 @@ class Asking:
             items,
             asked,
             body,
-            lambda text: judge.read_answers(text, call.names),
+            lambda one, text: judge.read_answers(text, call.names, items[one.item]),
             lambda limits: build_provider(model, limits=limits),
         )
         by_item: dict[int, list[dict[str, Answer]]] = {}
@@ -208,7 +213,7 @@ class Asking:
             items,
             asked,
             body,
-            lambda text: moderation.read_moderation(text, categories),
+            lambda _, text: moderation.read_moderation(text, categories),
             lambda limits: ModerationProvider(model, limits),
         )
         return {one.item: answer for one, answer in answers.items()}
@@ -221,7 +226,7 @@ class Asking:
         items: Sequence[GradedItem],
         asked: Sequence[_Asked],
         body: Callable[[_Asked, int], dict[str, Any]],
-        read: Callable[[str | None], dict[str, Answer]],
+        read: Callable[[_Asked, str | None], dict[str, Answer]],
         provider: Callable[[Limits], Provider],
     ) -> dict[_Asked, dict[str, Answer]]:
         """Every answer, from the warehouse where it was asked before."""
@@ -272,7 +277,7 @@ class Asking:
                         limits.close()
                 for one, request in requests.items():
                     final[one] = received[request.request_hash]
-                    answers[one] = _read(final[one], names, read)
+                    answers[one] = _read(final[one], names, partial(read, one))
                 pending = [
                     one
                     for one in pending
