@@ -20,7 +20,7 @@ from sim_platform.contracts.messages import Message, canonical_json, sha256, tex
 from sim_platform.grading.items import GradedItem, Verdict
 from sim_platform.grading.reasoning import split_reasoning
 from sim_platform.registry.behaviors import Behavior, JudgeGrader
-from sim_platform.registry.models import ModelVersion
+from sim_platform.registry.models import ModelVersion, ResponseFormat
 
 VERSION = "1"  # raise it when prompt, schema or reading give other labels
 MAX_NOTE = 500  # characters kept of rationale and evidence
@@ -187,10 +187,13 @@ def messages_for(call: JudgeCall, item: GradedItem, *, again: bool = False) -> l
     ]
 
 
-def response_format(call: JudgeCall) -> dict[str, Any]:
-    """The JSON schema of the answer, as Chat Completions take it. The label comes last: what was
-    noticed is written before it is decided.
+def response_format(call: JudgeCall, kind: ResponseFormat = "json_schema") -> dict[str, Any] | None:
+    """What makes an endpoint answer in JSON, as Chat Completions take it; None for `text`, where
+    the prompt alone asks. In the schema the label comes last: what was noticed is written before it
+    is decided.
     """
+    if kind != "json_schema":
+        return {"type": kind} if kind == "json_object" else None
     properties = {
         "evidence": {"type": "string"},
         "rationale": {"type": "string"},

@@ -63,6 +63,7 @@ def _asked(ask: Asking) -> dict[str, object]:
         "known before": ask.known,
         "cost USD": round(ask.cost_usd, 6),
         "unanswered": str(dict(ask.failures) or ""),
+        "noted": " ".join(ask.notes),
     }
 
 
