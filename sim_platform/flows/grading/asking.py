@@ -85,17 +85,22 @@ class _Asked:
 
 @dataclass
 class Asking:
-    """Asks for one run; counts what it did. `name` is that of the journal."""
+    """Asks for one run; counts what it did. `name` is that of the journal; `progress` is called
+    after each answer with how many came and how many that is of, as far as is known by then.
+    """
 
     home: Home
     warehouse: DuckDBFile
     name: str
+    progress: Callable[[int, int], None] = lambda came, total: None
     sent: int = 0
     cost_usd: float = 0.0
     known: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     _shapes: dict[str, _Shape] = field(default_factory=dict)  # by version, since it was refused
+    _came: int = 0
+    _expected: int = 0
     _screens: dict[str, list[Grader] | None] = field(default_factory=dict)
     _items: dict[str, tuple[int, _Items]] = field(default_factory=dict)  # last row, hashes
 
@@ -295,6 +300,8 @@ class Asking:
                 received[outcome.request_hash] = outcome
                 self.sent += outcome.reused_from is None
                 self.cost_usd += outcome.cost_usd
+                self._came += 1
+                self.progress(self._came, self._expected)
 
             def request_of(one: _Asked, attempt: int) -> Request:
                 """As it was sent, where there is an outcome of it; else in the shape of now."""
@@ -348,6 +355,7 @@ class Asking:
         keep: Callable[[Outcome], None],
         budget: Budget,
     ) -> None:
+        self._expected = self._came + len(requests)
         limits = Limits(
             model.requests_per_minute,
             model.tokens_per_minute,
