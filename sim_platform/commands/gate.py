@@ -42,9 +42,11 @@ def gate(
                 }
             )
         else:
-            table = RichTable("behaviour", "verdict", "why", title=f"{model_version}: {verdict}")
+            table = RichTable(
+                "behaviour", "verdict", "why", "grader", title=f"{model_version}: {verdict}"
+            )
             for row in decisions.filter(tier="gate").to_dicts():
-                table.add_row(row["behavior"], row["verdict"], row["reason"])
+                table.add_row(row["behavior"], row["verdict"], row["reason"], row["marks"] or "")
             show(table)
             typer.echo(f"{verdict}: {why}")
         raise typer.Exit(EXIT_CODES[verdict])
