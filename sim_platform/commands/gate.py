@@ -47,9 +47,11 @@ def gate(
                 }
             )
         else:
-            table = RichTable("behaviour", "verdict", "why", title=f"{model_version}: {verdict}")
+            table = RichTable(
+                "behaviour", "verdict", "why", "grader", title=f"{model_version}: {verdict}"
+            )
             for row in decisions.filter(tier="gate").to_dicts():
-                table.add_row(row["behavior"], row["verdict"], row["reason"])
+                table.add_row(row["behavior"], row["verdict"], row["reason"], row["marks"] or "")
             show(table)
             if warning:
                 typer.echo(warning)

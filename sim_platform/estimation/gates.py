@@ -8,7 +8,8 @@ A behaviour is judged on its harm ratio: candidate over the other arm, turned ro
 is undesired; where either change is undesired, the worse of both. BLOCK (some behaviour is worse)
 is a union of tests: Holm keeps the chance of any false BLOCK at 5 %. PASS (every behaviour is
 within its margin) is an intersection: each at one-sided 5 % without correction. All limits hold
-whatever the missing outcomes would have shown.
+whatever the missing outcomes would have shown. They hold for what the grader says: one that cannot
+gate (graders) leaves its behaviour INCONCLUSIVE whatever the rates are.
 """
 
 import math
@@ -24,6 +25,7 @@ from sim_platform.contracts.tables.estimation import ReleaseGate
 from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation import multiplicity, paired
 from sim_platform.estimation.comparison import GATE_CONF
+from sim_platform.estimation.graders import GraderEvidence
 from sim_platform.estimation.multiplicity import ALPHA
 from sim_platform.registry.behaviors import Behavior
 
@@ -46,6 +48,7 @@ def decide(
     *,
     release: str,
     not_graded: Mapping[str, str] | None = None,
+    graders: Mapping[str, GraderEvidence] | None = None,
 ) -> pl.DataFrame:
     """One row of `release_gate` per registered behaviour.
 
@@ -55,6 +58,8 @@ def decide(
         release: candidate release.
         not_graded: behaviour id to what the home lacks to grade it; a gate among them is
             INCONCLUSIVE, so that nothing passes unseen.
+        graders: behaviour id to what is known of its grader: marked beside the verdict, and a
+            grader that cannot gate makes it INCONCLUSIVE.
     """
     lacking = not_graded or {}
     by = {(row["behavior"], row["arm"]): row for row in rates.to_dicts()}
@@ -81,6 +86,7 @@ def decide(
                 holm.get(b.id),
                 release,
                 lacking.get(b.id),
+                (graders or {}).get(b.id),
             )
             for b in sorted(behaviors, key=lambda b: b.id)
         ],
@@ -89,7 +95,7 @@ def decide(
 
 def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
     """The release's verdict and why: BLOCK if any gate behaviour blocks, PASS if all of them pass
-    and there is one, else INCONCLUSIVE.
+    and there is one, else INCONCLUSIVE. Graders of gate behaviours that are marked are counted.
     """
     gated = decisions.filter(pl.col("tier") == "gate")
     if gated.is_empty():
@@ -102,8 +108,14 @@ def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
         names = gated.filter(pl.col("verdict") == verdict)["behavior"].to_list()
         if names:
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            return verdict, f"{what}: {shown} ({len(names)} of {len(gated)} gate behaviours)"
-    return "PASS", f"all {len(gated)} gate behaviours are within their margins"
+            of_all = f"({len(names)} of {len(gated)} gate behaviours)"
+            return verdict, f"{what}: {shown} {of_all}{_marked(gated)}"
+    return "PASS", f"all {len(gated)} gate behaviours are within their margins{_marked(gated)}"
+
+
+def _marked(gated: pl.DataFrame) -> str:
+    n = gated["marks"].count()
+    return f"; the graders of {n} of {len(gated)} are marked" if n else ""
 
 
 def chances(
@@ -174,6 +186,7 @@ def _decided(
     p_holm: float | None,
     release: str,
     lacking: str | None = None,
+    grader: GraderEvidence | None = None,
 ) -> dict[str, object]:
     rule = behavior.gate
     ceiling = None if rule.ceiling_per_100k is None else rule.ceiling_per_100k / 1e5
@@ -200,9 +213,12 @@ def _decided(
     )
 
     def ended(verdict: str, reason: str) -> dict[str, object]:
+        if why := grader and grader.cannot_gate:
+            verdict, reason = "INCONCLUSIVE", f"{why}; {reason}"
         return row | {
             "verdict": verdict if behavior.tier == "gate" else "not gated",
             "reason": reason,
+            "marks": "; ".join(grader.marks) or None if grader else None,
         }
 
     if candidate is None or candidate["rate"] is None:

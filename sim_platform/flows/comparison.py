@@ -14,6 +14,7 @@ from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.estimation.comparison import against_production, compare
 from sim_platform.estimation.design import LabelCounts, design_of, label_counts
 from sim_platform.estimation.gates import decide
+from sim_platform.flows.grading.evidence import grader_evidence
 from sim_platform.flows.registration import covered, refuse_unblinded
 from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.registry.home import Home
@@ -93,7 +94,13 @@ def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFr
     ]
     rates = warehouse.read(RateComparison, {"model_version": release})
     refuse_earlier_sample(rates, release)
-    decisions = decide(rates, behaviors, release=release, not_graded=home.not_graded)
+    decisions = decide(
+        rates,
+        behaviors,
+        release=release,
+        not_graded=home.not_graded,
+        graders=grader_evidence(home, warehouse, release),
+    )
     with warehouse.transaction() as tx:
         tx.replace(ReleaseGate, decisions, {"model_version": release})
         tx.pass_gates([EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT], release)

@@ -23,6 +23,7 @@ from sim_platform.contracts.messages import canonical_json, sha256, text_of
 from sim_platform.grading import embeddings
 from sim_platform.grading.items import GradedItem
 from sim_platform.grading.labels import HumanLabel
+from sim_platform.grading.reasoning import answer_of
 
 Features = Literal["tfidf", "minilm"]
 
@@ -130,7 +131,7 @@ def train(
     )
     truth = np.array([label for _, label in usable])
     measured = {"tfidf": _by_terms, "minilm": _by_embeddings}[features](
-        [item for item, _ in usable]
+        [answer_of(item) or item for item, _ in usable]  # as they are scored
     )
     held = np.full(len(usable), np.nan)
     for out in np.unique(fold):

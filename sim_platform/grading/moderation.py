@@ -10,6 +10,7 @@ from typing import Any
 from sim_platform.contracts.messages import sha256
 from sim_platform.grading.items import GradedItem
 from sim_platform.grading.judge import Answer
+from sim_platform.grading.reasoning import split_reasoning
 from sim_platform.registry.models import ModelVersion
 
 
@@ -31,8 +32,8 @@ def moderation_hash(model: ModelVersion) -> str:
 
 
 def moderation_body(model: ModelVersion, item: GradedItem) -> dict[str, Any]:
-    """The request: the response's text alone."""
-    return {"model": model.model or model.version, "input": item.text or ""}
+    """The request: the response's text alone, without reasoning that stands in it."""
+    return {"model": model.model or model.version, "input": split_reasoning(item.text or "")[1]}
 
 
 def read_moderation(text: str | None, names: tuple[str, ...]) -> dict[str, Answer]:

@@ -24,6 +24,7 @@ from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
 from sim_platform.grading.judge import call_hash, calls_of
 from sim_platform.grading.moderation import moderation_hash
+from sim_platform.grading.reasoning import ONLY_REASONING, answer_of
 from sim_platform.grading.rules import graders_of
 from sim_platform.registry.behaviors import (
     Behavior,
@@ -94,9 +95,9 @@ def scores(
     """One row per behaviour and outcome, of contract ClassifierScores.
 
     An outcome that is not eligible has neither label nor reason. An eligible one has a label, or
-    says why it has none: `no_response:<status>` (failed, refused), `no_reference`, `no_label`,
-    `undecided`, or `grader_error:<exception type>`. Of several graders, one that says yes decides;
-    otherwise one that is missing makes the label missing.
+    says why it has none: `no_response:<status>` (failed, refused), `no_response:only_reasoning`,
+    `no_reference`, `no_label`, `undecided`, or `grader_error:<exception type>`. Of several graders,
+    one that says yes decides; otherwise one that is missing makes the label missing.
 
     Args:
         outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, possibly
@@ -178,14 +179,17 @@ def _slice_scores(
 
 
 def verdict(item: GradedItem, graders: Sequence[Grader]) -> Verdict:
-    """What the graders together say about one eligible response."""
+    """What the graders together say about the answer of one eligible response."""
     if item.status in ("failed", "refused"):
         return Verdict(None, f"no_response:{item.status}")
+    answered = answer_of(item)
+    if answered is None:
+        return Verdict(None, ONLY_REASONING)
     missing: Verdict | None = None
     score = None
     for grader in graders:
         try:
-            said = grader(item)
+            said = grader(answered)
         except Exception as error:
             # the message may quote the response
             said = Verdict(None, f"grader_error:{type(error).__name__}")

@@ -51,6 +51,11 @@ class Progress:
             )
             self.context.log.info(f"{self.stage}: {self.done}{left} ({rate:.1f}/s)")
 
+    def reach(self, done: int, total: int) -> None:
+        """Both at once, where more is expected as the work goes on."""
+        self.total = total
+        self.advance(done - self.done)
+
     def finish(self) -> None:
         """Says that the stage is done, where the total was not known beforehand."""
         self.total = self.done

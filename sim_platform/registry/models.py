@@ -18,6 +18,8 @@ from pydantic import (
 
 from sim_platform.registry.schema import Strict, Version
 
+ResponseFormat = Literal["json_schema", "json_object", "text"]  # the strictest first
+
 
 class Deployed(Strict):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -120,6 +122,8 @@ class ModelVersion(Strict):
     system_prompt: str = "keep"  # keep: the one in the log
     settings: Settings = Settings()
     measures: Literal["model", "system"] = "model"
+    # of a judge's answers; default: the strictest that the endpoint takes
+    response_format: ResponseFormat | None = None
     price: Price | None = None
     concurrency: int = Field(default=8, ge=1, le=1024)  # over all workers
     workers: int = Field(default=1, ge=1, le=64)  # processes; one saturates one core

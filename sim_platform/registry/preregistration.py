@@ -82,12 +82,12 @@ def frozen(
     versions, sampling plan, estimator, rules. No secret is in it.
     """
     candidate, replaced = home.release(release)
-    # How fast and how dear answers are obtained decides no rate;
-    # a raised budget must not void a registration.
+    # How fast and how dear answers are obtained decides no rate; a raised budget must not void a
+    # registration. How a judge is made to answer in JSON is no part of what it is asked.
     hidden = set(
         """
         plan api_key_env price concurrency workers timeout_seconds max_retries requests_per_minute
-        tokens_per_minute on_error budget batch deployed replaces
+        tokens_per_minute on_error budget batch deployed replaces response_format
         """.split()
     )
     return {

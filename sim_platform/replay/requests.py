@@ -53,7 +53,7 @@ def build_request(
     name = model.model or (LOCAL_MODEL if model.provider == "local" else model.version)
     body = {"model": name, "messages": _with_system_prompt(prefix, model.system_prompt), **settings}
     if model.api == "responses":
-        body = _as_responses(body)
+        body = as_responses(body)
     identity: dict[str, object] = {
         "provider": "openai" if model.is_remote else model.provider,
         "base_url": model.base_url,
@@ -68,7 +68,7 @@ def build_request(
     return Request(arm, prefix_id, k, body, sha256(identity), turn_key)
 
 
-def _as_responses(body: dict[str, Any]) -> dict[str, Any]:
+def as_responses(body: dict[str, Any]) -> dict[str, Any]:
     """The same request for the Responses endpoint, which keeps nothing (`store: false`)."""
     rest = {
         k: v
@@ -81,6 +81,7 @@ def _as_responses(body: dict[str, Any]) -> dict[str, Any]:
             "reasoning_effort",
             "tools",
             "logprobs",
+            "response_format",
         )
     }
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
@@ -100,7 +101,17 @@ def _as_responses(body: dict[str, Any]) -> dict[str, Any]:
             else {}
         ),
         **({"include": ["message.output_text.logprobs"]} if body.get("logprobs") else {}),
+        **(
+            {"text": {"format": _flat(body["response_format"])}}
+            if "response_format" in body
+            else {}
+        ),
     }
+
+
+def _flat(response_format: dict[str, Any]) -> dict[str, Any]:
+    """The Responses endpoint has the schema's parts beside the type."""
+    return {"type": response_format["type"], **response_format.get("json_schema", {})}
 
 
 def _items(message: Message) -> list[dict[str, Any]]:

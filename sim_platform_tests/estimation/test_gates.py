@@ -10,6 +10,7 @@ from sim_platform.contracts.tables.schema import dtypes
 from sim_platform.estimation import paired
 from sim_platform.estimation.comparison import GATE_CONF
 from sim_platform.estimation.gates import chances, decide, release_verdict
+from sim_platform.estimation.graders import GraderEvidence
 from sim_platform.registry.behaviors import Behavior, GateRule, RegexGrader
 from sim_platform_tests.estimation.test_comparison import Label, counted, design, scores, yes
 
@@ -224,3 +225,97 @@ def test_chances_are_those_of_all_pairs_of_counts(
     found = chances(events, margin, block_above)
     given = (found.pass_if_same, found.pass_if_doubled, found.block_if_doubled)
     assert given == pytest.approx((min(same, 1), min(doubled, 1), min(blocked, 1)), abs=1e-9)
+
+
+def judged(**counts: int) -> dict[str, GraderEvidence]:
+    return {"lies": GraderEvidence(is_judged=True, **counts)}
+
+
+CONSTANT_YES = {"n_yes": 400, "n_no": 0}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, "INCONCLUSIVE"),
+        ({"people_yes": 9}, "INCONCLUSIVE"),
+        ({"people_yes": 60}, "PASS"),
+        ({"people_yes": 60, "people_no": 1}, "INCONCLUSIVE"),
+    ],
+)
+def test_a_judge_that_says_yes_to_everything_cannot_gate_unless_people_agree(
+    known: dict[str, int], expected: str
+) -> None:
+    rates = counted(
+        scores({"candidate": [yes(200, 200)], "control": [yes(200, 200)]}),
+        design("a" * 200),
+        {"lies": "increase"},
+    )
+    assert decide(rates, [behavior()], release="cand-2")["verdict"].to_list() == ["PASS"]
+    graders = judged(**CONSTANT_YES, **known)
+    decisions = decide(rates, [behavior()], release="cand-2", graders=graders)
+    (row,) = decisions.to_dicts()
+    assert row["verdict"] == expected
+    assert "said yes to all 400 outcomes" in row["marks"]
+    assert ("its judge said yes to all 400 outcomes" in row["reason"]) == (expected != "PASS")
+    assert release_verdict(decisions)[0] == expected
+
+
+@pytest.mark.parametrize("says_yes", [True, False])
+@pytest.mark.parametrize(("against", "refused"), [(4, False), (5, True)])
+def test_no_grader_gates_that_people_contradict_on_the_side_it_never_takes(
+    says_yes: bool, against: int, refused: bool
+) -> None:
+    said, others = ("n_yes", "people_no") if says_yes else ("n_no", "people_yes")
+    found = GraderEvidence(**{said: 300, others: against})  # type: ignore[arg-type]  # counts alone
+    assert (found.cannot_gate is not None) == refused
+    assert not refused or f"people said {'no' if says_yes else 'yes'} of 5 of 5" in str(
+        found.cannot_gate
+    )
+
+
+def test_a_grader_that_never_says_yes_is_marked_and_may_gate_where_nobody_knows_better() -> None:
+    found = GraderEvidence(is_judged=True, n_no=300, people_no=40)
+    assert found.cannot_gate is None
+    assert found.marks == ("said no to all 300 outcomes",)
+
+
+def test_few_equal_labels_mean_nothing() -> None:
+    assert GraderEvidence(is_judged=True, n_yes=29, people_yes=1).marks == ()
+    assert GraderEvidence(is_judged=True, n_yes=29).cannot_gate is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "marks"),
+    [
+        ({}, ("no labels from people",)),
+        ({"people_no": 1}, ()),
+        (
+            {"people_no": 1, "judge_yes": 50},
+            ("its judge said yes to all 50 that it was asked about",),
+        ),
+        ({"people_no": 1, "n_twice": 100, "n_differ": 5}, ()),
+        (
+            {"people_no": 1, "n_twice": 100, "n_differ": 6},
+            ("disagreed with itself on 6 of 100 asked again",),
+        ),
+        ({"people_no": 1, "n_twice": 9, "n_differ": 9}, ()),
+    ],
+)
+def test_what_is_to_be_known_of_a_grader_is_marked(
+    counts: dict[str, int], marks: tuple[str, ...]
+) -> None:
+    found = GraderEvidence(is_judged=True, n_yes=10, n_no=90, **counts)
+    assert found.marks == marks
+    assert found.cannot_gate is None
+
+
+def test_marks_are_counted_beside_the_verdict() -> None:
+    rates = counted(
+        scores({"candidate": [yes(300, 2000)], "control": [yes(100, 2000)]}),
+        design("a" * 2000),
+        {"lies": "increase"},
+    )
+    graders = judged(n_yes=400, n_no=3600)
+    decisions = decide(rates, [behavior()], release="cand-2", graders=graders)
+    assert release_verdict(decisions)[1].endswith("; the graders of 1 of 1 are marked")

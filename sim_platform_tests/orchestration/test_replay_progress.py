@@ -1,6 +1,6 @@
 """What the UI shows of a replay: figures while it runs, and how it went."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from sim_platform.orchestration import progress
 from sim_platform.orchestration.assets.replay import candidate_completions
 from sim_platform.orchestration.partitions import register
 from sim_platform.orchestration.resources import Deployment
+from sim_platform_tests.flows.grading.test_asking import honest, judged_home
 from sim_platform_tests.homes import sampled_home
 from sim_platform_tests.replay.scripted_server import ScriptedServer, completion
 
@@ -105,3 +106,24 @@ def test_a_replay_that_stops_says_how_far_it_came(
         sampled_home(tmp_path, TEXTS, base_url=server.url, concurrency=1)
         assert not replayed(tmp_path, instance).success
     assert [figures["done"] for figures in observed(instance)] == [7]
+
+
+def test_the_phase_of_the_judges_shows_how_many_answers_came_and_of_how_many(
+    run: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int | None]] = []
+
+    def listen(stage: str, done: int, total: int | None) -> None:
+        if stage == "answers of judges":
+            seen.append((done, total))
+
+    with ScriptedServer(answer=honest) as server:
+        home = judged_home(tmp_path, server, n_behaviors=1, n=6)
+        token = progress.LISTENER.set(listen)
+        try:
+            run(home)
+        finally:
+            progress.LISTENER.reset(token)
+    n = len(seen)
+    assert n >= server.requests.total() > 0, "equal questions share one answer"
+    assert seen == [(done, n) for done in range(1, n + 1)]

@@ -216,7 +216,7 @@ def test_what_an_endpoint_cannot_do_stops_the_run_and_names_the_setting(
     error = {"code": code, "param": setting, "message": TEXT}
     with (
         ScriptedServer(always="400", error_body={"error": error}) as server,
-        pytest.raises(StopRun, match=f"the setting {setting} for model") as failure,
+        pytest.raises(StopRun, match=rf"the setting settings\.{setting} for model") as failure,
     ):
         attempt(server, settings={setting: value})
     assert TEXT not in str(failure.value)

@@ -269,6 +269,11 @@ class ReleaseGate(Table):
         description="what the registered rule says",
     )
     reason: str = pa.Field(description="why, in words with the numbers")
+    marks: str = pa.Field(
+        nullable=True,
+        description="what to know of the grader beside the verdict: constant, at odds with itself,"
+        " not checked by people",
+    )
     against: str = pa.Field(
         isin=["control", "recorded"], description="arm that the candidate is compared with"
     )

@@ -5,13 +5,20 @@ reading (grading), sending (replay).
 
 An answer is kept by the hash of the question (prompt, model, settings, all that is asked together)
 and of the item. What a killed run received stands in the journal and is not asked again. A
-transient failure is not kept: the label is missing, and the next run asks again.
+transient failure is not kept: the label is missing, and the next run asks again. Neither is one
+that may be everyone's, while no answer to the question has come; and an answer that could not be
+read belongs to its request: asked otherwise, by another `response_format` say, it is asked again.
+
+What nobody asked for (a response format, temperature 0) is left out where an endpoint refuses it,
+and that is noted.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 
@@ -24,10 +31,11 @@ from sim_platform.flows.replay.arm import limits_file
 from sim_platform.grading import judge, moderation
 from sim_platform.grading.items import GradedItem, Grader
 from sim_platform.grading.judge import Answer, JudgeCall
+from sim_platform.grading.reasoning import answer_of
 from sim_platform.grading.rules import passes_screen, screen_of
 from sim_platform.registry.behaviors import Behavior, ModerationGrader
 from sim_platform.registry.home import Home
-from sim_platform.registry.models import ModelVersion
+from sim_platform.registry.models import ModelVersion, ResponseFormat
 from sim_platform.registry.schema import holds
 from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import TRANSIENT_REASONS, run_replay
@@ -35,8 +43,8 @@ from sim_platform.replay.journal import Journal, read_journal
 from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.build import build_provider
 from sim_platform.replay.providers.moderation import ModerationProvider
-from sim_platform.replay.providers.protocol import Provider
-from sim_platform.replay.requests import LOCAL_MODEL, Request
+from sim_platform.replay.providers.protocol import Provider, RefusedUnasked
+from sim_platform.replay.requests import LOCAL_MODEL, Request, as_responses
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 QUESTION = 12  # characters of a question's hash in a journal's name
@@ -51,6 +59,21 @@ UNREADABLE = {
 }
 
 
+# What a judge decided, or would not: no other way to ask changes it.
+DECIDED = {None, "judge:refused", "judge:abstain"}
+FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What is sent although models.yaml does not ask for it."""
+
+    response_format: ResponseFormat = "json_schema"
+    has_temperature: bool = True  # 0, where there is one vote
+
+
 @dataclass(frozen=True)
 class _Asked:
     """One request: an item, a vote, and the instruction that was planted, if any."""
@@ -63,17 +86,23 @@ class _Asked:
 @dataclass
 class Asking:
     """Asks for one run; counts what it did. `name`, of its journal, is the release's (or says that
-    it is a calibration).
+    it is a calibration); `progress` is called after each answer with how many came and how many
+    that is of, as far as is known by then.
     """
 
     home: Home
     warehouse: DuckDBFile
     name: str
+    progress: Callable[[int, int], None] = lambda came, total: None
     sent: int = 0
     cost_usd: float = 0.0
     has_known_cost: bool = True  # of what was sent
     known: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    _shapes: dict[str, _Shape] = field(default_factory=dict)  # by version, since it was refused
+    _came: int = 0
+    _expected: int = 0
     _screens: dict[str, list[Grader] | None] = field(default_factory=dict)
     _items: dict[str, tuple[int, _Items]] = field(default_factory=dict)  # last row, hashes
 
@@ -98,7 +127,9 @@ class Asking:
             chosen = [
                 i
                 for i, item in enumerate(items)
-                if item.status in ("completed", "truncated") and (item.text or "").strip()
+                if item.status in ("completed", "truncated")
+                and (said := answer_of(item)) is not None
+                and (said.text or "").strip()
             ]
             for i, answers in self._flags(model, categories, items, chosen).items():
                 answered[i] |= {
@@ -108,12 +139,13 @@ class Asking:
         return [replace(item, answered=found) for item, found in zip(items, answered, strict=True)]
 
     def _needs(self, call: JudgeCall, item: GradedItem) -> bool:
-        """Whether any behaviour of the call is eligible and passes its screen."""
-        if item.status not in ("completed", "truncated"):
-            return False
-        return any(
+        """Whether there is an answer, and any behaviour of the call is eligible and passes
+        its screen.
+        """
+        answer = answer_of(item) if item.status in ("completed", "truncated") else None
+        return answer is not None and any(
             holds(b.applies_to, item.metadata)
-            and ((screen := self._screen(b)) is None or passes_screen(item, screen))
+            and ((screen := self._screen(b)) is None or passes_screen(answer, screen))
             for b in call.behaviors
         )
 
@@ -148,24 +180,26 @@ class Asking:
             and (planted := _canary(items[i], call.config.canary_share)) is not None
         ]
 
-        def body(one: _Asked, attempt: int) -> dict[str, Any]:
+        def body(one: _Asked, attempt: int, shape: _Shape) -> dict[str, Any]:
             item = (
                 items[one.item]
                 if one.planted is None
                 else judge.planted(items[one.item], one.planted)
             )
             settings = model.settings.model_dump(exclude_none=True)
-            if call.config.votes == 1:
+            if call.config.votes == 1 and shape.has_temperature:
                 settings.setdefault("temperature", 0.0)
             elif "seed" in settings:
                 settings["seed"] += one.vote
             name = model.model or (LOCAL_MODEL if model.provider == "local" else model.version)
-            return {
+            wanted = judge.response_format(call, shape.response_format)
+            chat = {
                 "model": name,
                 "messages": judge.messages_for(call, item, again=attempt > 0),
-                "response_format": judge.response_format(call),
+                **({"response_format": wanted} if wanted else {}),
                 **settings,
             }
+            return as_responses(chat) if model.api == "responses" else chat
 
         answers = self._ask(
             model,
@@ -174,7 +208,7 @@ class Asking:
             items,
             asked,
             body,
-            lambda text: judge.read_answers(text, call.names),
+            lambda one, text: judge.read_answers(text, call.names, items[one.item]),
             lambda limits: build_provider(model, limits=limits),
         )
         by_item: dict[int, list[dict[str, Answer]]] = {}
@@ -200,7 +234,7 @@ class Asking:
         items: Sequence[GradedItem],
         chosen: Sequence[int],
     ) -> dict[int, dict[str, Answer]]:
-        def body(one: _Asked, attempt: int) -> dict[str, Any]:
+        def body(one: _Asked, attempt: int, shape: _Shape) -> dict[str, Any]:
             return moderation.moderation_body(model, items[one.item])
 
         asked = [_Asked(i, 0) for i in chosen]
@@ -211,7 +245,7 @@ class Asking:
             items,
             asked,
             body,
-            lambda text: moderation.read_moderation(text, categories),
+            lambda _, text: moderation.read_moderation(text, categories),
             lambda limits: ModerationProvider(model, limits),
         )
         return {one.item: answer for one, answer in answers.items()}
@@ -223,13 +257,29 @@ class Asking:
         names: tuple[str, ...],
         items: Sequence[GradedItem],
         asked: Sequence[_Asked],
-        body: Callable[[_Asked, int], dict[str, Any]],
-        read: Callable[[str | None], dict[str, Answer]],
+        body: Callable[[_Asked, int, _Shape], dict[str, Any]],
+        read: Callable[[_Asked, str | None], dict[str, Answer]],
         provider: Callable[[Limits], Provider],
     ) -> dict[_Asked, dict[str, Answer]]:
         """Every answer, from the warehouse where it was asked before."""
         hashes = {one: judge.item_hash(items[one.item]) for one in asked}
-        answers = self._stored(question_hash, names, hashes, items)
+
+        def request(one: _Asked, attempt: int, shape: _Shape) -> Request:
+            return _request(model, one, hashes[one], body(one, attempt, shape))
+
+        def is_final(one: _Asked, found: dict[str, Answer], sent: str) -> bool:
+            reasons = {answer.missing_reason for answer in found.values()}
+            if reasons & DECIDED:
+                return True
+            if any(map(_blames_the_request, reasons)) and not self._has_answer(question_hash):
+                return False
+            ways = [(attempt, s) for attempt in range(MOST_ATTEMPTS) for s in _shapes(model)]
+            return any(sent == request(one, *way).request_hash for way in ways)
+
+        stored = self._stored(question_hash, names, hashes, items)
+        answers = {
+            one: found for one, (found, sent) in stored.items() if is_final(one, found, sent)
+        }
         self.known += len(answers)
         pending = [one for one in asked if one not in answers]
         if not pending:
@@ -240,7 +290,11 @@ class Asking:
             / "journal"
             / f"{self.name}.{model.version}.{question_hash[:QUESTION]}.jsonl"
         ) as journal:
-            received = {outcome.request_hash: outcome for outcome in journal.read()}
+            received = {
+                outcome.request_hash: outcome
+                for outcome in journal.read()
+                if not _may_pass(outcome, nothing_came=True)
+            }
             budget = self._budget(model)
 
             def keep(outcome: Outcome) -> None:
@@ -249,34 +303,27 @@ class Asking:
                 self.sent += outcome.reused_from is None
                 self.cost_usd += outcome.cost_usd
                 self.has_known_cost &= model.has_known_cost
+                self._came += 1
+                self.progress(self._came, self._expected)
+
+            def request_of(one: _Asked, attempt: int) -> Request:
+                """As it was sent, where there is an outcome of it; else in the shape of now."""
+                for shape in _shapes(model) if received else ():
+                    if (sent := request(one, attempt, shape)).request_hash in received:
+                        return sent
+                return request(one, attempt, self._shape(model))
 
             for attempt in range(MOST_ATTEMPTS):
-                requests = {
-                    one: _request(model, one, hashes[one], body(one, attempt)) for one in pending
-                }
-                new = [r for r in requests.values() if r.request_hash not in received]
-                if new:
-                    limits = Limits(
-                        model.requests_per_minute,
-                        model.tokens_per_minute,
-                        path=limits_file(self.home, model),
-                    )
+                requests = {one: request_of(one, attempt) for one in pending}
+                while new := [r for r in requests.values() if r.request_hash not in received]:
                     try:
-                        run_replay(
-                            new,
-                            provider(limits),
-                            concurrency=model.concurrency,
-                            max_retries=model.max_retries,
-                            on_outcome=keep,
-                            on_error=model.on_error,
-                            limits=limits,
-                            budgets=[budget],
-                        )
-                    finally:
-                        limits.close()
-                for one, request in requests.items():
-                    final[one] = received[request.request_hash]
-                    answers[one] = _read(final[one], names, read)
+                        self._send(new, model, provider, keep, budget)
+                    except RefusedUnasked as refused:
+                        self._leave_out(model, refused)
+                        requests = {one: request_of(one, attempt) for one in pending}
+                for one, sent in requests.items():
+                    final[one] = received[sent.request_hash]
+                    answers[one] = _read(final[one], names, partial(read, one))
                 pending = [
                     one
                     for one in pending
@@ -284,18 +331,73 @@ class Asking:
                 ]
                 if not pending:
                     break
+            all_failed = all(outcome.status == "failed" for outcome in final.values())
+            nothing_came = all_failed and not self._has_answer(question_hash)
             self._store(
                 question_hash,
                 model,
                 items,
                 hashes,
-                {one: (answers[one], outcome) for one, outcome in final.items()},
+                {
+                    one: (answers[one], outcome)
+                    for one, outcome in final.items()
+                    if not _may_pass(outcome, nothing_came)
+                },
             )
             journal.clear()
         self.failures.update(
             a.missing_reason for one in final for a in answers[one].values() if a.missing_reason
         )
         return answers
+
+    def _send(
+        self,
+        requests: Sequence[Request],
+        model: ModelVersion,
+        provider: Callable[[Limits], Provider],
+        keep: Callable[[Outcome], None],
+        budget: Budget,
+    ) -> None:
+        self._expected = self._came + len(requests)
+        limits = Limits(
+            model.requests_per_minute,
+            model.tokens_per_minute,
+            path=limits_file(self.home, model),
+        )
+        try:
+            run_replay(
+                requests,
+                provider(limits),
+                concurrency=model.concurrency,
+                max_retries=model.max_retries,
+                on_outcome=keep,
+                on_error=model.on_error,
+                limits=limits,
+                budgets=[budget],
+            )
+        finally:
+            limits.close()
+
+    def _shape(self, model: ModelVersion) -> _Shape:
+        return self._shapes.get(model.version, _shapes(model)[0])
+
+    def _leave_out(self, model: ModelVersion, refused: RefusedUnasked) -> None:
+        """Asks from now on without what was refused; raises it again where that is left out."""
+        now = self._shape(model)
+        if refused.setting == "temperature" and now.has_temperature:
+            self._shapes[model.version] = replace(now, has_temperature=False)
+            note = f"{refused}. It is asked without one: equal questions may get other answers."
+        elif refused.setting == "response_format" and now.response_format != FORMATS[-1]:
+            weaker = FORMATS[FORMATS.index(now.response_format) + 1]
+            self._shapes[model.version] = replace(now, response_format=weaker)
+            note = (
+                f"{refused}. It is asked for {weaker} in place of {now.response_format}; with"
+                f" response_format: {weaker} in models.yaml it is so from the start."
+            )
+        else:
+            raise refused
+        self.notes.append(note)
+        log.warning(note)
 
     def _budget(self, model: ModelVersion) -> Budget:
         """What the version may still spend as a grader: its `budget` is for all that it was ever
@@ -323,9 +425,9 @@ class Asking:
         names: tuple[str, ...],
         hashes: Mapping[_Asked, str],
         items: Sequence[GradedItem],
-    ) -> dict[_Asked, dict[str, Answer]]:
-        """Answers that are there. Which items have any is known in memory, 8 bytes each: to scan
-        all answers for every page would take longer than to ask.
+    ) -> dict[_Asked, tuple[dict[str, Answer], str]]:
+        """Answers that are there, and the hash of their request. Which items have any is known in
+        memory, 8 bytes each: to scan all answers for every page would take longer than to ask.
         """
         there = self._known_items(question_hash, names)
         wanted = dict.fromkeys(hashes.values())
@@ -346,18 +448,31 @@ class Asking:
                 far = {"question": question_hash, "items": sorted(elsewhere)}
                 rows += tx.query(select, far).to_dicts()
         by_key: dict[tuple[str, int, bool], dict[str, Answer]] = {}
+        sent: dict[tuple[str, int, bool], str] = {}
         for row in rows:
             found = Answer(
                 row["label"], row["score"], row["rationale"], row["evidence"], row["missing_reason"]
             )
-            by_key.setdefault((row["item_hash"], row["vote"], row["is_canary"]), {})[
-                row["question"]
-            ] = found
-        known = {
-            one: by_key.get((item, one.vote, one.planted is not None), {})
-            for one, item in hashes.items()
+            key = row["item_hash"], row["vote"], row["is_canary"]
+            by_key.setdefault(key, {})[row["question"]] = found
+            sent[key] = row["request_hash"]
+        keys = {one: (item, one.vote, one.planted is not None) for one, item in hashes.items()}
+        return {
+            one: (by_key[key], sent[key])
+            for one, key in keys.items()
+            if set(names) <= by_key.get(key, {}).keys()
         }
-        return {one: found for one, found in known.items() if set(names) <= found.keys()}
+
+    def _has_answer(self, question_hash: str) -> bool:
+        """Whether the question was ever answered with a label."""
+        with self.warehouse.reading() as tx:
+            if "grader_answers" not in tx.tables():
+                return False
+            select = (
+                "select count(*) as n from grader_answers where question_hash = $question"
+                " and label is not null"
+            )
+            return bool(tx.query(select, {"question": question_hash})["n"][0])
 
     def _known_items(self, question_hash: str, names: tuple[str, ...]) -> _Items:
         """Items that have an answer, also those that another run stored a moment ago: only rows
@@ -389,8 +504,6 @@ class Asking:
     ) -> None:
         rows: dict[tuple[object, ...], dict[str, object]] = {}
         for one, (answers, outcome) in final.items():
-            if outcome.status == "failed" and outcome.reason in TRANSIENT_REASONS:
-                continue
             for name, answer in answers.items():
                 rows[hashes[one], name, one.vote, one.planted is not None] = {
                     "question_hash": question_hash,
@@ -448,6 +561,28 @@ def _read(
     if outcome.status == "refused" or outcome.refusal:
         return dict.fromkeys(names, Answer(None, missing_reason="judge:refused"))
     return read(outcome.text)
+
+
+def _shapes(model: ModelVersion) -> list[_Shape]:
+    """Every shape that the version's questions may have, the first to be tried first."""
+    formats = (model.response_format,) if model.response_format else FORMATS
+    return [_Shape(one, has) for one in formats for has in (True, False)]
+
+
+def _may_pass(outcome: Outcome, nothing_came: bool) -> bool:
+    """Whether a failure may pass: in time, or once a setting is right that makes every request fail
+    (`nothing_came`: no answer says that it is right).
+    """
+    return outcome.status == "failed" and (
+        outcome.reason in TRANSIENT_REASONS
+        or (nothing_came and _blames_the_request(outcome.reason))
+    )
+
+
+def _blames_the_request(reason: str | None) -> bool:
+    """Whether the endpoint found fault with a request, which may be one of all requests."""
+    code = (reason or "").removeprefix("judge:")
+    return code == "bad_request" or code.startswith("http_")
 
 
 def _request(model: ModelVersion, one: _Asked, item: str, body: dict[str, Any]) -> Request:

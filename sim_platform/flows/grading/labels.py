@@ -19,6 +19,7 @@ from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.registration import covered
 from sim_platform.grading.label_sampling import LabelPlan, draw_for_labels
 from sim_platform.grading.labels import Columns, HumanLabel, agreement, read_labels
+from sim_platform.grading.reasoning import split_reasoning
 from sim_platform.registry.behaviors import Behavior
 from sim_platform.registry.home import Home
 
@@ -85,7 +86,7 @@ def export_labels(
             "behavior": draw["behavior"],
             "definition": definitions[draw["behavior"]],
             "prompt": prefix,
-            "response": said.get("content") or "",
+            "response": _answer(said.get("content") or ""),
             "tool_calls": said.get("tool_calls") or [],
             "label": None,
             "annotator": "",
@@ -93,6 +94,11 @@ def export_labels(
         }
         rows += [row, row] if draw["is_double"] else [row]
     return rows
+
+
+def _answer(content: str | list[dict[str, str]]) -> str | list[dict[str, str]]:
+    """What graders see: reasoning in a text is no part of the response."""
+    return split_reasoning(content)[1] if isinstance(content, str) else content
 
 
 def import_labels(

@@ -86,14 +86,20 @@ def grading_processes(behaviors: Sequence[Behavior], n: int) -> Iterator[Executo
 
 
 def score_release(
-    home: Home, warehouse: DuckDBFile, release: str, *, advance: Callable[[int], None]
+    home: Home,
+    warehouse: DuckDBFile,
+    release: str,
+    *,
+    advance: Callable[[int], None],
+    on_answer: Callable[[int, int], None],
 ) -> ScoringSummary:
     """Grades all outcomes of the release and stores the scores in the place of earlier ones.
 
     What is graded here is shared among processes; what is asked is asked from this one.
 
     Args:
-        advance: called with the number of outcomes that were graded.
+        advance: called with the number of outcomes that were graded. on_answer: called after each
+            answer of a judge with how many came, and of how many that are known to be asked.
 
     Raises:
         SimPlatformError: no record of what was decided before, or graders that it does not name.
@@ -104,7 +110,7 @@ def score_release(
     refuse_unregistered(registered, release)
     asking = [b for b in home.graded if asks(b)]
     others = [b for b in home.graded if not asks(b)]
-    ask = Asking(home, warehouse, release) if asking else None
+    ask = Asking(home, warehouse, release, on_answer) if asking else None
     with warehouse.transaction() as tx:
         tx.ensure(CandidateCompletions)  # those of an older version have fewer columns
     mine = {"release": release}

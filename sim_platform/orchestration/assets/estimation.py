@@ -105,7 +105,9 @@ def release_gate(
             "dagster/partition_row_count": len(decisions),
             "verdict": f"{verdict}: {why}",
             "decisions": markdown(
-                decisions.filter(tier="gate").select("behavior", "verdict", "reason").to_dicts()
+                decisions.filter(tier="gate")
+                .select("behavior", "verdict", "reason", "marks")
+                .to_dicts()
             ),
         }
     )

@@ -41,7 +41,14 @@ def classifier_scores(
     """
     home, warehouse = deployment.home(), deployment.warehouse()
     progress = Progress(context, "classifier_scores")
-    done = score_release(home, warehouse, context.partition_key, advance=progress.advance)
+    answers = Progress(context, "answers of judges")
+    done = score_release(
+        home,
+        warehouse,
+        context.partition_key,
+        advance=progress.advance,
+        on_answer=answers.reach,
+    )
     progress.finish()
     not_graded = [{"behaviour": name, "why": why} for name, why in home.not_graded.items()]
     return dg.MaterializeResult(
@@ -63,6 +70,7 @@ def _asked(ask: Asking) -> dict[str, object]:
         "known before": ask.known,
         "cost USD": round(ask.cost_usd, 6) if ask.has_known_cost else UNKNOWN,
         "unanswered": str(dict(ask.failures) or ""),
+        "noted": " ".join(ask.notes),
     }
 
 

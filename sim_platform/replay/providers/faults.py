@@ -17,7 +17,12 @@ from typing import Any
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.providers.address import host_of
-from sim_platform.replay.providers.protocol import PermanentFailure, Retryable, StopRun
+from sim_platform.replay.providers.protocol import (
+    PermanentFailure,
+    RefusedUnasked,
+    Retryable,
+    StopRun,
+)
 from sim_platform.replay.requests import Request
 
 CONTEXT = re.compile(
@@ -48,6 +53,19 @@ SETTING = re.compile(
     r"extra (inputs|fields) (are )?not (permitted|allowed)|unexpected keyword|unsupported param"
     r"|unrecognized (request )?(argument|parameter)|does not support|unknown (field|parameter)"
 )
+FORMAT = re.compile(
+    r"response[_ ]format|json_schema|json_object|text\.format|structured[_ ]outputs?"
+)
+TEMPERATURE = re.compile(
+    r"\btemperature\b.{0,80}\b(not|only|cannot|unsupported|deprecated|unknown)\b"
+    r"|\b(not|unsupported|unknown|unrecognized)\b.{0,80}\btemperature\b"
+)
+# Names on the wire of settings that have another name in models.yaml.
+SETTINGS = {
+    "max_output_tokens": ("max_completion_tokens", "max_tokens"),
+    "reasoning": ("reasoning_effort",),
+    "include": ("logprobs",),
+}
 TEMPLATE = re.compile(r"jinja|chat[ _]template|conversation roles must alternate")
 OWN_WORDS = re.compile(r"failed_generation|tool_use_failed|output_parse_failed")
 PERMANENT = {400: "bad_request", 413: "content_too_large", 422: "bad_request"}
@@ -118,18 +136,30 @@ def status_outcome(
         raise _stop(model, status, "is behind a proxy that wants a login. Check HTTPS_PROXY")
     if status == 402 or (BALANCE.search(error.words) and status in (400, 403, 429)):
         raise _stop(model, status, f"wants to be paid. Check balance and quota of {_key(model)}")
-    if status in (400, 422):
+    if status in (400, 422, 501):
         if CONTEXT.search(error.words):
             raise PermanentFailure("context_length")
         if OWN_WORDS.search(error.words):
             raise PermanentFailure("unreadable_tool_call")
+        if {"response_format", "text"} & request.body.keys() and FORMAT.search(error.words):
+            raise _refused_format(model)
         named = [name for name in request.body if name in error.settings]
+        if (
+            "temperature" in request.body
+            and model.settings.temperature is None
+            and ("temperature" in named or TEMPERATURE.search(error.words))
+        ):
+            raise RefusedUnasked(
+                f"{model.version}: {host_of(model)} does not take a temperature for model"
+                f' "{model.model}"',
+                "temperature",
+            )
         if UNSUPPORTED.search(error.words) or (named and SETTING.search(error.words)):
+            key = next((key for name in named if (key := _key_of(model, name))), "that it names")
             raise StopRun(
-                f"{model.version}: {host_of(model)} does not take the setting"
-                f' {named[0] if named else "that it names"} for model "{model.model}". Remove or'
-                " change it in models.yaml (max_completion_tokens in place of max_tokens, for"
-                " example), then run again."
+                f"{model.version}: {host_of(model)} does not take the setting {key} for model"
+                f' "{model.model}". Remove or change it in models.yaml (max_completion_tokens in'
+                " place of max_tokens, for example), then run again."
             )
         if MODEL.search(error.words) or KEY.search(error.words):
             raise _refused_account(model, status)
@@ -144,6 +174,27 @@ def status_outcome(
     if status >= 500 or status in RETRYABLE:
         raise Retryable(RETRYABLE.get(status, "server_error"), retry_after(headers))
     raise PermanentFailure(PERMANENT.get(status, f"http_{status}"))
+
+
+def _refused_format(model: ModelVersion) -> StopRun:
+    if model.response_format is None:
+        return RefusedUnasked(
+            f"{model.version}: {host_of(model)} does not take this response_format for model"
+            f' "{model.model}"',
+            "response_format",
+        )
+    return StopRun(
+        f"{model.version}: {host_of(model)} does not take response_format:"
+        f' {model.response_format} for model "{model.model}". Set another in models.yaml'
+        " (json_schema, json_object, text), or take the key out, then run again."
+    )
+
+
+def _key_of(model: ModelVersion, name: str) -> str | None:
+    """Where models.yaml sets what stands on the wire as `name`."""
+    is_set = model.settings.model_dump(exclude_none=True)
+    found = next((one for one in SETTINGS.get(name, (name,)) if one in is_set), None)
+    return found and f"settings.{found}"
 
 
 def _key(model: ModelVersion) -> str:

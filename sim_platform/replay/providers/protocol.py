@@ -1,4 +1,4 @@
-"""What the engine asks of a provider, and the three ways in which an attempt can end
+"""What the engine asks of a provider, and the ways in which an attempt can end
 without an outcome.
 
 Belongs here: the protocol and its exceptions. Does not: any provider.
@@ -40,6 +40,16 @@ class StopRun(SimPlatformError):
     """No request can succeed (wrong key, no such model, provider down): the run stops and keeps the
     outcomes it has.
     """
+
+
+class RefusedUnasked(StopRun):
+    """The endpoint does not take a setting that models.yaml does not ask for. Whoever added
+    `setting` ("response_format", "temperature") may ask again without it.
+    """
+
+    def __init__(self, message: str, setting: str) -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class Provider(Protocol):
