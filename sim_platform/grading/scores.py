@@ -148,6 +148,7 @@ def _slice_scores(
     items = items_of(chunk)
     if ask is not None:
         items = ask(items, behaviors)
+    answers = [answer_of(item) for item in items]  # once, and not for every behaviour
     parts = [empty(ClassifierScores)]
     for behavior in behaviors:
         graders = graders_of(behavior, home)
@@ -157,8 +158,8 @@ def _slice_scores(
             else [True] * len(items)
         )
         verdicts = [
-            verdict(item, graders) if eligible else Verdict(None)
-            for item, eligible in zip(items, applies, strict=True)
+            _verdict(item, answer, graders) if eligible else Verdict(None)
+            for item, answer, eligible in zip(items, answers, applies, strict=True)
         ]
         parts.append(
             chunk.select(
@@ -180,16 +181,19 @@ def _slice_scores(
 
 def verdict(item: GradedItem, graders: Sequence[Grader]) -> Verdict:
     """What the graders together say about the answer of one eligible response."""
+    return _verdict(item, answer_of(item), graders)
+
+
+def _verdict(item: GradedItem, answer: GradedItem | None, graders: Sequence[Grader]) -> Verdict:
     if item.status in ("failed", "refused"):
         return Verdict(None, f"no_response:{item.status}")
-    answered = answer_of(item)
-    if answered is None:
+    if answer is None:
         return Verdict(None, ONLY_REASONING)
     missing: Verdict | None = None
     score = None
     for grader in graders:
         try:
-            said = grader(answered)
+            said = grader(answer)
         except Exception as error:
             # the message may quote the response
             said = Verdict(None, f"grader_error:{type(error).__name__}")
