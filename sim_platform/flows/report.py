@@ -32,12 +32,12 @@ from sim_platform.flows.private_files import write_private
 from sim_platform.flows.registration import covered
 from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.registry.home import Home
+from sim_platform.registry.shipped import SQL_MODELS
 from sim_platform.reporting.rates import marked, per_100k
 from sim_platform.reporting.release_report import ReleaseFacts, report_html, report_json
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform.warehouse.sql_models import load_sql_models
 
-SQL_MODELS = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 EXAMPLE_CHARACTERS = 2_000
 SAMPLE = """
     select count(*) as prefixes, count(distinct s.user_key) as users, count(distinct s.stratum)

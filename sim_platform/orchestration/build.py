@@ -7,7 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from sim_platform.flows.report import SQL_MODELS
 from sim_platform.orchestration.assets.deidentification import (
     deidentification_does_not_look_like_behaviour,
     deidentification_effect,
@@ -42,6 +41,7 @@ from sim_platform.orchestration.resources import Deployment
 from sim_platform.orchestration.sensors import batches_that_have_ended, model_versions_from_registry
 from sim_platform.orchestration.sql_assets import build_sql_assets, build_sql_checks
 from sim_platform.registry.home import home_path
+from sim_platform.registry.shipped import SQL_MODELS
 from sim_platform.warehouse.sql_models import load_sql_models
 
 LOG_ASSETS = [consented_log_extract, deidentified_corpus]

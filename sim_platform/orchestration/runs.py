@@ -20,6 +20,7 @@ from sim_platform.flows.sampling import refuse_another_size, size_of_sample
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.partitions import register
 from sim_platform.registry.home import Home
+from sim_platform.registry.shipped import DAGSTER_SETTINGS
 
 
 def run_releases(
@@ -112,11 +113,10 @@ def run_releases(
 def dagster_home(home: Home) -> Path:
     """Dagster's history lives in the home; its first use brings the platform's settings along."""
     folder = home.path / "dagster_home"
-    settings = Path(__file__).resolve().parents[2] / "data" / "dagster_home" / "dagster.yaml"
     try:
         folder.mkdir(exist_ok=True)
-        if not (folder / "dagster.yaml").exists() and settings.exists():
-            shutil.copy(settings, folder / "dagster.yaml")
+        if not (folder / "dagster.yaml").exists():
+            shutil.copy(DAGSTER_SETTINGS, folder / "dagster.yaml")
     except OSError as error:
         raise SimPlatformError(
             f"{folder} cannot be written ({error.strerror}). Make the home writable, or set"
