@@ -23,7 +23,8 @@ def parsed_yaml(text: str) -> object:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(
-                problem=f"nested more than {MAX_DEPTH} levels deep", problem_mark=event.start_mark
+                problem=f"nested more than {MAX_DEPTH} levels deep",
+                problem_mark=event.start_mark,  # type: ignore[arg-type]  # libyaml's own kind of mark, with the same fields
             )
     try:
         # ten times as fast as yaml.safe_load; every asset reads the home
