@@ -46,6 +46,7 @@ PRELOADED = [
     __name__,
 ]
 SAMPLE, IN_FLIGHT = 12, 2
+HANGS = 600  # seconds
 FORGOTTEN = "user-6"
 WRITES = os.O_WRONLY | os.O_RDWR
 # What differs between two runs of a command: times, names of runs, and hashes over either.
@@ -237,7 +238,7 @@ def run(home: Path, command: Command, place: int = 0) -> Ended:
         target=run_command, args=(str(home), arguments, command.name, place, count, str(log))
     )
     process.start()
-    process.join(120)
+    process.join(HANGS)
     if process.is_alive():
         process.kill()
         process.join()

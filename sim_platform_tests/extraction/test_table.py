@@ -102,6 +102,31 @@ def test_rows_that_cannot_be_read_are_set_aside_one_by_one(tmp_path: Path) -> No
     assert [row.source_line for row in read_all(log, TABLE)[0]] == [7]
 
 
+def test_a_bare_carriage_return_is_a_named_mistake_in_the_header_and_a_counted_row_below_it(
+    tmp_path: Path,
+) -> None:
+    log = write_csv(tmp_path / "t.csv", ROW, ROW, ROW)
+    lines = log.read_bytes().splitlines()
+    log.write_bytes(b"\n".join([lines[0], lines[1].replace(b",", b"\r,", 1), *lines[2:]]))
+    assert reasons_of(log, TABLE) == [(1, "bad_field_count")]
+    assert [row.source_line for row in read_all(log, TABLE)[0]] == [2, 3]
+    log.write_bytes(b"\r".join(lines))
+    with pytest.raises(BadInputError, match=r"t\.csv: .*bare carriage return"):
+        read_all(log, TABLE)
+
+
+def test_a_panic_inside_of_polars_is_the_rest_of_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A panic is no Exception: nothing else would catch it."""
+
+    def panics(*_: object, **__: object) -> None:
+        raise pl.exceptions.PanicException("called `Result::unwrap()` on ...")
+
+    monkeypatch.setattr(pl, "scan_parquet", panics)
+    assert reasons_of(tmp_path / "t.parquet", TABLE) == [(1, "corrupt_archive")]
+
+
 def test_a_line_over_the_limit_is_one_unreadable_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim_platform.contracts.errors import BadInputError
+from sim_platform.deidentification.policies import load_policy
 from sim_platform.registry.home import Home, home_path, load_home
 from sim_platform.registry.models import Plan
 from sim_platform.registry.schema import holds
@@ -214,6 +215,11 @@ def test_what_is_not_given_has_the_documented_default(home: Path) -> None:
         ),
         (
             "models.yaml",
+            models(V1, {**V2, "plan": {"strata": ["surface", 'a"b']}}),
+            ["models[1].plan.strata[1]", 'a"b'],
+        ),
+        (
+            "models.yaml",
             models(V1, {**V2, "measures": "both"}),
             ["models[1].measures", "'model'", "'system'", "both"],
         ),
@@ -384,6 +390,27 @@ def test_what_is_not_yaml_names_its_line(home: Path, file: str) -> None:
 def test_what_is_not_text_is_a_named_mistake(home: Path, content: bytes) -> None:
     (home / "models.yaml").write_bytes(content)
     with pytest.raises(BadInputError, match=r"^models.yaml:"):
+        load_home(home)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "- " * 50_000 + "x", "{a: " * 50_000, "? " * 50_000 + "x"]
+)
+@pytest.mark.parametrize("file", ["sources.yaml", "models.yaml", "behaviors/apologises.yaml"])
+def test_what_is_nested_too_deep_is_refused_before_it_ends_the_process(
+    home: Path, file: str, content: str
+) -> None:
+    (home / file).write_text(content)
+    with pytest.raises(BadInputError, match=rf"{file}: line 1 .*nested more than 100 levels"):
+        load_home(home)
+    with pytest.raises(BadInputError, match=file):
+        load_policy(file, home)
+
+
+@pytest.mark.parametrize("value", ["2026-02-31", "!!int x", "9" * 5_000, "!!float ''"])
+def test_a_value_that_its_tag_does_not_allow_is_a_named_mistake(home: Path, value: str) -> None:
+    (home / "models.yaml").write_text(f"models: {value}\n")
+    with pytest.raises(BadInputError, match=r"models\.yaml: is not YAML: a value is not"):
         load_home(home)
 
 

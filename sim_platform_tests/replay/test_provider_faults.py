@@ -7,12 +7,14 @@ import json
 import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 from sim_platform.contracts.outcomes import Outcome
+from sim_platform.replay.budget import Budget
 from sim_platform.replay.engine import FAILURES_IN_A_ROW, TRANSIENT_REASONS, run_replay
 from sim_platform.replay.providers.address import url_of
 from sim_platform.replay.providers.build import build_provider
@@ -242,6 +244,20 @@ def test_arguments_that_come_as_an_object_and_counts_that_come_as_floats_are_rea
     found = outcome_of(request("x"), payload, price=None, latency_s=0.1)
     assert found.tool_calls[0]["function"]["arguments"] == '{"a":2,"b":1}'
     assert (found.prompt_tokens, found.completion_tokens) == (10, 5)
+
+
+@pytest.mark.parametrize("tokens", [10**30, 1e30, -(10**30), 10**400, "many", None, [1]])
+def test_a_count_of_tokens_that_cannot_be_is_not_known_and_ends_nothing(
+    tokens: object, tmp_path: Path
+) -> None:
+    payload = completion("hi")
+    payload["usage"] = {"prompt_tokens": tokens, "completion_tokens": tokens}
+    found = outcome_of(request("x"), payload, price=None, latency_s=0.1)
+    assert (found.status, found.prompt_tokens, found.completion_tokens) == ("completed", 0, 0)
+    budget = Budget(1.0, 100, path=tmp_path / "budget")
+    budget.spend(found.cost_usd, found.prompt_tokens + found.completion_tokens)
+    assert budget.used_up is None
+    budget.close()
 
 
 @pytest.mark.parametrize("kind", ["epoch", "milliseconds", "iso", "naive iso"])

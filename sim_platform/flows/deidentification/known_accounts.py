@@ -7,6 +7,7 @@ text (deidentification.known).
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import polars as pl
 
@@ -33,7 +34,7 @@ def load_accounts(home: Home, vault: DuckDBFile) -> int:
     """
     accounts = home.sources.deidentification.accounts
     values = (
-        _read(home, accounts)
+        read_accounts(home.path, accounts)
         if accounts
         else pl.DataFrame(schema={"user_id": pl.String, "type": pl.String, "value": pl.String})
     )
@@ -48,8 +49,13 @@ def load_accounts(home: Home, vault: DuckDBFile) -> int:
         return int(tx.query("select count(*) as n from account_values")["n"][0])
 
 
-def _read(home: Home, accounts: Accounts) -> pl.DataFrame:
-    path = home.path / accounts.file
+def read_accounts(folder: Path, accounts: Accounts) -> pl.DataFrame:
+    """user_id, type, value of the accounts file below `folder`; one known value a row.
+
+    Raises:
+        BadInputError: the file cannot be read, or lacks a column; quotes nothing of it.
+    """
+    path = folder / accounts.file
     try:
         table = (
             pl.read_parquet(path)
