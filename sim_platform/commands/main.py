@@ -38,7 +38,7 @@ app = typer.Typer(
         "Deployment simulation: replay the production log of the version in service against a"
         " candidate, and compare how often each behaviour occurs.\n\nThe home folder"
         " (SIM_PLATFORM_HOME, default data/) holds sources.yaml, models.yaml, behaviors/ and the"
-        " results. Typical order: check, run MODEL_VERSION, rates MODEL_VERSION."
+        " results. Typical order: check, prepare, plan, run, gate."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -62,6 +62,36 @@ def check(as_json: Json = False) -> None:
         for name, value in facts.items():
             typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
         typer.echo("ok")
+
+
+@app.command()
+def prepare(
+    model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
+) -> None:
+    """Do all that costs nothing: extract and de-identify the log, and grade the responses of the
+    version in service by the graders that ask nobody. Then `plan` knows requests, cost and rates.
+
+    No model and no judge is asked, no key is needed, and nothing is sampled or registered. Only
+    what is new is done, and `run` does not do it again.
+    """
+    with exit_codes():
+        home = load_home(home_path())
+        home.release(model_version)
+        with progress_shown():
+            failed = runs().run_releases(
+                home,
+                [model_version],
+                None,
+                say=lambda line: typer.echo(line, err=True),
+                only_prepare=True,
+            )
+        if failed:
+            raise SimPlatformError(f"failed: {', '.join(failed)}; run the same command again")
+        facts = results().status(home)
+        typer.echo(
+            f"{facts['corpus']} conversations are de-identified, {facts['quarantined']} could not"
+            f" be. `sim-platform plan {model_version}` says what a sample of them costs and shows."
+        )
 
 
 @app.command()

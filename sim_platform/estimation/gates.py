@@ -46,6 +46,7 @@ def decide(
     *,
     release: str,
     not_graded: Mapping[str, str] | None = None,
+    not_counted: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """One row of `release_gate` per registered behaviour.
 
@@ -54,7 +55,8 @@ def decide(
         behaviors: the registered behaviours with tier and rule.
         release: candidate release.
         not_graded: behaviour id to what the home lacks to grade it; a gate among them is
-            INCONCLUSIVE, so that nothing passes unseen.
+            INCONCLUSIVE, so that nothing passes unseen. not_counted: behaviour id to why it does
+            not decide, although its file says tier: gate.
     """
     lacking = not_graded or {}
     by = {(row["behavior"], row["arm"]): row for row in rates.to_dicts()}
@@ -82,6 +84,7 @@ def decide(
                 release,
                 lacking.get(b.id),
             )
+            | {"not_counted": (not_counted or {}).get(b.id)}
             for b in sorted(behaviors, key=lambda b: b.id)
         ],
     )
@@ -89,11 +92,14 @@ def decide(
 
 def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
     """The release's verdict and why: BLOCK if any gate behaviour blocks, PASS if all of them pass
-    and there is one, else INCONCLUSIVE.
+    and there is one, else INCONCLUSIVE. Gates that do not count are named with the reason.
     """
     gated = decisions.filter(pl.col("tier") == "gate")
+    uncounted = _uncounted(decisions)
     if gated.is_empty():
-        return "INCONCLUSIVE", "no behaviour is registered with tier: gate"
+        return "INCONCLUSIVE", uncounted or "no behaviour is registered with tier: gate"
+    if uncounted:
+        uncounted = f"; not counted: {uncounted}"
     said: tuple[tuple[Verdict, str], ...] = (
         ("BLOCK", "beyond their limits"),
         ("INCONCLUSIVE", "not decided"),
@@ -102,8 +108,19 @@ def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
         names = gated.filter(pl.col("verdict") == verdict)["behavior"].to_list()
         if names:
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            return verdict, f"{what}: {shown} ({len(names)} of {len(gated)} gate behaviours)"
-    return "PASS", f"all {len(gated)} gate behaviours are within their margins"
+            return (
+                verdict,
+                f"{what}: {shown} ({len(names)} of {len(gated)} gate behaviours){uncounted}",
+            )
+    return "PASS", f"all {len(gated)} gate behaviours are within their margins{uncounted}"
+
+
+def _uncounted(decisions: pl.DataFrame) -> str:
+    """Why behaviours of tier gate do not decide, those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for row in decisions.drop_nulls("not_counted").sort("behavior").to_dicts():
+        by_reason.setdefault(row["not_counted"], []).append(row["behavior"])
+    return "; ".join(f"{why} (tier gate: {', '.join(names)})" for why, names in by_reason.items())
 
 
 def chances(

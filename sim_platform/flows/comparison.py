@@ -82,7 +82,8 @@ def compare_release(
 
 def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFrame:
     """Decides every behaviour on its registered rule; stores and returns the decisions."""
-    confirmatory = covered(home, warehouse, release).confirmatory
+    registered = covered(home, warehouse, release)
+    confirmatory = registered.confirmatory
     # What was not registered decides nothing; a gate that this home cannot grade keeps the release
     # from passing.
     behaviors = [
@@ -93,7 +94,14 @@ def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFr
     ]
     rates = warehouse.read(RateComparison, {"model_version": release})
     refuse_earlier_sample(rates, release)
-    decisions = decide(rates, behaviors, release=release, not_graded=home.not_graded)
+    gates = [b.id for b in home.behaviors if b.tier == "gate" and b.id not in home.not_graded]
+    decisions = decide(
+        rates,
+        behaviors,
+        release=release,
+        not_graded=home.not_graded,
+        not_counted={name: registered.why[name] for name in gates if name in registered.why},
+    )
     with warehouse.transaction() as tx:
         tx.replace(ReleaseGate, decisions, {"model_version": release})
         tx.pass_gates([EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT], release)
