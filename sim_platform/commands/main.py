@@ -47,21 +47,40 @@ app = typer.Typer(
 
 
 @app.command()
-def check(as_json: Json = False) -> None:
+def check(
+    connect: Annotated[
+        bool,
+        typer.Option(
+            "--connect",
+            help=(
+                "Also ask the endpoint of every version that a release asks for its list of models;"
+                " sends no text. Exit code 1 where one is not ready."
+            ),
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Validate the home folder without running anything: YAML, references, log files, consent
     ledger, API key variables.
     """
-    from sim_platform.flows.readiness import home_facts  # noqa: PLC0415 - imports polars
+    from sim_platform.flows.readiness import connections, home_facts  # noqa: PLC0415 - imports polars
 
     with exit_codes():
         home = load_home(home_path())
         facts = home_facts(home)
+        found = connections(home, home.releases) if connect else []
+        not_ready = [row["version"] for row in found if not row["is_ready"]]
         if as_json:
-            print_json(facts)
-            return
-        for name, value in facts.items():
-            typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
-        typer.echo("ok")
+            print_json(facts | ({"connections": found} if connect else {}))
+        else:
+            for name, value in facts.items():
+                typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+            for row in found:
+                typer.echo(f"{row['version']} at {row['host'] or 'no host'}: {row['says']}")
+        if not_ready:
+            raise SimPlatformError(f"not ready: {', '.join(not_ready)}")
+        if not as_json:
+            typer.echo("ok")
 
 
 @app.command()

@@ -15,6 +15,7 @@ import dagster as dg
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.leftovers import remove_leftovers
+from sim_platform.flows.readiness import refuse_unready
 from sim_platform.flows.results import left_out, one_line
 from sim_platform.flows.sampling import refuse_another_size, size_of_sample
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
@@ -50,6 +51,8 @@ def run_releases(
     warehouse = warehouse_of(home)
     for release in () if redraw or only_prepare else releases:
         refuse_another_size(size_of_sample(home, warehouse, release, sample_size), release)
+    if not (only_sample or only_prepare):
+        refuse_unready(home, releases)
     remove_leftovers(home)
     os.environ.setdefault("DAGSTER_HOME", str(dagster_home(home)))
     definitions = build_definitions(home=home.path)
