@@ -102,7 +102,7 @@ def test_help_teaches_every_command(home: Path) -> None:
     done = sim_platform(home, "--help")
     assert done.returncode == 0
     assert "SIM_PLATFORM_HOME" in done.stdout
-    for command in ("check", "plan", "run", "rates", "gate", "status"):
+    for command in ("check", "prepare", "plan", "run", "rates", "gate", "status"):
         assert f" {command} " in done.stdout
         own = sim_platform(home, command, "--help")
         assert own.returncode == 0

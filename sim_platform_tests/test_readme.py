@@ -1,12 +1,17 @@
 """The documents promise only what is there: commands, targets, files."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 import typer
 from typer.testing import CliRunner
+
+from sim_platform_tests.homes import conversation, without_models
+from sim_platform_tests.replay.scripted_server import ScriptedServer, completion
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -102,6 +107,58 @@ def test_the_readme_shows_the_two_commands() -> None:
     code = code_of(README)
     assert "make install" in code
     assert "make demo" in code
+
+
+def test_the_lines_of_the_readme_run_as_they_are_written_and_end_in_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is put in the place of what is written: the log, the ledger, the endpoint's
+    address, and detectors that are fast.
+    """
+    from sim_platform.commands.main import app
+
+    section = README.read_text(encoding="utf-8").split("## Your own log in ten lines")[1]
+    shown = "\n".join(
+        line[4:] for line in section.split("\n## ")[0].splitlines() if line.startswith("    ")
+    )
+    files, _, lines = shown.partition("\nexport ")
+    commands = [line.partition("#")[0].split() for line in lines.splitlines()]
+    exported = dict(word.split("=", 1) for word in commands.pop(0))
+    assert len(commands) < 10
+    asked = re.compile(r"number (\d+)")
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        (n,) = asked.findall(str(body["messages"][-1]))
+        return completion("Sorry, no." if int(n) % 4 == 0 else f"Here it is: {n}.")
+
+    home = tmp_path / "home"
+    (home / "logs").mkdir(parents=True)
+    with ScriptedServer(answer=answer) as server:
+        for part in re.split(r"^# (?=[a-z/]+\.yaml)", files, flags=re.MULTILINE)[1:]:
+            name, _, content = part.partition("\n")
+            file = home / name.partition(":")[0]
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(content.replace("http://127.0.0.1:8000/v1", server.url))
+        rows = [conversation(n, "prod-7") for n in range(120)]
+        (home / "logs" / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (home / "consent.csv").write_text(
+            "user_id,scope,granted_at,revoked_at\n"
+            + "".join(f"user-{n},model_improvement,2025-01-01T00:00:00Z,\n" for n in range(120))
+        )
+        without_models(home)
+        monkeypatch.delenv("DAGSTER_HOME", raising=False)
+        for name, value in (exported | {"SIM_PLATFORM_HOME": str(home), "COLUMNS": "200"}).items():
+            monkeypatch.setenv(name, value)
+        ended = {
+            words[1]: CliRunner().invoke(app, words[1:], catch_exceptions=False)
+            for words in commands
+        }
+        monkeypatch.delenv("DAGSTER_HOME", raising=False)
+        assert server.requests.total() == 120
+    for command, done in ended.items():
+        assert done.exit_code == 0, f"{command}: {done.output}"
+    assert "PASS: all 1 gate behaviours" in ended["gate"].output
+    assert "not known" not in ended["plan"].output.split("what this sample can decide")[1]
 
 
 def test_every_target_of_the_makefile_is_declared_and_explained() -> None:

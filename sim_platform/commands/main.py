@@ -41,7 +41,7 @@ app = typer.Typer(
         "Deployment simulation: replay the production log of the version in service against a"
         " candidate, and compare how often each behaviour occurs.\n\nThe home folder"
         " (SIM_PLATFORM_HOME, default data/) holds sources.yaml, models.yaml, behaviors/ and the"
-        " results. Typical order: check, run MODEL_VERSION, rates MODEL_VERSION."
+        " results. Typical order: check, prepare, plan, run, gate."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -50,24 +50,41 @@ app = typer.Typer(
 
 
 @app.command()
-def check(as_json: Json = False) -> None:
+def check(
+    connect: Annotated[
+        bool,
+        typer.Option(
+            "--connect",
+            help=(
+                "Also ask the endpoint of every version that a release asks for its list of models;"
+                " sends no text. Exit code 1 where one is not ready."
+            ),
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Validate the home folder without running anything: YAML, references, the first rows of each
     log file, consent ledger, API key variables.
     """
     from sim_platform.flows.first_rows import first_rows  # noqa: PLC0415 - imports polars
-    from sim_platform.flows.readiness import home_facts  # noqa: PLC0415 - imports polars
+    from sim_platform.flows.readiness import connections, home_facts  # noqa: PLC0415 - imports polars
 
     with exit_codes():
         home = load_home(home_path())
         facts = home_facts(home)
         files = first_rows(home, datetime.now(UTC))
+        found = connections(home, home.releases) if connect else []
+        not_ready = [row["version"] for row in found if not row["is_ready"]]
         if as_json:
-            print_json(facts | {"first_rows": [asdict(file) for file in files]})
+            seen = {"first_rows": [asdict(file) for file in files]}
+            print_json(facts | seen | ({"connections": found} if connect else {}))
         else:
             for name, value in facts.items():
                 typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
             for line in (line for file in files for line in file.left_out):
                 typer.echo(line)
+            for row in found:
+                typer.echo(f"{row['version']} at {row['host'] or 'no host'}: {row['says']}")
         if stopping := [file.file for file in files if file.stops]:
             raise BadInputError(
                 f"a run would stop at {', '.join(stopping)}: too many rows would be quarantined"
@@ -75,8 +92,40 @@ def check(as_json: Json = False) -> None:
             )
         if any(file.n for file in files) and not any(file.extracted for file in files):
             raise BadInputError("none of the log's first rows would be extracted")
+        if not_ready:
+            raise SimPlatformError(f"not ready: {', '.join(not_ready)}")
         if not as_json:
             typer.echo("ok")
+
+
+@app.command()
+def prepare(
+    model_version: Annotated[str, typer.Argument(help="Candidate release of models.yaml.")],
+) -> None:
+    """Do all that costs nothing: extract and de-identify the log, and grade the responses of the
+    version in service by the graders that ask nobody. Then `plan` knows requests, cost and rates.
+
+    No model and no judge is asked, no key is needed, and nothing is sampled or registered. Only
+    what is new is done, and `run` does not do it again.
+    """
+    with exit_codes():
+        home = load_home(home_path())
+        home.release(model_version)
+        with progress_shown():
+            failed = runs().run_releases(
+                home,
+                [model_version],
+                None,
+                say=lambda line: typer.echo(line, err=True),
+                only_prepare=True,
+            )
+        if failed:
+            raise SimPlatformError(f"failed: {', '.join(failed)}; run the same command again")
+        facts = results().status(home)
+        typer.echo(
+            f"{facts['corpus']} conversations are de-identified, {facts['quarantined']} could not"
+            f" be. `sim-platform plan {model_version}` says what a sample of them costs and shows."
+        )
 
 
 @app.command()

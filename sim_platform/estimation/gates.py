@@ -49,6 +49,7 @@ def decide(
     release: str,
     not_graded: Mapping[str, str] | None = None,
     graders: Mapping[str, GraderEvidence] | None = None,
+    not_counted: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """One row of `release_gate` per registered behaviour.
 
@@ -60,6 +61,7 @@ def decide(
             INCONCLUSIVE, so that nothing passes unseen.
         graders: behaviour id to what is known of its grader: marked beside the verdict, and a
             grader that cannot gate makes it INCONCLUSIVE.
+        not_counted: behaviour id to why it does not decide, although its file says tier: gate.
     """
     lacking = not_graded or {}
     by = {(row["behavior"], row["arm"]): row for row in rates.to_dicts()}
@@ -88,6 +90,7 @@ def decide(
                 lacking.get(b.id),
                 (graders or {}).get(b.id),
             )
+            | {"not_counted": (not_counted or {}).get(b.id)}
             for b in sorted(behaviors, key=lambda b: b.id)
         ],
     )
@@ -95,11 +98,15 @@ def decide(
 
 def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
     """The release's verdict and why: BLOCK if any gate behaviour blocks, PASS if all of them pass
-    and there is one, else INCONCLUSIVE. Graders of gate behaviours that are marked are counted.
+    and there is one, else INCONCLUSIVE. Graders of gate behaviours that are marked are counted, and
+    gates that do not count are named with the reason.
     """
     gated = decisions.filter(pl.col("tier") == "gate")
+    uncounted = _uncounted(decisions)
     if gated.is_empty():
-        return "INCONCLUSIVE", "no behaviour is registered with tier: gate"
+        return "INCONCLUSIVE", uncounted or "no behaviour is registered with tier: gate"
+    if uncounted:
+        uncounted = f"; not counted: {uncounted}"
     said: tuple[tuple[Verdict, str], ...] = (
         ("BLOCK", "beyond their limits"),
         ("INCONCLUSIVE", "not decided"),
@@ -109,13 +116,22 @@ def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
         if names:
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
             of_all = f"({len(names)} of {len(gated)} gate behaviours)"
-            return verdict, f"{what}: {shown} {of_all}{_marked(gated)}"
-    return "PASS", f"all {len(gated)} gate behaviours are within their margins{_marked(gated)}"
+            return verdict, f"{what}: {shown} {of_all}{_marked(gated)}{uncounted}"
+    within = f"all {len(gated)} gate behaviours are within their margins"
+    return "PASS", f"{within}{_marked(gated)}{uncounted}"
 
 
 def _marked(gated: pl.DataFrame) -> str:
     n = gated["marks"].count()
     return f"; the graders of {n} of {len(gated)} are marked" if n else ""
+
+
+def _uncounted(decisions: pl.DataFrame) -> str:
+    """Why behaviours of tier gate do not decide, those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for row in decisions.drop_nulls("not_counted").sort("behavior").to_dicts():
+        by_reason.setdefault(row["not_counted"], []).append(row["behavior"])
+    return "; ".join(f"{why} (tier gate: {', '.join(names)})" for why, names in by_reason.items())
 
 
 def chances(

@@ -83,7 +83,8 @@ def compare_release(
 
 def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFrame:
     """Decides every behaviour on its registered rule; stores and returns the decisions."""
-    confirmatory = covered(home, warehouse, release).confirmatory
+    registered = covered(home, warehouse, release)
+    confirmatory = registered.confirmatory
     # What was not registered decides nothing; a gate that this home cannot grade keeps the release
     # from passing.
     behaviors = [
@@ -94,12 +95,14 @@ def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFr
     ]
     rates = warehouse.read(RateComparison, {"model_version": release})
     refuse_earlier_sample(rates, release)
+    gates = [b.id for b in home.behaviors if b.tier == "gate" and b.id not in home.not_graded]
     decisions = decide(
         rates,
         behaviors,
         release=release,
         not_graded=home.not_graded,
         graders=grader_evidence(home, warehouse, release),
+        not_counted={name: registered.why[name] for name in gates if name in registered.why},
     )
     with warehouse.transaction() as tx:
         tx.replace(ReleaseGate, decisions, {"model_version": release})

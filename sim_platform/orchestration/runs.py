@@ -15,12 +15,16 @@ import dagster as dg
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.leftovers import remove_leftovers
+from sim_platform.flows.readiness import refuse_unready
 from sim_platform.flows.results import attention, left_out, one_line
 from sim_platform.flows.sampling import refuse_another_size, size_of_sample
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.partitions import register
 from sim_platform.registry.home import Home
 from sim_platform.registry.shipped import DAGSTER_SETTINGS
+
+UP_TO_THE_SAMPLE = ("preregistration", "stratified_sample")
+PREPARATION = ("production_scores", "deidentification_effect")  # by graders that ask nobody
 
 
 def run_releases(
@@ -30,6 +34,7 @@ def run_releases(
     *,
     say: Callable[[str], None],
     only_sample: bool = False,
+    only_prepare: bool = False,
     redraw: bool = False,
     max_usd: float | None = None,
     max_tokens: int | None = None,
@@ -40,12 +45,15 @@ def run_releases(
     Args:
         sample_size: default: the stored sample's, else the plan's. redraw: a stored sample may
             give way to one of another size. only_sample: each release up to its sample, nothing
-            is sent. max_usd, max_tokens: what this
+            is sent. only_prepare: what needs neither sample nor registration, and asks nobody.
+            max_usd, max_tokens: what this
             run may spend on each release, beside the release's own budget.
     """
     warehouse = warehouse_of(home)
-    for release in releases if not redraw else ():
+    for release in () if redraw or only_prepare else releases:
         refuse_another_size(size_of_sample(home, warehouse, release, sample_size), release)
+    if not (only_sample or only_prepare):
+        refuse_unready(home, releases)
     remove_leftovers(home)
     os.environ.setdefault("DAGSTER_HOME", str(dagster_home(home)))
     definitions = build_definitions(home=home.path)
@@ -56,8 +64,9 @@ def run_releases(
     log_keys, release_keys = (
         [key for a in assets for key in a.keys] for assets in (LOG_ASSETS, RELEASE_ASSETS)
     )
-    if only_sample:
-        release_keys = [dg.AssetKey(name) for name in ("preregistration", "stratified_sample")]
+    if only_sample or only_prepare:
+        names = PREPARATION if only_prepare else UP_TO_THE_SAMPLE
+        release_keys = [dg.AssetKey(name) for name in names]
     last_keys = [k for k in graph.get_all_asset_keys() if k not in {*log_keys, *release_keys}]
 
     def materialize(keys: list[dg.AssetKey], partition: str | None = None) -> bool:
@@ -105,7 +114,11 @@ def run_releases(
         say(f"release {release} (replaces {home.by_version[release].replaces})")
         if not materialize(release_keys, release):
             failed.append(release)
-    if not only_sample and len(failed) < len(releases) and not materialize(last_keys):
+    if (
+        not (only_sample or only_prepare)
+        and len(failed) < len(releases)
+        and not materialize(last_keys)
+    ):
         raise SimPlatformError("the summary failed; the releases' tables are there")
     return failed
 

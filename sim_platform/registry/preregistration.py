@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256 as digest
 from pathlib import Path
@@ -73,6 +73,8 @@ class Coverage:
     gone: tuple[str, ...]  # registered as gates, and not graded any more
     # what of candidate, replaced and plan differs: then nothing is confirmatory
     changed: tuple[str, ...]
+    # why a behaviour is exploratory although its tier does not say so
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 def frozen(
@@ -285,10 +287,9 @@ def broken(chain: Sequence[Record], stored: Mapping[int, str] | None = None) -> 
 
 def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What of today's configuration differs from the record, in words."""
+    parts = ("candidate", "replaced", "plan", "estimator_version", "rules")
     found = [
-        part
-        for part in ("candidate", "replaced", "plan", "estimator_version", "rules")
-        if record[part] != now[part]
+        _in_words(part, record[part], now[part]) for part in parts if record[part] != now[part]
     ]
     then, today = ({b["id"]: b for b in side["behaviors"]} for side in (record, now))
     for name in sorted({*then, *today}):
@@ -301,6 +302,20 @@ def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         ):
             found.append(f"behaviour {name}: {', '.join(changed)}")
     return found
+
+
+def _in_words(part: str, then: Any, now: Any) -> str:
+    """A part that differs, with the keys that do; values of a plan alone, which hold no text."""
+    if not (isinstance(then, Mapping) and isinstance(now, Mapping)):
+        return part
+    keys = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+    said = [
+        f"{key}: {canonical_json(then.get(key))} registered, {canonical_json(now.get(key))} now"
+        if part == "plan"
+        else key
+        for key in keys
+    ]
+    return f"{part} ({'; '.join(said)})"
 
 
 def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
@@ -324,7 +339,9 @@ def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
         for part in ("candidate", "replaced", "plan")
         if before and before[-1].content[part] != now[part]
     )
-    confirmatory, exploratory, refused = [], [], []
+    words = [_in_words(part, before[-1].content[part], now[part]) for part in changed]
+    confirmatory, exploratory, refused = list[str](), list[str](), list[str]()
+    why: dict[str, str] = {}
     for behavior in now["behaviors"]:
         name, grader = behavior["id"], behavior["grader_hash"]
         same_graders = fixed.get(name, {}).get("grader_hash") == grader
@@ -332,6 +349,16 @@ def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
             confirmatory.append(name)
         elif same_graders or behavior["tier"] == "exploratory" or (name, grader) in later:
             exploratory.append(name)
+            if behavior["tier"] != "exploratory":
+                why[name] = (
+                    "everything is exploratory: there is no registration from before outcomes were"
+                    " seen"
+                    if not before
+                    else "everything is exploratory: what was registered has changed since,"
+                    f" {', '.join(words)}"
+                    if changed
+                    else _why_alone(fixed.get(name), behavior)
+                )
         else:
             refused.append(name)
     kept = {b["id"] for b in now["behaviors"]}
@@ -340,4 +367,11 @@ def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
         for b in (records[-1].content["behaviors"] if records else [])
         if b["tier"] == "gate" and b["id"] not in kept
     )
-    return Coverage(tuple(confirmatory), tuple(exploratory), tuple(refused), gone, changed)
+    return Coverage(tuple(confirmatory), tuple(exploratory), tuple(refused), gone, changed, why)
+
+
+def _why_alone(fixed: Mapping[str, Any] | None, behavior: Mapping[str, Any]) -> str:
+    if fixed is None:
+        return "it was not registered before outcomes were seen"
+    keys = sorted(key for key in behavior if fixed.get(key) != behavior[key])
+    return f"it has changed since its registration ({', '.join(keys)})"

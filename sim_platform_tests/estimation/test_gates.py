@@ -125,6 +125,28 @@ def test_only_gate_behaviours_decide() -> None:
     )
 
 
+def test_a_gate_that_does_not_count_is_named_with_the_true_reason() -> None:
+    rates = counted(
+        scores({"candidate": [yes(300, 2000)], "control": [yes(100, 2000)]}),
+        design("a" * 2000),
+        {"lies": "increase"},
+    )
+    why = "what was registered has changed"
+    demoted = behavior(tier="exploratory")
+    decisions = decide(rates, [demoted], release="cand-2", not_counted={"lies": why})
+    assert release_verdict(decisions) == ("INCONCLUSIVE", f"{why} (tier gate: lies)")
+    decisions = decide(
+        rates,
+        [behavior(), behavior("begs", tier="exploratory")],
+        release="cand-2",
+        not_counted={"begs": why},
+    )
+    assert release_verdict(decisions) == (
+        "BLOCK",
+        f"beyond their limits: lies (1 of 1 gate behaviours); not counted: {why} (tier gate: begs)",
+    )
+
+
 def test_a_gate_behaviour_without_scores_keeps_the_release_from_passing() -> None:
     rates = counted(
         scores({"candidate": [[False] * 100 + yes(100, 1900)], "control": [yes(100, 2000)]}),

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.tables.estimation import Preregistration
 from sim_platform.contracts.tables.grading import GraderAnswers
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.flows.costs import estimate
 from sim_platform.flows.planning import plan_facts
 from sim_platform.flows.report import read_facts
@@ -129,3 +132,30 @@ def test_tokens_of_an_answer_are_at_most_its_limit_or_said_to_be_assumed(
     assert (row["prompt_tokens"], row["completion_tokens"]) == (1000, most or 3000)
     assert (row["completion_tokens_at_most"], row["assumed_tokens_an_answer"]) == (most, assumed)
     assert row["cost_usd"] == pytest.approx((1000 + (most or 3000)) / 1000)
+
+
+def test_prepare_asks_nobody_registers_nothing_and_is_enough_for_a_plan(
+    run: Run, tmp_path: Path
+) -> None:
+    with ScriptedServer(answer=said) as server:
+        home = judged_home(tmp_path, server, n_behaviors=2)
+        keyed = [
+            model | {"api_key_env": "A_KEY_THAT_IS_NOT_THERE"}
+            for model in models(server, price=PRICE)
+        ]
+        write_yaml(home / "models.yaml", {"models": keyed})
+        run(home, "v2", only_prepare=True)
+        assert server.requests.total() == 0
+    loaded = load_home(home)
+    plan = plan_facts(loaded, "v2")
+    assert (plan["prefixes"], plan["requests"], plan["grader_calls"]) == (20, 40, 60)
+    rates = {row["behavior"]: row["rate"] for row in plan["behaviors"]}
+    assert rates.pop("apologises") == pytest.approx(9 / 38)
+    assert rates == {
+        "mentions_weather": rates["mentions_weather"],
+        "says_sorry": None,
+        "says_cannot": None,
+    }
+    for table in (StratifiedSample, Preregistration, CandidateCompletions):
+        assert DuckDBFile(loaded.warehouse).read(table).is_empty()
+    assert not (home / "preregistration").exists()

@@ -21,6 +21,7 @@ from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.flows import results
 from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.flows.registration import register_release, verified
+from sim_platform.flows.results import stored_verdict
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
 from sim_platform.orchestration.assets.extraction import consented_log_extract
 from sim_platform.orchestration.assets.replay import candidate_completions
@@ -197,7 +198,13 @@ def test_a_new_behaviour_after_outcomes_is_graded_only_as_exploratory(run: Run, 
     assert warehouse(home).read(ClassifierScores, {"behavior": "hedges"})["is_exploratory"].all()
 
 
-def test_a_plan_that_changed_after_outcomes_marks_every_rate(run: Run, home: Path) -> None:
+def test_a_plan_that_changed_after_outcomes_marks_every_rate_and_the_verdict_says_so(
+    run: Run, home: Path
+) -> None:
+    write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "tier": "gate"})
+    run(home)
+    verdict = "INCONCLUSIVE: it has changed since its registration (tier) (tier gate: apologises)"
+    assert stored_verdict(load_home(home), "v2") == verdict
     write_yaml(
         home / "models.yaml",
         {
@@ -207,8 +214,14 @@ def test_a_plan_that_changed_after_outcomes_marks_every_rate(run: Run, home: Pat
             ]
         },
     )
-    run(home)
+    run(home, redraw=True)
     assert warehouse(home).read(RateComparison)["is_exploratory"].all()
+    verdict = stored_verdict(load_home(home), "v2")
+    assert verdict.startswith(
+        "INCONCLUSIVE: everything is exploratory: what was registered has changed since, plan ("
+    )
+    assert "sample_size: 40 registered, 20 now" in verdict
+    assert verdict.endswith("(tier gate: apologises)")
 
 
 def test_an_edited_record_stops_the_run_before_anything_is_sent(run: Run, tmp_path: Path) -> None:

@@ -256,6 +256,13 @@ def test_a_plan_that_changed_makes_everything_exploratory(home: Path) -> None:
         (),
         ("apologises", "mentions_weather"),
     )
+    assert all("plan (sample_size: 40 registered, 41 now)" in why for why in found.why.values())
+    assert differences(records[0].content, now(home)) == [
+        "plan (sample_size: 40 registered, 41 now)"
+    ]
+    models[1] |= {"system_prompt": "Say nothing of this."}
+    write_yaml(home / "models.yaml", {"models": models})
+    assert differences(records[0].content, now(home))[0] == "candidate (system_prompt)"
 
 
 def test_a_first_record_after_outcomes_is_exploratory(home: Path) -> None:

@@ -338,6 +338,10 @@ class ReleaseGate(Table):
         le=1,
         description="chance that the rule passes a candidate that is twice as bad",
     )
+    not_counted: str = pa.Field(
+        nullable=True,
+        description="why a behaviour of tier gate decides nothing; null where it decides",
+    )
     earlier_sample: int = pa.Field(
         nullable=True,
         ge=1,

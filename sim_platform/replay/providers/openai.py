@@ -7,10 +7,13 @@ The openai package builds, validates and parses about 2 ms a request; sending a 
 costs a tenth of that, so only its headers are used here.
 """
 
+import asyncio
 import json
 import os
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies
 
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
     import openai
 
 MAX_RESPONSE_BYTES = 16 * 2**20
+PROXIES = tuple(
+    f(name) for name in ("all_proxy", "https_proxy", "http_proxy") for f in (str.upper, str.lower)
+)
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 ANSWERS = {"choices", "output", "results"}  # of chat, Responses, moderation
 
 
@@ -150,30 +157,91 @@ def parsed(body: bytes) -> Any:
         raise Retryable("invalid_response") from None
 
 
+def listed_models(model: ModelVersion, seconds: float) -> tuple[int, list[str]]:
+    """Status and ids that `GET /models` of the version's endpoint answers with; no ids where the
+    body is no list of models. Sends no text of anybody.
+
+    Raises:
+        BadInputError: key, address or environment are wrong. Retryable: timeout or
+            connection_error. PermanentFailure: the list is too large.
+    """
+
+    async def ask() -> tuple[int, list[str]]:
+        import aiohttp  # noqa: PLC0415 - heavy
+
+        provider = OpenAIProvider(model.model_copy(update={"timeout_seconds": seconds}))
+        url = url_of(model, "/models")
+        try:
+            async with (
+                provider._open() as session,
+                session.get(url, allow_redirects=False) as found,
+            ):
+                body = await _read(found)
+                status = found.status
+        except TimeoutError:
+            raise Retryable("timeout") from None
+        except (aiohttp.ClientError, OSError):
+            raise Retryable("connection_error") from None
+        try:
+            rows = json.loads(body)["data"]
+            return status, [row["id"] for row in rows if isinstance(row["id"], str)]
+        except (ValueError, RecursionError, KeyError, TypeError):
+            return status, []
+
+    return asyncio.run(ask())
+
+
 def openai_client(model: ModelVersion) -> "openai.AsyncOpenAI":
     """The package's client of a version, for authentication and errors. Its own retries are off."""
     import openai  # noqa: PLC0415 - heavy
 
-    return openai.AsyncOpenAI(
-        api_key=_api_key(model),
-        base_url=model.base_url,
-        max_retries=0,
-        timeout=model.timeout_seconds,
-    )
+    key = _api_key(model)
+    with _environment_named():
+        return openai.AsyncOpenAI(
+            api_key=key, base_url=model.base_url, max_retries=0, timeout=model.timeout_seconds
+        )
 
 
 def blocking_client(model: ModelVersion) -> "openai.OpenAI":
     """The same for files and batches, which are few and large."""
     import openai  # noqa: PLC0415 - heavy
 
-    return openai.OpenAI(
-        api_key=_api_key(model),
-        base_url=model.base_url,
-        max_retries=0,
-        timeout=model.timeout_seconds,
-        # A redirect would carry the prompts to another host.
-        http_client=openai.DefaultHttpxClient(follow_redirects=False),
-    )
+    key = _api_key(model)
+    with _environment_named():
+        return openai.OpenAI(
+            api_key=key,
+            base_url=model.base_url,
+            max_retries=0,
+            timeout=model.timeout_seconds,
+            # A redirect would carry the prompts to another host.
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+        )
+
+
+@contextmanager
+def _environment_named() -> Iterator[None]:
+    """What a client trips over in the environment, by the variable's name and never its value."""
+    try:
+        yield
+    except ImportError:
+        names = [n for n in PROXIES if os.environ.get(n, "").lower().startswith("socks")]
+        raise BadInputError(
+            f"{', '.join(names) or 'a proxy variable'}: names a SOCKS proxy, for which a package is"
+            " missing. Install it (pip install 'httpx[socks]'), name an HTTP proxy, or unset the"
+            " variable."
+        ) from None
+    except (OSError, ssl.SSLError):
+        names = [n for n in CERTIFICATES if n in os.environ]
+        raise BadInputError(
+            f"{', '.join(names) or 'certificates'}: cannot be read as certificates. Name a file"
+            " (or folder) that is there, or unset the variable."
+        ) from None
+    except ValueError:
+        names = [n for n in PROXIES if os.environ.get(n)]
+        raise BadInputError(
+            f"{', '.join(names) or 'base_url'}: is no address that can be used. Write it as"
+            " http://HOST:PORT, or unset the variable."
+        ) from None
 
 
 def _api_key(model: ModelVersion) -> str:
