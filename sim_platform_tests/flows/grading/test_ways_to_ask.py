@@ -13,7 +13,10 @@ import yaml
 from sim_platform.contracts.tables.grading import GraderAnswers
 from sim_platform.flows.grading.asking import Asking
 from sim_platform.grading.items import GradedItem
+from sim_platform.grading.judge import call_hash, calls_of
+from sim_platform.grading.scores import grader_hash
 from sim_platform.registry.home import Home, load_home
+from sim_platform.registry.preregistration import frozen
 from sim_platform.replay.providers.protocol import StopRun
 from sim_platform_tests.flows.grading.test_asking import judged_home, warehouse
 from sim_platform_tests.grading.samples import response
@@ -196,3 +199,17 @@ def test_what_a_killed_run_received_in_another_format_is_not_asked_again(tmp_pat
         found, _ = ask(home)
         assert server.requests.total() == 12
     assert all(one.label for one in found)
+
+
+def test_the_format_is_no_part_of_a_question_or_a_registration(tmp_path: Path) -> None:
+    with Picky(lambda _: None) as server:
+        before = home_of(tmp_path, server)
+        questions, record = asked_and_registered(before)
+        after = home_of(tmp_path, server, response_format="text")
+    assert asked_and_registered(after) == (questions, record)
+
+
+def asked_and_registered(home: Home) -> tuple[list[str], dict[str, Any]]:
+    hashes = {b.id: grader_hash(b, home) for b in home.graded}
+    questions = [call_hash(c, home.by_version[c.config.model]) for c in calls_of(home.graded)]
+    return questions, frozen(home, "v2", hashes, "e")
