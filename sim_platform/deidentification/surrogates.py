@@ -90,25 +90,27 @@ class Surrogates:
     def _new(
         self, type: str, normalised: str, value: str, make: Callable[[bytes, str], str]
     ) -> str:
-        for counter in range(TRIES):
+        all_leaked = True
+        for counter in range(2 * TRIES):
+            if counter == TRIES:
+                if make is not _same_shape or not all_leaked:
+                    break
+                make = _letters  # a secret of an address's shape keeps none
             seed = hmac.digest(
                 self._key,
                 f"{type}|{normalised}|{counter}".encode("utf-8", "surrogatepass"),
                 "sha256",
             )
             candidate = make(seed, value)
+            leaks_shape = bool(leaks.reserved_range_leaks([candidate]))
+            all_leaked &= leaks_shape
             folded = fold(candidate)
             clear = (
                 folded not in self._words
                 if type == "name"
                 else folded != fold(value) and (len(folded) < 4 or folded not in self._original)
             )
-            if (
-                clear
-                and folded not in self._taken
-                and candidate != value
-                and not leaks.reserved_range_leaks([candidate])
-            ):
+            if clear and folded not in self._taken and candidate != value and not leaks_shape:
                 if len(folded) > 2:
                     self._taken.add(folded)
                 return candidate
@@ -183,6 +185,11 @@ def _same_shape(seed: bytes, value: str) -> str:
         else:
             out.append(c)
     return "".join(out)
+
+
+def _letters(seed: bytes, value: str) -> str:
+    """As many letters as `value` has characters."""
+    return "".join(chr(ord("a") + r % 26) for r in _stream(seed, len(value)))
 
 
 def _fill(value: str, digits: str) -> str:

@@ -4,7 +4,8 @@ Belongs here: what a conversation must look like, and the reason code when it do
 files and formats (readers), rules about who may be used (rules, consent).
 
 Of a message the keys role, content, name, tool_calls, tool_call_id and refusal are kept; any other
-key (ids, annotations, audio ...) is left out without a word, as is any other key of the row.
+key (ids, annotations, audio ...) is left out without a word, as is any other key of the row; a
+function call of before there were tools is read as a tool call.
 Nothing is repaired: a row that does not fit is refused with one reason code.
 """
 
@@ -186,12 +187,36 @@ def messages(value: object) -> list[Message]:
         raise UnreadableError(BAD_FIELD_TYPE)
     if not value:
         raise UnreadableError(EMPTY_MESSAGES)
-    return [_message(item) for item in value]
+    made: list[Message] = []
+    called: str | None = None  # id of the last function call
+    for place, item in enumerate(value):
+        if not isinstance(item, Mapping):
+            raise UnreadableError(BAD_FIELD_TYPE)
+        today, called = _without_functions(item, place, called)
+        made.append(_message(today))
+    return made
 
 
-def _message(value: object) -> Message:
-    if not isinstance(value, Mapping):
-        raise UnreadableError(BAD_FIELD_TYPE)
+def _without_functions(
+    value: Mapping[str, Any], place: int, called: str | None
+) -> tuple[Mapping[str, Any], str | None]:
+    """A message in today's form: a function call of before there were tools is a tool call, a
+    message of role function its result. Their ids, which that form has not, are made of the place.
+    """
+    call = value.get("function_call")
+    if value.get("role") == "function":
+        if called is None:
+            raise UnreadableError(BAD_TOOL_CALL)
+        return {**value, "role": "tool", "tool_call_id": called}, called
+    if call is None:
+        return value, called
+    if value.get("tool_calls"):  # two forms of what may be one call
+        raise UnreadableError(BAD_TOOL_CALL)
+    called = f"call_{place}"
+    return {**value, "tool_calls": [{"id": called, "type": "function", "function": call}]}, called
+
+
+def _message(value: Mapping[str, Any]) -> Message:
     role = value.get("role")
     if role is None:
         raise UnreadableError(MISSING_FIELD)

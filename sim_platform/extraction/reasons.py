@@ -10,7 +10,8 @@ EXPECTED = {
     "bad_json": "each line is one JSON object",
     "bad_time": "started_at is an ISO 8601 time such as 2026-03-01T10:00:00Z, or as"
     " `timestamp_format` in sources.yaml says; seconds since 1970 are not read",
-    "bad_tool_call": "a tool call has id, type function, name and arguments as text",
+    "bad_tool_call": "a tool call has id, type function, name and arguments as text, and a"
+    " function's result follows its call",
     "corrupt_archive": "the file is whole; what follows the damage is not known",
     "empty_messages": "a conversation has messages",
     "line_too_long": "a line is below 64 MB",

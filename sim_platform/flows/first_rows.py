@@ -40,7 +40,7 @@ SCOPES_SHOWN = 5
 @dataclass(frozen=True)
 class FirstRows:
     """The first rows of one file: how many were read and would be extracted, a line for each reason
-    why others would not, and whether they would stop a run.
+    why others would not (but for what sources.yaml excludes), and whether they would stop a run.
     """
 
     file: str
@@ -95,7 +95,8 @@ def _of_file(
         line, source, batch = fix
         said.append(f"{name}: {then}{line}")
         then = "with that, "
-    for (disposition, reason), group in others.group_by(
+    meant = pl.col("reason").str.starts_with("excluded:")  # by sources.yaml: no mistake
+    for (disposition, reason), group in others.filter(~meant).group_by(
         ["disposition", "reason"], maintain_order=True
     ):
         fields = Counter(row.field for row in batch.unreadable if row.reason == reason)

@@ -112,6 +112,31 @@ def test_an_exhausted_range_is_an_error_that_names_the_type_only() -> None:
     assert "02:00" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Winter2024@corp-mail.io",
+        "winter@example.com",
+        "8f3a9c2b7d1e4f60&email=jane.roe@corp-mail.io",
+        "sk-live-4f9a8b7c@db.corp-mail.io:5432",
+        "user:10.20.30.40",
+    ],
+)
+def test_a_secret_of_an_address_shape_has_a_surrogate_without_that_shape(value: str) -> None:
+    made = Surrogates(KEY, value).of("SECRET", value)
+    assert leaks.reserved_range_leaks([made]) == {}
+    assert len(made) == len(value)
+    assert made == Surrogates(KEY, value).of("SECRET", value)
+    assert made != Surrogates(b"o" * 32, value).of("SECRET", value)
+
+
+def test_a_secret_that_has_a_surrogate_of_its_shape_keeps_it() -> None:
+    """So that what is stored under this version of de-identification stays as it is."""
+    assert re.fullmatch(
+        r"[a-z]{2}-[1-9]\d{4}[a-z]\d", Surrogates(KEY, "").of("SECRET", "sk-40217x9")
+    )
+
+
 def test_a_date_of_birth_stays_a_date_in_its_format() -> None:
     made = Surrogates(KEY, "")
     assert re.fullmatch(

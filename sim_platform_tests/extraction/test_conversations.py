@@ -66,7 +66,7 @@ def message(**keys: Any) -> dict[str, Any]:
         ("bad_time", a_conversation(started_at="0001-01-01T00:00:00+09:00")),
         ("empty_messages", a_conversation(messages=[])),
         ("missing_field", message(content="no role")),
-        ("unknown_role", message(role="function", content="x")),
+        ("unknown_role", message(role="moderator", content="x")),
         ("unknown_role", message(role=["user"], content="x")),
         ("missing_field", message(role="assistant", content=None)),
         ("missing_field", message(role="user", content=[])),
@@ -401,3 +401,53 @@ def test_times_are_numbers_where_the_source_says_so(form: str, good: tuple[objec
         with pytest.raises(UnreadableError, match="bad_time"):
             utc(value, form)
     assert utc(datetime(2024, 5, 1), form) == datetime(2024, 5, 1, tzinfo=UTC)
+
+
+def test_a_function_call_of_before_there_were_tools_is_a_tool_call() -> None:
+    function = {"name": "look_up", "arguments": '{"q": 1}'}
+    row = a_conversation(
+        messages=[
+            {"role": "user", "content": "look"},
+            {"role": "assistant", "content": None, "function_call": function},
+            {"role": "function", "name": "look_up", "content": "found"},
+            {"role": "assistant", "content": "again", "function_call": function, "tool_calls": []},
+            {"role": "function", "name": "look_up", "content": "found more"},
+            {"role": "assistant", "content": "Here.", "function_call": None},
+        ]
+    )
+    found = conversation(row, 1).messages
+    calls = [found[i]["tool_calls"][0] for i in (1, 3)]
+    assert [call["function"] for call in calls] == [function, function]
+    assert [found[i]["tool_call_id"] for i in (2, 4)] == [call["id"] for call in calls]
+    assert calls[0]["id"] != calls[1]["id"]
+    assert found[2] == {
+        "role": "tool",
+        "name": "look_up",
+        "content": "found",
+        "tool_call_id": calls[0]["id"],
+    }
+    assert found[5] == {"role": "assistant", "content": "Here."}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "function", "name": "look_up", "content": "found"},  # of no call
+        {"role": "assistant", "content": "x", "function_call": "auto"},
+        {"role": "assistant", "content": "x", "function_call": {"name": "f"}},
+        {"role": "user", "content": "x", "function_call": {"name": "f", "arguments": "{}"}},
+        {
+            "role": "assistant",
+            "content": "x",
+            "function_call": {"name": "f", "arguments": "{}"},
+            "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        },
+    ],
+)
+def test_a_function_call_that_cannot_be_read_is_quarantined_and_never_left_out(
+    message: dict[str, Any],
+) -> None:
+    with pytest.raises(UnreadableError, match="bad_tool_call"):
+        conversation(a_conversation(messages=[message]), 1)

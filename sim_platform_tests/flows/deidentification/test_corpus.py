@@ -4,6 +4,7 @@ rotation, effect.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table
 from sim_platform.deidentification.deidentify import account_key, keyed_hash
+from sim_platform.deidentification.detectors import stack_detector
 from sim_platform.deidentification.spans import Span
 from sim_platform.flows import vault
 from sim_platform.flows.deidentification import corpus as deidentification_flow
@@ -358,6 +360,25 @@ def by_key(home: Path) -> dict[str, tuple[Any, ...]]:
         "deid_version",
     ]
     return {row[0]: row[1:] for row in stored(home, DeidentifiedCorpus).select(columns).iter_rows()}
+
+
+def test_pasted_reset_links_and_passwords_like_addresses_stop_nothing(tmp_path: Path) -> None:
+    """Each has a secret of the shape of an e-mail address."""
+    pasted = (
+        "open https://acme-portal.io/reset?token=8f3a9c2b7d1e4f60&email=jane.roe@corp-mail.io",
+        "password: Winter2024@corp-mail.io does not work",
+        "open https://x/reset?token=abc123def456&email=jane.roe@corp-mail.io",
+        "api_key=sk-live-4f9a8b7c6d5e4f3a2b1c@db.corp-mail.io:5432",
+    )
+    rows = [row for text in pasted for row in said(text, n=1, metadata={})]
+    for i, row in enumerate(rows):
+        row["conversation_id"] = f"pasted-{i}"
+    write_yaml(tmp_path / "rules.yaml", RULES_ALONE)
+    home = write_home(tmp_path, rows=[*rows, *(conversation(i, metadata={}) for i in range(20))])
+    done = deidentified(home, stack_detector("rules.yaml", home))
+    assert (done.done, done.quarantined) == (28, 0)
+    text = "".join(stored(home, DeidentifiedCorpus)["messages"])
+    assert not re.search("8f3a9c|Winter2024|corp-mail|jane|abc123|4f9a8b7c", text)
 
 
 def test_two_workers_make_the_corpus_that_one_process_makes(
