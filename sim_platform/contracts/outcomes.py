@@ -21,8 +21,8 @@ class Outcome:
 
     `completed` and `truncated` (stopped by the token limit) carry text or tool calls;
     `refused` (the provider's filter) and `failed` carry a reason code. Tool calls are
-    recorded, never executed. Tokens are counts, cost is US dollars, latency is seconds of the
-    attempt that ended it.
+    recorded, never executed. Tokens are counts (reasoning is part of the completion), cost is
+    US dollars, latency is seconds of the attempt that ended it.
     """
 
     arm: Arm
@@ -48,3 +48,4 @@ class Outcome:
     system_fingerprint: str | None = None
     logprobs: JsonScalar | list[object] | dict[str, object] = None
     reasoning: str | None = None  # what the provider returned beside the text
+    tokens_estimated: bool | None = None  # the provider did not count them (all of them)

@@ -20,11 +20,11 @@ from sim_platform.registry.behaviors import Behavior, EnsembleGrader, Moderation
 from sim_platform.registry.home import Home
 from sim_platform.registry.models import ModelVersion
 from sim_platform.registry.schema import holds
+from sim_platform.replay.requests import CHARACTERS_PER_TOKEN
 from sim_platform.sampling.draw import Draw
 from sim_platform.sampling.prefixes import prefix_id
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 
-CHARACTERS_PER_TOKEN = 4  # rough, for English text; whoever shows the figure says so
 ANSWER_TOKENS = (
     300  # assumed of an answer where the settings have no limit; whoever shows it says so
 )
@@ -34,7 +34,9 @@ ARMS = """
     from candidate_completions where model_version = $release group by arm order by arm"""
 GRADERS = """
     select asked_by, count(distinct (question_hash, item_hash, vote, is_canary)) as calls,
-           round(sum(tokens))::bigint as tokens, sum(cost_usd) as cost_usd
+           round(sum(tokens))::bigint as tokens,
+           count(distinct (question_hash, item_hash, vote, is_canary)) filter ({estimated})
+             as tokens_estimated, sum(cost_usd) as cost_usd
     from grader_answers
     where {asked_for} = $release or ({asked_for} is null and prefix_id in
       (select prefix_id from stratified_sample where model_version = $release))
@@ -153,8 +155,11 @@ def spent_on_graders(tx: Transaction, home: Home, release: str) -> list[dict[str
     """
     if not {"grader_answers", "stratified_sample"} <= tx.tables():
         return []
-    known = "asked_for" in tx.columns("grader_answers")
-    sql = GRADERS.format(asked_for="asked_for" if known else "null::varchar")
+    columns = tx.columns("grader_answers")  # those of an older version have fewer
+    sql = GRADERS.format(
+        asked_for="asked_for" if "asked_for" in columns else "null::varchar",
+        estimated="tokens_estimated" if "tokens_estimated" in columns else "false",
+    )
     return [
         {
             **row,

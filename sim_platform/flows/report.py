@@ -51,6 +51,7 @@ OUTCOMES = """
 SPEND = """
     select arm, count(*) as outcomes, count(reused_from) as reused, sum(prompt_tokens)::bigint
       as prompt_tokens, sum(completion_tokens)::bigint as completion_tokens,
+           count(*) filter ({estimated}) as tokens_estimated,
            median(latency_s) as median_seconds,
              string_agg(distinct served_model, ', ') as served_as
     from candidate_completions where model_version = $release group by arm order by arm"""
@@ -128,9 +129,11 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
     unlike = in_words(unlike_the_log(rates))
     marts = {model.name: model.sql for model in load_sql_models(SQL_MODELS)}
     with warehouse.reading() as tx:
+        is_marked = "tokens_estimated" in tx.columns("candidate_completions")
+        spend_sql = SPEND.format(estimated="tokens_estimated" if is_marked else "false")
         sample = tx.query(SAMPLE, {"release": release}).to_dicts()[0]
         outcomes, spend, hashes = (
-            tx.query(sql, {"release": release}).to_dicts() for sql in (OUTCOMES, SPEND, HASHES)
+            tx.query(sql, {"release": release}).to_dicts() for sql in (OUTCOMES, spend_sql, HASHES)
         )
         strata, coverage = (
             tx.query(f"with {mart} as ({marts[mart]}) {sql}", {"release": release}).to_dicts()
@@ -170,6 +173,7 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
                     "arm": f"grader {row['asked_by']}",
                     "outcomes": row["calls"],
                     "prompt_tokens": row["tokens"],
+                    "tokens_estimated": row["tokens_estimated"],
                     "cost_usd": row["cost_usd"],
                 }
                 for row in graders

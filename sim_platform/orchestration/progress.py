@@ -102,6 +102,8 @@ class ReplayFigures:
             if self.has_known_cost
             else UNKNOWN,
         }
+        if estimated := sum(a.estimated for a in self.arms.values()):
+            figures["tokens_estimated"] = estimated
         if rate > 0 and self.stage.total:
             figures["seconds_left"] = round((self.stage.total - self.stage.done) / rate)
         self.context.log_event(

@@ -73,6 +73,7 @@ class Progress:
     limit: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    estimated: int = 0  # outcomes whose tokens the provider did not count
     cost_usd: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
@@ -453,6 +454,7 @@ class _Run:
             now.cost_usd += outcome.cost_usd
             now.prompt_tokens += outcome.prompt_tokens
             now.completion_tokens += outcome.completion_tokens
+            now.estimated += bool(outcome.tokens_estimated)
         else:
             now.reused += 1
         now.in_flight, now.limit = self._slots.in_flight, self._slots.limit

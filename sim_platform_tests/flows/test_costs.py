@@ -159,3 +159,24 @@ def test_prepare_asks_nobody_registers_nothing_and_is_enough_for_a_plan(
     for table in (StratifiedSample, Preregistration, CandidateCompletions):
         assert DuckDBFile(loaded.warehouse).read(table).is_empty()
     assert not (home / "preregistration").exists()
+
+
+def test_tokens_that_nobody_counted_are_marked_in_tables_and_report(
+    run: Run, tmp_path: Path
+) -> None:
+    def silent(body: dict[str, Any]) -> dict[str, Any]:
+        return {**said(body), "usage": None}
+
+    with ScriptedServer(answer=silent) as server:
+        home = judged_home(tmp_path, server, n_behaviors=1)
+        write_yaml(home / "models.yaml", {"models": models(server, price=PRICE)})
+        run(home, "v2", sample_size=5)
+    loaded = load_home(home)
+    warehouse = DuckDBFile(loaded.warehouse)
+    answers = warehouse.read(GraderAnswers)
+    assert answers["tokens_estimated"].all()
+    assert answers["tokens"].min() > 0  # type: ignore[operator]  # polars types a minimum as of any column
+    assert warehouse.read(CandidateCompletions)["tokens_estimated"].all()
+    rows = read_facts(loaded, "v2", 0).spend
+    assert [row["tokens_estimated"] == row["outcomes"] for row in rows] == [True] * 3
+    assert all(row["cost_usd"] > 0 for row in rows)

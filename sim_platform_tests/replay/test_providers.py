@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,16 @@ from hypothesis import strategies as st
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.outcomes import Outcome
 from sim_platform.registry.models import Price
+from sim_platform.replay.budget import Budget
+from sim_platform.replay.engine import run_replay
+from sim_platform.replay.imports import Line
 from sim_platform.replay.providers.build import build_provider
 from sim_platform.replay.providers.local import weights
+from sim_platform.replay.providers.openai_batch import batch_outcomes
 from sim_platform.replay.providers.protocol import PermanentFailure, Retryable, StopRun
 from sim_platform.replay.providers.recorded import RecordedProvider, RecordedResponse
 from sim_platform.replay.providers.response import outcome_of
+from sim_platform.replay.requests import estimated_tokens
 from sim_platform_tests.replay.samples import model, request
 from sim_platform_tests.replay.scripted_server import TOOL_CALL, ScriptedServer, completion
 
@@ -356,6 +362,114 @@ def test_an_unusable_response_still_says_what_it_cost() -> None:
             latency_s=0.0,
         )
     assert failure.value.cost_usd == pytest.approx(70e-6)
+
+
+ASKED = "x" * 400
+SAID = "y" * 80
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}, (9, 3, None)),
+        (None, ("prompt", 20, True)),
+        ({}, ("prompt", 20, True)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, ("prompt", 20, True)),
+        ({"prompt_tokens": "9", "completion_tokens": None}, ("prompt", 20, True)),
+        ({"prompt_tokens": 1e30, "completion_tokens": float("nan")}, ("prompt", 20, True)),
+        ({"prompt_tokens": 9}, (9, 20, True)),
+        ({"completion_tokens": 3}, ("prompt", 3, True)),
+        ({"prompt_tokens": 9, "total_tokens": 12}, (9, 3, None)),
+        # reasoning inside of the completion, as the interface has it
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 50,
+                "total_tokens": 59,
+                "completion_tokens_details": {"reasoning_tokens": 40},
+            },
+            (9, 50, None),
+        ),
+        # beside it, known by its own count, by the total, or by both
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 3,
+                "completion_tokens_details": {"reasoning_tokens": 40},
+            },
+            (9, 43, None),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 52}, (9, 43, None)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 3,
+                "total_tokens": 52,
+                "completion_tokens_details": {"reasoning_tokens": 40},
+            },
+            (9, 43, None),
+        ),
+    ],
+)
+def test_tokens_are_those_that_are_paid_for_and_estimated_where_nobody_counts(
+    usage: object, expected: tuple[object, int, bool | None]
+) -> None:
+    payload = {**completion(SAID), "usage": usage}
+    asked, price = request(ASKED), Price(input_per_mtok=2.0, output_per_mtok=10.0)
+    found = outcome_of(asked, payload, price=price, latency_s=0.0)
+    prompt, answer, is_estimated = expected
+    prompt = estimated_tokens(asked)[0] if prompt == "prompt" else prompt
+    assert 100 <= estimated_tokens(asked)[0] <= 110
+    counted = (found.prompt_tokens, found.completion_tokens, found.tokens_estimated)
+    assert counted == (prompt, answer, is_estimated)
+    assert found.cost_usd == pytest.approx(
+        (2 * found.prompt_tokens + 10 * found.completion_tokens) / 1e6
+    )
+
+
+def test_all_that_a_model_wrote_is_estimated_and_nothing_that_it_did_not() -> None:
+    payload = completion(None, "tool_calls", tool_calls=[TOOL_CALL], reasoning_content="z" * 400)
+    del payload["usage"]
+    found = outcome_of(request("x"), payload, price=None, latency_s=0.0)
+    written = 400 + len("delete_everything") + len('{"really": true}')
+    assert found.completion_tokens == written // 4
+    refused = {**completion(None, "content_filter"), "usage": {"prompt_tokens": 9}}
+    found = outcome_of(request("x"), refused, price=None, latency_s=0.0)
+    assert (found.prompt_tokens, found.completion_tokens, found.tokens_estimated) == (9, 0, None)
+
+
+def test_a_budget_ends_at_a_server_that_counts_nothing() -> None:
+    def silent(body: dict[str, Any]) -> dict[str, Any]:
+        return {**completion(SAID), "usage": None}
+
+    budget, outcomes = Budget(max_tokens=500), list[Outcome]()
+    with ScriptedServer(answer=silent) as server:
+        version = model(base_url=server.url)
+        with pytest.raises(StopRun, match="max_tokens"):
+            run_replay(
+                [request(f"{ASKED} {i}", of=version, prefix_id=f"p{i}") for i in range(40)],
+                build_provider(version),
+                concurrency=1,
+                max_retries=0,
+                on_outcome=outcomes.append,
+                budgets=[budget],
+            )
+    assert 3 <= len(outcomes) <= 6
+    assert all(outcome.tokens_estimated for outcome in outcomes)
+    assert budget.tokens == sum(o.prompt_tokens + o.completion_tokens for o in outcomes) >= 500
+
+
+def test_a_batch_that_counts_nothing_is_estimated_by_the_request_that_was_asked() -> None:
+    version = model(price={"input_per_mtok": 2.0, "output_per_mtok": 10.0})
+    asked = request(ASKED, of=version)
+    kept = replace(asked, body={}, prompt_tokens=estimated_tokens(asked)[0])
+    body = {**completion(SAID), "usage": None}
+    line = Line(1, "p", 0, None, {"status_code": 200, "body": body})
+    found = batch_outcomes(version)(line, kept)
+    assert not isinstance(found, str)
+    assert (found.prompt_tokens, found.completion_tokens) == (estimated_tokens(asked)[0], 20)
+    assert found.tokens_estimated
+    assert found.cost_usd == pytest.approx(0.5 * (2 * found.prompt_tokens + 200) / 1e6)
 
 
 def test_a_recorded_response_is_served_by_prefix_and_repeat_with_its_labels() -> None:

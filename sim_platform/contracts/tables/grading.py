@@ -103,6 +103,9 @@ class GraderAnswers(Table):
         nullable=True, ge=0, description="tokens read and written, the call's over its questions"
     )
     answered_at: Utc = pa.Field(nullable=True, description="UTC time of the answer")
+    tokens_estimated: bool = pa.Field(
+        nullable=True, description="true where the provider gave no usable count of tokens"
+    )
     asked_for: str = pa.Field(
         nullable=True,
         description="release whose run asked, or calibrate.BEHAVIOR; null in older answers",

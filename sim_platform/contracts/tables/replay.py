@@ -63,3 +63,10 @@ class CandidateCompletions(Table):
             " judge may see both"
         ),
     )
+    tokens_estimated: bool = pa.Field(
+        nullable=True,
+        description=(
+            "true where the provider gave no usable count of tokens: a quarter of the characters"
+            " stands in its place, in cost and budgets too"
+        ),
+    )

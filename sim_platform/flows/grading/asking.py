@@ -525,6 +525,7 @@ class Asking:
                     "cost_usd": outcome.cost_usd / len(answers),
                     "tokens": (outcome.prompt_tokens + outcome.completion_tokens) / len(answers),
                     "answered_at": outcome.completed_at,
+                    "tokens_estimated": outcome.tokens_estimated,
                     "asked_for": self.name,
                 }
         if rows:

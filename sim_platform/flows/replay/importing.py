@@ -22,7 +22,7 @@ from sim_platform.flows.registration import covered
 from sim_platform.flows.replay.pending import PAGE, LiveArm, final_outcomes, pages, store_outcomes
 from sim_platform.registry.home import Home
 from sim_platform.replay.imports import Line, custom_id, imported, read_completions
-from sim_platform.replay.requests import PATHS, Request
+from sim_platform.replay.requests import PATHS, Request, estimated_tokens
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 
@@ -68,7 +68,9 @@ def store_completions(
     for request in _requests(home, warehouse, release, arm):
         # all of them at once: without their texts
         requests[request.prefix_id, request.k] = replace(
-            request, body={"input": None} if "input" in request.body else {}
+            request,
+            body={"input": None} if "input" in request.body else {},
+            prompt_tokens=estimated_tokens(request)[0],
         )
     done = final_outcomes(warehouse, release, arm, list(requests.values()))
     reasons: Counter[str] = Counter()

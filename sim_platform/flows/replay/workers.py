@@ -215,6 +215,7 @@ def _sum(parts: Sequence[Progress]) -> Progress:
             "limit",
             "prompt_tokens",
             "completion_tokens",
+            "estimated",
             "cost_usd",
         ):
             setattr(whole, name, getattr(whole, name) + getattr(part, name))

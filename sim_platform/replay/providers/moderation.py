@@ -13,7 +13,7 @@ from sim_platform.replay.limits import Limits
 from sim_platform.replay.providers.address import url_of
 from sim_platform.replay.providers.faults import status_outcome
 from sim_platform.replay.providers.openai import OpenAIProvider, parsed
-from sim_platform.replay.requests import Request
+from sim_platform.replay.requests import Request, estimated_tokens
 
 
 class ModerationProvider(OpenAIProvider):
@@ -27,6 +27,8 @@ class ModerationProvider(OpenAIProvider):
         status, headers, body, latency_s = await self._exchange(request)
         if status != 200:
             return status_outcome(self._model, request, status, headers, body, latency_s)
+        # such endpoints count nothing; without an estimate a budget would never end
+        tokens, price = max(1, estimated_tokens(request)[0]), self._model.price
         return Outcome(
             request.arm,
             request.prefix_id,
@@ -34,6 +36,9 @@ class ModerationProvider(OpenAIProvider):
             request.request_hash,
             "completed",
             text=canonical_json(parsed(body)),
+            prompt_tokens=tokens,
+            cost_usd=tokens * price.input_per_mtok / 1e6 if price else 0.0,
+            tokens_estimated=True,
             latency_s=latency_s,
             completed_at=datetime.now(UTC),
         )

@@ -5,6 +5,7 @@ retrying, HTTP.
 """
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from sim_platform.contracts.messages import ToolCall, canonical_json
 from sim_platform.contracts.outcomes import Outcome, Status
 from sim_platform.registry.models import Price
 from sim_platform.replay.providers.protocol import Retryable
-from sim_platform.replay.requests import Request
+from sim_platform.replay.requests import CHARACTERS_PER_TOKEN, Request, estimated_tokens
 
 # Words of different servers for how an answer ended; any other is a completed answer.
 TRUNCATED = {"length", "max_tokens", "model_length", "max_output_tokens", "incomplete"}
@@ -25,6 +26,10 @@ FAILED = {
     "cancelled": "server_error",
     "insufficient_system_resource": "overloaded",
 }
+
+
+OUTPUT = ("completion_tokens", "output_tokens")  # in chat and in Responses
+NOT_WRITTEN = set("role type id call_id status finish_reason logprobs annotations".split())
 
 
 def outcome_of(
@@ -42,6 +47,7 @@ def outcome_of(
     written before the filter struck is not kept. A refusal written by the model itself is a
     response: completed, in `refusal` and, where there is no other content, in `text`. Tool calls
     are recorded, never executed.
+    Tokens that the response does not count are estimated, and marked so.
     Reasoning beside the text (`reasoning_content`, `reasoning`, or the summary of a Responses
     object) is kept apart; alone it is no response.
 
@@ -51,17 +57,8 @@ def outcome_of(
     """
     body = payload if isinstance(payload, dict) else {}
     is_responses = "input" in request.body
-    prompt_tokens, completion_tokens = (
-        (_count(body, "input_tokens"), _count(body, "output_tokens"))
-        if is_responses
-        else (_count(body, "prompt_tokens"), _count(body, "completion_tokens"))
-    )
-    cost = (
-        (prompt_tokens * price.input_per_mtok + completion_tokens * price.output_per_mtok) / 1e6
-        if price
-        else 0.0
-    )
-    tokens = prompt_tokens + completion_tokens
+    used = _usage(request, body, is_responses)
+    cost, tokens = used.cost(price), used.prompt + used.completion
     try:
         choice = _choice_of_responses(body) if is_responses else body["choices"][0]
         message = choice["message"]
@@ -94,14 +91,15 @@ def outcome_of(
         refusal=refusal,
         finish_reason=finish_reason,
         served_model=_name(body, "model"),
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
+        prompt_tokens=used.prompt,
+        completion_tokens=used.completion,
         cost_usd=cost,
         latency_s=latency_s,
         completed_at=datetime.now(UTC),
         provider_request_id=provider_request_id or _name(body, "id"),
         system_fingerprint=_name(body, "system_fingerprint"),
         reasoning=None if is_refused else _reasoning(message),
+        tokens_estimated=used.is_estimated or None,
         logprobs=None
         if is_refused or not isinstance(logprobs, dict | list) or not _is_finite(logprobs)
         else logprobs,
@@ -171,9 +169,61 @@ def _name(body: dict[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _count(body: dict[str, Any], name: str) -> int:
-    usage = body.get("usage")
-    value = usage.get(name) if isinstance(usage, dict) else None
+@dataclass(frozen=True)
+class _Usage:
+    prompt: int
+    completion: int
+    is_estimated: bool
+
+    def cost(self, price: Price | None) -> float:
+        """US dollars; 0 without a price."""
+        if price is None:
+            return 0.0
+        return (self.prompt * price.input_per_mtok + self.completion * price.output_per_mtok) / 1e6
+
+
+def _usage(request: Request, body: dict[str, Any], is_responses: bool) -> _Usage:
+    """Tokens that a response says it used. What it does not say, or says as nonsense, is estimated,
+    or a budget would never end. Some providers count reasoning beside the completion, and only the
+    total or its own count tells: it is paid for as completion.
+    """
+    said = body.get("usage")
+    usage = said if isinstance(said, dict) else {}
+    prompt, completion = (
+        _count(usage, chat) or _count(usage, responses)
+        for chat, responses in (("prompt_tokens", "input_tokens"), OUTPUT)
+    )
+    details = next((d for n in OUTPUT if isinstance(d := usage.get(f"{n}_details"), dict)), usage)
+    reasoning = _count(details, "reasoning_tokens")
+    if prompt and reasoning > completion:
+        completion += reasoning
+    if prompt:
+        completion = max(completion, _count(usage, "total_tokens") - prompt)
+    written = _written(body.get("output" if is_responses else "choices"))
+    lacks_prompt, lacks_completion = not prompt, bool(not completion and written)
+    return _Usage(
+        prompt or max(1, estimated_tokens(request)[0]),
+        max(1, written // CHARACTERS_PER_TOKEN) if lacks_completion else completion,
+        lacks_prompt or lacks_completion,
+    )
+
+
+def _written(answer: object) -> int:
+    """Characters of all that a model wrote: text, reasoning, refusal, tool calls."""
+    characters, waiting = 0, [answer]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            characters += len(part)
+        elif isinstance(part, list):
+            waiting.extend(part)
+        elif isinstance(part, dict):
+            waiting.extend(value for key, value in part.items() if key not in NOT_WRITTEN)
+    return characters
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
     return round(value) if isinstance(value, int | float) and 0 < value < 1e12 else 0
 
 
