@@ -1,8 +1,7 @@
-"""May the release go out: PASS, BLOCK or INCONCLUSIVE, per behaviour and for the release, on the
-registered rules.
+"""May the release go out: PASS, BLOCK or INCONCLUSIVE, per behaviour, on the registered rules.
 
 Belongs here: the decision and the chances that the rule decides rightly at this many events. Does
-not: limits and p-values (comparison), the rules (registry).
+not: limits and p-values (comparison), the rules (registry), all behaviours together (verdict).
 
 A behaviour is judged on its harm ratio: candidate over the other arm, turned round where a decrease
 is undesired; where either change is undesired, the worse of both. BLOCK (some behaviour is worse)
@@ -26,7 +25,6 @@ from sim_platform.estimation import multiplicity, paired
 from sim_platform.estimation.comparison import GATE_CONF
 from sim_platform.registry.behaviors import Behavior
 
-Verdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
 ALPHA = 0.05
 FEW_EVENTS = 20  # below it ratios rarely decide and a registered ceiling takes their place
 
@@ -85,25 +83,6 @@ def decide(
             for b in sorted(behaviors, key=lambda b: b.id)
         ],
     )
-
-
-def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
-    """The release's verdict and why: BLOCK if any gate behaviour blocks, PASS if all of them pass
-    and there is one, else INCONCLUSIVE.
-    """
-    gated = decisions.filter(pl.col("tier") == "gate")
-    if gated.is_empty():
-        return "INCONCLUSIVE", "no behaviour is registered with tier: gate"
-    said: tuple[tuple[Verdict, str], ...] = (
-        ("BLOCK", "beyond their limits"),
-        ("INCONCLUSIVE", "not decided"),
-    )
-    for verdict, what in said:
-        names = gated.filter(pl.col("verdict") == verdict)["behavior"].to_list()
-        if names:
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            return verdict, f"{what}: {shown} ({len(names)} of {len(gated)} gate behaviours)"
-    return "PASS", f"all {len(gated)} gate behaviours are within their margins"
 
 
 def chances(

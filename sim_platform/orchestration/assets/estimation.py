@@ -10,7 +10,7 @@ import re
 import dagster as dg
 
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
-from sim_platform.estimation.gates import release_verdict
+from sim_platform.estimation.verdict import release_verdict
 from sim_platform.flows.comparison import compare_release, decide_release, publish_releases
 from sim_platform.flows.report import write_report
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
