@@ -274,6 +274,16 @@ def test_flows_load_no_dagster() -> None:
     assert done.stdout.strip() == "False", done.stdout
 
 
+def test_commands_that_only_read_load_no_formulas_and_no_orchestrator() -> None:
+    heavy = ["dagster", "scipy", "matplotlib", "spacy", "openai", "sklearn"]
+    code = "import sys, sim_platform.commands.main, sim_platform.flows.results"
+    code += f"; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]", done.stdout
+
+
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)
 def test_every_module_says_what_it_is_and_packages_stay_empty(module: Path) -> None:
     text = module.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """`sim-platform gate`: may the release go out, for people and for a build pipeline.
 
-Belongs here: the command and its exit code. Does not: the decision (estimation.gates).
+Belongs here: the command and its exit code. Does not: the verdict (estimation.verdict).
 """
 
 from typing import Annotated
@@ -25,8 +25,8 @@ def gate(
     Only behaviours with `tier: gate` decide. PASS needs every one of them within its margin (and
     below its ceiling); BLOCK needs one that is surely worse.
     """
-    from sim_platform.estimation.gates import release_verdict  # noqa: PLC0415 - imports polars and scipy
-    from sim_platform.estimation.resemblance import in_words, unlike_the_log  # noqa: PLC0415 - the same
+    from sim_platform.estimation.resemblance import in_words, unlike_the_log  # noqa: PLC0415 - imports polars
+    from sim_platform.estimation.verdict import release_verdict  # noqa: PLC0415 - the same
 
     with exit_codes(failed=NO_DECISION):
         home = load_home(home_path())

@@ -3,7 +3,7 @@ composed by the policy.
 
 Belongs here: loading the models, running them over texts. Does not: rules by shape and label
 (rules), Presidio and other plug-ins (plugins), surrogates, conversations (deidentify). Models
-are imported when the detector is built. Nothing is downloaded: a missing model is an error that
+are imported when the first text is read. Nothing is downloaded: a missing model is an error that
 names the package.
 
 spaCy runs only the layers that names need, without BLIS, in batches inside a memory zone: faster,
@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from importlib.metadata import version as installed_version
 from itertools import groupby
 from pathlib import Path
@@ -27,7 +28,7 @@ from sim_platform.deidentification import leaks, rules, stoplist
 from sim_platform.deidentification.plugins import build_plugin
 from sim_platform.deidentification.policies import Policy, load_policy, policy_hash
 from sim_platform.deidentification.rampart import OVERLAP as WINDOW_OVERLAP
-from sim_platform.deidentification.rampart import TYPES, WEIGHTS, WINDOW, Found, Rampart, load
+from sim_platform.deidentification.rampart import TYPES, WINDOW, Found, Rampart, load, verified
 from sim_platform.deidentification.spans import DetectionError, Detector, Span
 
 if TYPE_CHECKING:
@@ -55,12 +56,10 @@ class StackDetector:
 
     def __init__(
         self,
-        models: "tuple[Language, Rampart] | None",
         policy: Policy,
         version: str,
         plugins: Sequence[Detector] = (),
     ) -> None:
-        self._models = models
         self._policy = policy
         self._plugins = plugins
         self._version = version
@@ -69,6 +68,19 @@ class StackDetector:
     @property
     def version(self) -> str:
         return self._version
+
+    @cached_property
+    def _models(self) -> "tuple[Language, Rampart]":
+        """Loaded with the first text: a run that has none to read does not wait for them."""
+        try:
+            return _spacy(), load()
+        except BadInputError:
+            raise
+        except Exception as error:  # else every text would seem to be at fault
+            raise BadInputError(
+                "the models of de-identification are installed and cannot be loaded"
+                f" ({type(error).__name__}). Install the versions of pyproject.toml."
+            ) from error
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
         """See Detector.
@@ -85,7 +97,7 @@ class StackDetector:
                 if key not in self._remembered
             }
             found = dict(zip(unseen, self._scan(list(unseen.values())), strict=True))
-        except BadInputError:  # a plug-in that is not there
+        except BadInputError:  # a model or plug-in that is not there
             raise
         except Exception as error:
             raise DetectionError(
@@ -146,7 +158,7 @@ class StackDetector:
             yield sorted(spans, key=lambda s: (s.start, s.end, s.type, s.source))
 
     def _recognised(self, chunks: Sequence[str]) -> Iterator[list[Span]]:
-        if self._models is None:
+        if not (chunks and self._policy.models):
             yield from ([] for _ in chunks)
             return
         nlp, rampart = self._models
@@ -315,8 +327,8 @@ def _family(kind: str) -> str:
 
 
 def stack_detector(policy: str = "strict", folder: Path = Path()) -> StackDetector:
-    """Builds the detector of a shipped policy, or of one in a YAML file below `folder`; takes some
-    three seconds.
+    """Builds the detector of a shipped policy, or of one in a YAML file below `folder`. Its first
+    text takes some three seconds more, for the models.
 
     Raises:
         BadInputError: a model or plug-in is not installed or not the one that was measured, or
@@ -324,7 +336,6 @@ def stack_detector(policy: str = "strict", folder: Path = Path()) -> StackDetect
     """
     chosen = load_policy(policy, folder)
     place = (folder / policy).parent
-    models = (_spacy(), load()) if chosen.models else None
     plugins = [build_plugin(plugin, place) for plugin in chosen.detectors]
     version = sha256(
         {
@@ -334,7 +345,14 @@ def stack_detector(policy: str = "strict", folder: Path = Path()) -> StackDetect
             "spacy": installed_version("spacy"),
             "onnxruntime": installed_version("onnxruntime"),
             "models": (
-                [_weights_hash(_spacy_package()), WEIGHTS, WINDOW, WINDOW_OVERLAP] if models else []
+                [
+                    _weights_hash(_spacy_package()),
+                    verified()[1],
+                    WINDOW,
+                    WINDOW_OVERLAP,
+                ]
+                if chosen.models
+                else []
             ),
             "rules": [(r.type, r.regex.pattern) for r in rules.RULES],
             "stop": (
@@ -343,7 +361,7 @@ def stack_detector(policy: str = "strict", folder: Path = Path()) -> StackDetect
             "chunk": [CHUNK, OVERLAP, UNSPACED, WORDLESS_LINES],
         }
     )[:16]
-    return StackDetector(models, chosen, version, plugins)
+    return StackDetector(chosen, version, plugins)
 
 
 def _spacy() -> "Language":

@@ -8,12 +8,13 @@ itself (presidio_host), what is done with spans (detectors).
 import importlib
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.deidentification.policies import Plugin, PresidioPlugin, PythonPlugin
-from sim_platform.deidentification.presidio_host import build_presidio
+from sim_platform.deidentification.presidio_host import build_presidio, presidio_version
 from sim_platform.deidentification.spans import DetectionError, Detector, Span
 
 TEXTS_PER_CALL = 64
@@ -24,10 +25,10 @@ def build_plugin(plugin: Plugin, folder: Path) -> Detector:
     """The detector that a policy names. `folder` is the policy's own.
 
     Raises:
-        BadInputError: it cannot be built; names the plug-in.
+        BadInputError: it cannot be built; names the plug-in. Presidio's says so at its first text.
     """
     return (
-        build_presidio(plugin, folder)
+        PresidioWithTheFirstText(plugin, folder)
         if isinstance(plugin, PresidioPlugin)
         else GuardedDetector(plugin, _made(plugin))
     )
@@ -50,6 +51,27 @@ def _made(plugin: PythonPlugin) -> Detector:
             " with version (text) and detect(texts)"
         )
     return detector  # type: ignore[no-any-return]  # checked just now
+
+
+class PresidioWithTheFirstText:
+    """Presidio's recognizers, built when there is something to read: its import takes longer than
+    all else of a run that has nothing to do.
+    """
+
+    def __init__(self, plugin: PresidioPlugin, folder: Path) -> None:
+        self._plugin, self._folder = plugin, folder
+
+    @property
+    def version(self) -> str:
+        return presidio_version()
+
+    @cached_property
+    def _built(self) -> Detector:
+        return build_presidio(self._plugin, self._folder)
+
+    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
+        """See Detector, and `build_presidio` for what it raises."""
+        return self._built.detect(texts) if texts else []
 
 
 class GuardedDetector:

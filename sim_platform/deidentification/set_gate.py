@@ -199,11 +199,7 @@ class SetGate:
     """Built with the first text."""
 
     def __init__(self, patterns: Sequence[re.Pattern[str]]) -> None:
-        told = [loosened(pattern) for pattern in patterns]
-        self._loose, self._reach = (
-            [expression for expression, _ in told],
-            [reach for _, reach in told],
-        )
+        self._patterns = patterns
         # the automaton works in memory of its own, and lets other threads run meanwhile
         self._one_at_a_time = Lock()
 
@@ -219,21 +215,25 @@ class SetGate:
         if scan is not None:
             with self._one_at_a_time:
                 scan(text.encode("ascii", _ONE_BYTE), _note, 0, ends)
-        places = [(i, first - self._reach[i], last) for i, (first, last) in ends.items()]
+        places = [(i, first - self._loosened[i][1], last) for i, (first, last) in ends.items()]
         return [*places, *((i, 0, len(text) + 1) for i in always)] if always else places
+
+    @cached_property
+    def _loosened(self) -> list[tuple[str, int]]:
+        return [loosened(pattern) for pattern in self._patterns]
 
     @cached_property
     def _automaton(self) -> tuple[Callable[..., None] | None, list[int]]:
         """The pass over all expressions that an automaton can be built of, and the indices of the
         others, which may match anywhere.
         """
-        told = {i: expression for i, expression in enumerate(self._loose) if expression}
+        told = {i: expression for i, (expression, _) in enumerate(self._loosened) if expression}
         try:
             scan = _scan(told)
         except ValueError:
             told = {i: expression for i, expression in told.items() if _can_be_built(expression)}
             scan = _scan(told)
-        return scan, [i for i in range(len(self._loose)) if i not in told]
+        return scan, [i for i in range(len(self._patterns)) if i not in told]
 
 
 def _note(i: int, _start: int, end: int, _flags: int, ends: dict[int, list[int]]) -> None:

@@ -25,8 +25,8 @@ from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation import intervals, multiplicity, paired, ratio
 from sim_platform.estimation.design import Design, LabelCounts
 from sim_platform.estimation.intervals import Array
+from sim_platform.estimation.version import VERSION
 
-VERSION = "2"
 OTHER_ARMS = {
     "control": ("ratio_to_control", "ratio", "difference_to_control"),
     "recorded": ("ratio_to_recorded", "ratio_to_recorded", "difference_to_recorded"),

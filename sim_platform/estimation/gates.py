@@ -1,8 +1,7 @@
-"""May the release go out: PASS, BLOCK or INCONCLUSIVE, per behaviour and for the release, on the
-registered rules.
+"""May the release go out: PASS, BLOCK or INCONCLUSIVE, per behaviour, on the registered rules.
 
 Belongs here: the decision and the chances that the rule decides rightly at this many events. Does
-not: limits and p-values (comparison), the rules (registry).
+not: limits and p-values (comparison), the rules (registry), all behaviours together (verdict).
 
 A behaviour is judged on its harm ratio: candidate over the other arm, turned round where a decrease
 is undesired; where either change is undesired, the worse of both. BLOCK (some behaviour is worse)
@@ -26,10 +25,9 @@ from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation import multiplicity, paired
 from sim_platform.estimation.comparison import GATE_CONF
 from sim_platform.estimation.graders import GraderEvidence
-from sim_platform.estimation.multiplicity import ALPHA
+from sim_platform.estimation.verdict import ALPHA
 from sim_platform.registry.behaviors import Behavior
 
-Verdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
 FEW_EVENTS = 20  # below it ratios rarely decide and a registered ceiling takes their place
 
 
@@ -94,44 +92,6 @@ def decide(
             for b in sorted(behaviors, key=lambda b: b.id)
         ],
     )
-
-
-def release_verdict(decisions: pl.DataFrame) -> tuple[Verdict, str]:
-    """The release's verdict and why: BLOCK if any gate behaviour blocks, PASS if all of them pass
-    and there is one, else INCONCLUSIVE. Graders of gate behaviours that are marked are counted, and
-    gates that do not count are named with the reason.
-    """
-    gated = decisions.filter(pl.col("tier") == "gate")
-    uncounted = _uncounted(decisions)
-    if gated.is_empty():
-        return "INCONCLUSIVE", uncounted or "no behaviour is registered with tier: gate"
-    if uncounted:
-        uncounted = f"; not counted: {uncounted}"
-    said: tuple[tuple[Verdict, str], ...] = (
-        ("BLOCK", "beyond their limits"),
-        ("INCONCLUSIVE", "not decided"),
-    )
-    for verdict, what in said:
-        names = gated.filter(pl.col("verdict") == verdict)["behavior"].to_list()
-        if names:
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            of_all = f"({len(names)} of {len(gated)} gate behaviours)"
-            return verdict, f"{what}: {shown} {of_all}{_marked(gated)}{uncounted}"
-    within = f"all {len(gated)} gate behaviours are within their margins"
-    return "PASS", f"{within}{_marked(gated)}{uncounted}"
-
-
-def _marked(gated: pl.DataFrame) -> str:
-    n = gated["marks"].count()
-    return f"; the graders of {n} of {len(gated)} are marked" if n else ""
-
-
-def _uncounted(decisions: pl.DataFrame) -> str:
-    """Why behaviours of tier gate do not decide, those of one reason together."""
-    by_reason: dict[str, list[str]] = {}
-    for row in decisions.drop_nulls("not_counted").sort("behavior").to_dicts():
-        by_reason.setdefault(row["not_counted"], []).append(row["behavior"])
-    return "; ".join(f"{why} (tier gate: {', '.join(names)})" for why, names in by_reason.items())
 
 
 def chances(

@@ -8,8 +8,6 @@ import numpy as np
 
 from sim_platform.estimation.intervals import Array, ArrayLike
 
-ALPHA = 0.05  # family-wise, wherever something is said to differ or blocks
-
 
 def holm(p: ArrayLike) -> Array:
     """Holm's adjusted p, shape (tests,): rejecting where it is <= alpha keeps the family-wise error

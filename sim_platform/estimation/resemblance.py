@@ -9,7 +9,7 @@ is in service, and every ratio to the control arm is one between two simulations
 
 import polars as pl
 
-from sim_platform.estimation.multiplicity import ALPHA
+from sim_platform.estimation.verdict import ALPHA
 
 ALIKE = (0.8, 1.25)  # a ratio whose 95 % limits meet this range is no finding, however sure
 SUSPECTS = (

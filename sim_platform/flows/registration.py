@@ -13,7 +13,7 @@ from sim_platform.contracts.tables.estimation import Preregistration as Stored
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.schema import frame
-from sim_platform.estimation import comparison
+from sim_platform.estimation.version import VERSION
 from sim_platform.grading.scores import grader_hash
 from sim_platform.registry import preregistration
 from sim_platform.registry.home import Home
@@ -33,7 +33,7 @@ OLDER_RATES = """
 def todays(home: Home, release: str) -> dict[str, Any]:
     """What a record made now would fix."""
     return preregistration.frozen(
-        home, release, {b.id: grader_hash(b, home) for b in home.graded}, comparison.VERSION
+        home, release, {b.id: grader_hash(b, home) for b in home.graded}, VERSION
     )
 
 

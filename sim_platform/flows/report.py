@@ -22,8 +22,8 @@ from sim_platform.contracts.tables.deidentification import (
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
 from sim_platform.contracts.tables.grading import Calibration
-from sim_platform.estimation.gates import release_verdict
 from sim_platform.estimation.resemblance import in_words, unlike_the_log
+from sim_platform.estimation.verdict import release_verdict
 from sim_platform.flows.costs import spent_by_arm, spent_on_graders
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import flip_rate

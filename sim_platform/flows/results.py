@@ -17,14 +17,12 @@ from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, key_of, table_name
-from sim_platform.estimation.gates import release_verdict
+from sim_platform.estimation.verdict import release_verdict
 from sim_platform.extraction.reasons import expected
 from sim_platform.flows.costs import spent_by_arm, spent_on_graders, total
 from sim_platform.flows.files import vault_of, warehouse_of
-from sim_platform.flows.forecasting import error_parts
 from sim_platform.flows.ledger import last_link
 from sim_platform.flows.registration import covered
-from sim_platform.forecasting.scorecard import bootstrap_over_releases
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
 
@@ -110,6 +108,11 @@ def stored_scores(home: Home, release: str) -> dict[str, Any]:
     its bootstrap interval; where the model was replayed on its own log, the parts of its error; how
     long the forecast ledger is and the chain of its last entry.
     """
+    from sim_platform.flows.forecasting import error_parts  # noqa: PLC0415 - imports scipy
+    from sim_platform.forecasting.scorecard import (  # noqa: PLC0415 - imports scipy
+        bootstrap_over_releases,
+    )
+
     warehouse = warehouse_of(home)
     every = warehouse.read(ForecastScorecard)
     mine = every.filter(model_version=release)

@@ -1,7 +1,7 @@
 """One grader per registered grader configuration.
 
 Belongs here: what each grader kind means. Does not: running graders over outcomes (scores), the
-named functions of kind `python` (functions), what a judge is asked (judge).
+named functions of kind `python` (functions, own_functions), what a judge is asked (judge).
 
 Patterns are run as they are configured, by a backtracking engine without a time limit: a pattern
 such as `(a+)+$` can take for ever on a long response.
@@ -17,6 +17,7 @@ from sim_platform.contracts.messages import JsonScalar, canonical_json
 from sim_platform.grading.classifier import read_classifier
 from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
+from sim_platform.grading.own_functions import is_own, own_function
 from sim_platform.registry.behaviors import (
     AnswerEqualsGrader,
     Behavior,
@@ -59,7 +60,7 @@ def _grader(config: GraderConfig, place: str, home: Path, behavior: str) -> Grad
         case RecordedLabelGrader():
             return _recorded_label(config)
         case PythonGrader():
-            return _python(config, place)
+            return _python(config, place, home)
         case ClassifierGrader():
             return _classifier(config, home)
         case ModerationGrader():
@@ -141,12 +142,16 @@ def _recorded_label(config: RecordedLabelGrader) -> Grader:
     return grader
 
 
-def _python(config: PythonGrader, place: str) -> Grader:
-    function = FUNCTIONS.get(config.function)
+def _python(config: PythonGrader, place: str, home: Path) -> Grader:
+    function = (
+        own_function(config.function, home, f"{place}.function")[0]
+        if is_own(config.function)
+        else FUNCTIONS.get(config.function)
+    )
     if function is None:
         raise BadInputError(
             f'{place}.function: there is no grading function "{config.function}" (functions:'
-            f" {', '.join(sorted(FUNCTIONS))})"
+            f" {', '.join(sorted(FUNCTIONS))}; one of your own is module:name)"
         )
     signature = inspect.signature(function)
     try:
@@ -158,7 +163,10 @@ def _python(config: PythonGrader, place: str) -> Grader:
         ) from None
 
     def grader(item: GradedItem) -> Verdict:
-        label = function(item, **config.arguments)
+        try:
+            label = function(item, **config.arguments)
+        except SystemExit:
+            raise RuntimeError from None  # a row's fault is not the run's end
         if not (label is None or isinstance(label, bool)):
             raise TypeError
         return Verdict(label, "undecided" if label is None else None)

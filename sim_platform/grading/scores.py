@@ -24,6 +24,7 @@ from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
 from sim_platform.grading.judge import call_hash, calls_of
 from sim_platform.grading.moderation import moderation_hash
+from sim_platform.grading.own_functions import is_own, own_function
 from sim_platform.grading.reasoning import ONLY_REASONING, answer_of
 from sim_platform.grading.rules import graders_of
 from sim_platform.registry.behaviors import (
@@ -45,8 +46,9 @@ ROWS_PER_WORKER = 2_000
 
 def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
     """Hex SHA-256 of everything that decides the behaviour's labels: graders, `applies_to`,
-    VERSION, the source of the Python functions it names, the content of trained graders, and of a
-    judge its prompt, model and settings and what else the same call asks (`home` says which).
+    VERSION, the source of the Python functions it names (of one's own, the whole file), the content
+    of trained graders, and of a judge its prompt, model and settings and what else the same call
+    asks (`home` says which).
     """
     parts = behavior.parts
     functions = {
@@ -58,7 +60,16 @@ def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
         "version": VERSION,
         "graders": [g.model_dump(mode="json") for g in behavior.graders],
         "applies_to": behavior.applies_to,
-        "source": {name: inspect.getsource(function) for name, function in functions.items()},
+        "source": {
+            **{name: inspect.getsource(function) for name, function in functions.items()},
+            **{
+                g.function: own_function(
+                    g.function, home.path if home else Path(), f"behaviors/{behavior.id}.yaml"
+                )[1]
+                for g in parts
+                if isinstance(g, PythonGrader) and is_own(g.function)
+            },
+        },
     }
     if home is not None:
         if files := [g.file for g in parts if isinstance(g, ClassifierGrader)]:

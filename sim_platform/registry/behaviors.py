@@ -72,7 +72,9 @@ class RecordedLabelGrader(Strict):
 
 
 class PythonGrader(Strict):
-    """A named function of `sim_platform.grading.functions`."""
+    """A named function of `sim_platform.grading.functions`, or `module:name`: one's own, in a file
+    of the home or an installed module.
+    """
 
     kind: Literal["python"]
     function: str

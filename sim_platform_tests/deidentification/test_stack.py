@@ -118,6 +118,27 @@ def test_importing_the_package_loads_no_model_code() -> None:
     )
 
 
+def test_a_detector_that_reads_nothing_loads_no_model() -> None:
+    code = (
+        "import sys; from sim_platform.deidentification.detectors import stack_detector as made;"
+        " d = made(); d.version; d.detect([]); sys.exit(any(m in sys.modules for m in ('spacy',"
+        " 'onnxruntime', 'presidio_analyzer', 'hyperscan')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_models_that_cannot_be_loaded_stop_the_run_instead_of_refusing_every_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> None:
+        raise OSError("of another version")
+
+    monkeypatch.setattr(detectors, "_spacy", broken)
+    batch = extract(row("c", user("hello")))
+    with pytest.raises(BadInputError, match=r"cannot be loaded \(OSError\)"):
+        deidentify(batch, stack_detector(), KEYS)
+
+
 def test_direct_identifiers_on_labelled_queries_stay_above_the_floor(
     detector: StackDetector,
 ) -> None:

@@ -15,8 +15,9 @@ from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.schema import dtypes, validated
 from sim_platform.estimation import intervals, paired
-from sim_platform.estimation.comparison import VERSION, against_production, compare
+from sim_platform.estimation.comparison import against_production, compare
 from sim_platform.estimation.design import Design, LabelCounts, design_of, label_counts
+from sim_platform.estimation.version import VERSION
 
 Label = bool | None | str  # a string: not eligible
 Row = dict[str, object]

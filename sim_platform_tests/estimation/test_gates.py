@@ -9,8 +9,9 @@ from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.schema import dtypes
 from sim_platform.estimation import paired
 from sim_platform.estimation.comparison import GATE_CONF
-from sim_platform.estimation.gates import chances, decide, release_verdict
+from sim_platform.estimation.gates import chances, decide
 from sim_platform.estimation.graders import GraderEvidence
+from sim_platform.estimation.verdict import release_verdict
 from sim_platform.registry.behaviors import Behavior, GateRule, RegexGrader
 from sim_platform_tests.estimation.test_comparison import Label, counted, design, scores, yes
 

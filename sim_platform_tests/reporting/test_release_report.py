@@ -9,7 +9,8 @@ import pytest
 
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.schema import dtypes
-from sim_platform.estimation.gates import decide, release_verdict
+from sim_platform.estimation.gates import decide
+from sim_platform.estimation.verdict import release_verdict
 from sim_platform.reporting.release_report import (
     ReleaseFacts,
     forest_svg,

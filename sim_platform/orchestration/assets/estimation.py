@@ -11,8 +11,8 @@ import dagster as dg
 import polars as pl
 
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
-from sim_platform.estimation.gates import release_verdict
 from sim_platform.estimation.resemblance import in_words, unlike_the_log
+from sim_platform.estimation.verdict import release_verdict
 from sim_platform.flows.comparison import compare_release, decide_release, publish_releases
 from sim_platform.flows.report import write_report
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
