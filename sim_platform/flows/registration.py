@@ -14,6 +14,7 @@ from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation.version import VERSION
+from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.grading.scores import grader_hash
 from sim_platform.registry import preregistration
 from sim_platform.registry.home import Home
@@ -53,7 +54,8 @@ def outcomes_seen(warehouse: DuckDBFile, release: str) -> bool:
 def register_release(
     home: Home, warehouse: DuckDBFile, release: str, reason: str | None = None
 ) -> Record:
-    """Appends a record to the chain, and to the warehouse."""
+    """Appends a record to the chain, and to the warehouse; what a killed call left goes."""
+    remove_leftovers(home)
     record = preregistration.register(
         home,
         todays(home, release),
