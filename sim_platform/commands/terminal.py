@@ -29,6 +29,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from sim_platform.contracts.disk import disk_trouble
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.escaping import table_cell, visible
 from sim_platform.registry.home import Home
@@ -258,8 +259,8 @@ def _plain(value: object) -> object:
 
 @contextmanager
 def exit_codes(failed: int = 1) -> Iterator[None]:
-    """Errors as one line each: 2 for bad input, `failed` for anything else that the
-    platform refuses. Whatever is written meanwhile is escaped.
+    """Errors as one line each: 2 for bad input, `failed` for anything else that the platform
+    refuses and for a disk that is full or closed. Whatever is written meanwhile is escaped.
     """
     out, err = (cast("TextIO", _Escaping(s)) for s in (sys.stdout, sys.stderr))
     with redirect_stdout(out), redirect_stderr(err):
@@ -270,4 +271,11 @@ def exit_codes(failed: int = 1) -> Iterator[None]:
             raise typer.Exit(2) from None
         except SimPlatformError as error:
             typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(failed) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if (said := disk_trouble(error)) is None:
+                raise
+            typer.echo(f"error: {said}", err=True)
             raise typer.Exit(failed) from None

@@ -6,10 +6,11 @@ it.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from sim_platform.contracts.disk import disk_trouble
 from sim_platform.contracts.errors import SimPlatformError
 
 
@@ -21,8 +22,8 @@ def private_file(path: Path) -> Iterator[TextIO]:
     Raises:
         SimPlatformError: it cannot be written; what stood there stands.
     """
-    target = path.resolve()
-    is_special = target.exists() and not target.is_file()
+    is_special = path.exists() and not path.is_file()
+    target = path if is_special else path.resolve()
     draft = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         if not is_special:
@@ -34,12 +35,13 @@ def private_file(path: Path) -> Iterator[TextIO]:
             os.replace(draft, target)
     except OSError as error:
         raise SimPlatformError(
-            f"{path}: cannot be written ({error.strerror or type(error).__name__}). Make room or"
-            " make the folder writable, then run the same command again."
+            disk_trouble(error, str(path))
+            or f"{path}: cannot be written ({error.strerror or type(error).__name__})"
         ) from None
     finally:
         if not is_special:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import dagster as dg
 from dagster import DagsterError, DagsterExecutionInterruptedError
 
+from sim_platform.contracts.disk import disk_trouble
 from sim_platform.contracts.errors import SimPlatformError
 
 P = ParamSpec("P")
@@ -33,6 +34,8 @@ def guarded(body: Callable[P, R]) -> Callable[P, R]:
         except SimPlatformError as error:
             text = str(error)
         except Exception as error:
+            if said := disk_trouble(error):
+                raise dg.Failure(description=said, allow_retries=False) from None
             frames = traceback.extract_tb(error.__traceback__)
             ours = [frame for frame in frames if "sim_platform" in frame.filename] or frames
             places = " < ".join(

@@ -20,6 +20,7 @@ from hashlib import sha256 as digest
 from pathlib import Path
 from typing import Any
 
+from sim_platform.contracts.disk import disk_trouble
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.messages import canonical_json
 from sim_platform.registry.home import Home
@@ -197,9 +198,8 @@ def register(
         _write(draft, text)
         _appear(draft, path)
     except OSError as error:
-        raise SimPlatformError(
-            f"{path}: cannot be written ({error.strerror}); nothing was registered"
-        ) from None
+        said = disk_trouble(error, str(path)) or f"{path}: cannot be written ({error.strerror})."
+        raise SimPlatformError(f"{said} Nothing was registered.") from None
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)

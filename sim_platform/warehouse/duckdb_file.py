@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from sim_platform.contracts.disk import disk_trouble
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.schema import Table, dtypes, key_of, table_name, validated
 from sim_platform.warehouse.instance import ROW_GROUP, InUseHereError, attached, memory_limit
@@ -394,6 +395,8 @@ class DuckDBFile:
                         and "lock on file" not in str(error)
                         and "Unique file handle conflict" not in str(error)
                     ):
+                        if said := disk_trouble(error, str(self.path)):
+                            raise WarehouseError(said) from None
                         raise WarehouseError(
                             f"{self.path} cannot be opened ({type(error).__name__}). Is the folder"
                             " there and writable, and is the file a DuckDB file?"
@@ -494,4 +497,6 @@ def _safe(file: str, statement: str) -> Iterator[Any]:
                 f"{file}: DuckDB has no memory left (it may hold {memory_limit()}) in: {first}."
                 " Raise SIM_PLATFORM_DUCKDB_MEMORY."
             ) from None
+        if said := disk_trouble(error, file):
+            raise WarehouseError(said) from None
         raise WarehouseError(f"{file}: {type(error).__name__} in: {first}") from None
