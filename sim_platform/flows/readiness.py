@@ -10,7 +10,7 @@ from typing import Any
 from sim_platform.extraction.consent import read_ledger
 from sim_platform.extraction.readers import source_files
 from sim_platform.flows.grading.asking import refuse_unserved
-from sim_platform.grading.rules import graders_of
+from sim_platform.grading.rules import graders_of, slow_patterns
 from sim_platform.registry.home import Home
 
 
@@ -37,5 +37,8 @@ def home_facts(home: Home) -> dict[str, Any]:
         "releases": list(home.releases),
         "behaviours": [b.id for b in home.graded],
         "not graded": [f"{name} ({why})" for name, why in home.not_graded.items()],
+        "patterns that may be slow": [
+            f"{place} (docs/grading.md)" for b in home.graded for place in slow_patterns(b)
+        ],
         "variables not set": missing,
     }
