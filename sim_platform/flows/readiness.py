@@ -13,7 +13,7 @@ from sim_platform.extraction.consent import read_ledger
 from sim_platform.extraction.readers import source_files
 from sim_platform.flows.grading.asking import refuse_unserved
 from sim_platform.flows.replay.pending import replayed_arms
-from sim_platform.grading.rules import graders_of
+from sim_platform.grading.rules import graders_of, slow_patterns
 from sim_platform.registry.behaviors import JudgeGrader, ModerationGrader
 from sim_platform.registry.home import Home
 from sim_platform.registry.models import ModelVersion
@@ -47,6 +47,9 @@ def home_facts(home: Home) -> dict[str, Any]:
         "releases": list(home.releases),
         "behaviours": [b.id for b in home.graded],
         "not graded": [f"{name} ({why})" for name, why in home.not_graded.items()],
+        "patterns that may be slow": [
+            f"{place} (docs/grading.md)" for b in home.graded for place in slow_patterns(b)
+        ],
         "variables not set": missing,
     }
 

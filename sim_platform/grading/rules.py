@@ -2,13 +2,11 @@
 
 Belongs here: what each grader kind means. Does not: running graders over outcomes (scores), the
 named functions of kind `python` (functions, own_functions), what a judge is asked (judge).
-
-Patterns are run as they are configured, by a backtracking engine without a time limit: a pattern
-such as `(a+)+$` can take for ever on a long response.
 """
 
 import inspect
 import re
+from collections import deque
 from pathlib import Path
 from typing import assert_never
 
@@ -18,6 +16,7 @@ from sim_platform.grading.classifier import read_classifier
 from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
 from sim_platform.grading.own_functions import is_own, own_function
+from sim_platform.grading.patterns import Limited, TooSlowError, may_be_slow
 from sim_platform.registry.behaviors import (
     AnswerEqualsGrader,
     Behavior,
@@ -31,6 +30,8 @@ from sim_platform.registry.behaviors import (
     RecordedLabelGrader,
     RegexGrader,
 )
+
+TOO_SLOW = Verdict(None, "pattern:too_slow")
 
 
 def graders_of(behavior: Behavior, home: Path = Path()) -> list[Grader]:
@@ -82,8 +83,17 @@ def _grader(config: GraderConfig, place: str, home: Path, behavior: str) -> Grad
 
 
 def _regex(config: RegexGrader, place: str) -> Grader:
-    search = _compiled(config.pattern, config.ignore_case, f"{place}.pattern").search
-    return lambda item: Verdict((search(item.text or "") is not None) != config.negate)
+    pattern = _compiled(config.pattern, config.ignore_case, f"{place}.pattern")
+    limited = Limited(pattern, f"{place}.pattern")
+
+    def grader(item: GradedItem) -> Verdict:
+        try:
+            found = limited.run(pattern.search, item.text or "")
+        except TooSlowError:
+            return TOO_SLOW
+        return Verdict((found is not None) != config.negate)
+
+    return grader
 
 
 def _contains(config: ContainsGrader) -> Grader:
@@ -116,19 +126,22 @@ def _answer_equals(config: AnswerEqualsGrader, place: str) -> Grader:
         text = (value if isinstance(value, str) else canonical_json(value)).strip()
         return text.casefold() if config.ignore_case else text
 
+    limited = None if extract is None else Limited(extract, f"{place}.extract")
+
     def answer(text: str) -> str | None:
-        if extract is None:
+        if extract is None or limited is None:
             return text
-        found = None
-        for found in extract.finditer(text):  # noqa: B007 - the last match counts, and only it is kept
-            pass
-        return None if found is None else found.group(min(1, extract.groups))
+        last = limited.run(lambda text: deque(extract.finditer(text), maxlen=1), text)
+        return last[0].group(min(1, extract.groups)) if last else None
 
     def grader(item: GradedItem) -> Verdict:
         reference = item.metadata.get(config.reference)
         if reference is None:
             return Verdict(None, "no_reference")
-        given = answer(item.text or "")
+        try:
+            given = answer(item.text or "")
+        except TooSlowError:
+            return TOO_SLOW
         return Verdict((given is not None and plain(given) == plain(reference)) != config.negate)
 
     return grader
@@ -231,6 +244,22 @@ def _ensemble(screen: list[Grader], behavior: str) -> Grader:
         )
 
     return grader
+
+
+def slow_patterns(behavior: Behavior) -> list[str]:
+    """Keys of its file whose pattern may take very long on some texts."""
+    found = []
+    for config in behavior.parts:
+        pattern, key = (
+            (config.pattern, "pattern")
+            if isinstance(config, RegexGrader)
+            else (config.extract, "extract")
+            if isinstance(config, AnswerEqualsGrader)
+            else (None, "")
+        )
+        if pattern is not None and may_be_slow(re.compile(pattern)):
+            found.append(f"behaviors/{behavior.id}.yaml: {config.kind}.{key}")
+    return found
 
 
 def _compiled(pattern: str, ignore_case: bool, place: str) -> re.Pattern[str]:

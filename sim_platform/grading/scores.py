@@ -25,6 +25,7 @@ from sim_platform.grading.items import GradedItem, Grader, Verdict
 from sim_platform.grading.judge import call_hash, calls_of
 from sim_platform.grading.moderation import moderation_hash
 from sim_platform.grading.own_functions import is_own, own_function
+from sim_platform.grading.patterns import TooManySlowTextsError
 from sim_platform.grading.reasoning import ONLY_REASONING, answer_of
 from sim_platform.grading.rules import graders_of
 from sim_platform.registry.behaviors import (
@@ -107,8 +108,9 @@ def scores(
 
     An outcome that is not eligible has neither label nor reason. An eligible one has a label, or
     says why it has none: `no_response:<status>` (failed, refused), `no_response:only_reasoning`,
-    `no_reference`, `no_label`, `undecided`, or `grader_error:<exception type>`. Of several graders,
-    one that says yes decides; otherwise one that is missing makes the label missing.
+    `no_reference`, `no_label`, `undecided`, `pattern:too_slow`, or `grader_error:<exception type>`.
+    Of several graders, one that says yes decides; otherwise one that is missing makes the label
+    missing.
 
     Args:
         outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, possibly
@@ -205,6 +207,8 @@ def _verdict(item: GradedItem, answer: GradedItem | None, graders: Sequence[Grad
     for grader in graders:
         try:
             said = grader(answer)
+        except TooManySlowTextsError:
+            raise
         except Exception as error:
             # the message may quote the response
             said = Verdict(None, f"grader_error:{type(error).__name__}")
