@@ -73,6 +73,7 @@ def draw_and_compare(home: Path, sample_size: int) -> None:
     its time once.
     """
     definitions = build_definitions(home=home)
+    size = {"sample_size": sample_size, "redraw": True}
     keys = [
         "preregistration",
         "stratified_sample",
@@ -89,7 +90,7 @@ def draw_and_compare(home: Path, sample_size: int) -> None:
             instance=instance,
             resources=definitions.resources,
             run_config={
-                "ops": {"stratified_sample": {"config": {"sample_size": sample_size}}},
+                "ops": {"stratified_sample": {"config": size}},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
         )
