@@ -172,6 +172,8 @@ def status(
         for row in facts["releases"]:
             table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
         show(table)
+        for name in facts["looked_at_nothing"]:
+            typer.echo(f"looked at nothing: {name}")
         for row in facts.get("left_out", []):
             typer.echo(results().one_line(row))
 
