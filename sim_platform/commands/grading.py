@@ -267,8 +267,9 @@ def import_(
                 for k in ("cohen_kappa", "krippendorff_alpha")
             )
             typer.echo(
-                f"{name}: labelled twice {found['n_items']}, agree {found['n_agree']}, Cohen's"
-                f" kappa {kappa}, Krippendorff's alpha {alpha}"
+                f"{name}: labelled by two people {found['n_items']}, agree {found['n_agree']},"
+                f" Cohen's kappa {kappa}, Krippendorff's alpha {alpha}; answered again by the same"
+                f" person {found['n_repeats']}, alike {found['n_alike']}"
             )
 
 

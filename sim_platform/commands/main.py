@@ -248,6 +248,8 @@ def status(
             cells["cost_usd"] = "price unknown" if cost is None else f"{cost:.4f}"
             table.add_row(*cells.values())
         show(table)
+        for name in facts["looked_at_nothing"]:
+            typer.echo(f"looked at nothing: {name}")
         for row in facts.get("left_out", []):
             typer.echo(results().one_line(row))
         for line in results().attention(home) if why else []:

@@ -30,6 +30,7 @@ from sim_platform.flows.grading.asking import flip_rate
 from sim_platform.flows.ledger import last_link
 from sim_platform.flows.private_files import write_private
 from sim_platform.flows.registration import covered
+from sim_platform.flows.results import looked_at_nothing
 from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.registry.home import Home
 from sim_platform.registry.shipped import SQL_MODELS
@@ -231,6 +232,10 @@ def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, An
         "De-identification: the same recorded responses graded before and after,"
         " per 100,000 messages": _effects(warehouse, release),
     }
+    with warehouse.reading() as tx:
+        sections["Checks that looked at nothing: that they passed says nothing"] = [
+            {"check": name.replace("_", " ")} for name in looked_at_nothing(tx)
+        ]
     return {title: rows for title, rows in sections.items() if rows}
 
 

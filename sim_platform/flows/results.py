@@ -24,7 +24,8 @@ from sim_platform.flows.files import vault_of, warehouse_of
 from sim_platform.flows.ledger import last_link
 from sim_platform.flows.registration import covered
 from sim_platform.registry.home import Home
-from sim_platform.warehouse.duckdb_file import DuckDBFile, WarehouseError
+from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction, WarehouseError
+from sim_platform.warehouse.gates import ON_A_SHARE
 
 SAID: dict[type[Table], str] = {
     StratifiedSample: "sample",
@@ -37,6 +38,7 @@ SAID: dict[type[Table], str] = {
 # shares of the log's rows above which it is said aloud
 MANY_QUARANTINED = 0.02
 MANY_WITHOUT_CONSENT = 0.1
+OF_A_SHARE = {"canaries", "deid_audits", "deidentified_corpus"}
 WHILE_A_RUN_WRITES = 1.0  # seconds to wait for the warehouse before the published copy is read
 
 
@@ -232,4 +234,14 @@ def status(home: Home) -> dict[str, Any]:
             "corpus": count("deidentified_corpus"),
             "quarantined": count("quarantined_rows"),
             "releases": [of(release) for release in home.releases],
+            "looked_at_nothing": looked_at_nothing(tx),
         }
+
+
+def looked_at_nothing(tx: Transaction) -> list[str]:
+    """Rules of de-identification whose random share held nothing to look at: that they passed says
+    nothing. None before the corpus is there.
+    """
+    if not tx.tables() >= OF_A_SHARE:
+        return []
+    return [gate.name for gate in ON_A_SHARE if gate.check(tx.query).is_vacuous]

@@ -13,7 +13,7 @@ import json
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,7 +73,7 @@ def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
 
     Raises:
         BadInputError: no such file, not UTF-8, not CSV or JSON, no label column, a label that means
-            nothing, an annotator who says two things of one item; names the lines.
+            nothing; names the lines.
     """
     names = columns or Columns()
     rows = [(place, row) for place, entry in _rows(path) for row in rows_of(entry, names.label)]
@@ -122,7 +122,6 @@ def read_labels(path: Path, columns: Columns | None = None) -> list[HumanLabel]:
             f"{path.name}: {len(unreadable)} labels mean neither yes (1, true, yes), no (0, false,"
             f" no), ABSTAIN nor unknown (empty): {_some(unreadable)}"
         )
-    _refuse_contradictions(labels, path.name)
     return labels
 
 
@@ -131,26 +130,41 @@ def one_per_item(labels: Iterable[HumanLabel]) -> list[HumanLabel]:
     item's first row.
     """
     by_item: dict[str, list[HumanLabel]] = defaultdict(list)
-    for label in labels:
+    for label in one_per_annotator(labels):
         by_item[label.item_id].append(label)
     return [_majority(group) for group in by_item.values()]
 
 
+def one_per_annotator(labels: Iterable[HumanLabel]) -> list[HumanLabel]:
+    """One label of each person about each item and behaviour: what they said most often of the
+    repeats that they answered; a tie abstains. The order is that of first rows.
+    """
+    said: dict[tuple[str, str, str], list[HumanLabel]] = defaultdict(list)
+    for label in labels:
+        said[label.behavior, label.item_id, label.annotator].append(label)
+    return [_settled(group) for group in said.values()]
+
+
 @dataclass(frozen=True)
 class Agreement:
-    """How far people agree. Both are None where it is not defined (nobody labelled twice, or all
-    labels are the same).
+    """How far people agree, with each other and with themselves. Kappa and alpha are None where
+    they are not defined (no item with two annotators, or all labels are the same), `self_agreement`
+    where nobody answered an item twice.
     """
 
     n_items: int
     n_agree: int
     cohen_kappa: float | None
     krippendorff_alpha: float | None
+    n_repeats: int  # items that one person answered more than once
+    n_alike: int  # of these, with the same answer each time
+    self_agreement: float | None  # n_alike / n_repeats, in [0, 1]
 
 
 def agreement(labels: Iterable[HumanLabel]) -> Agreement:
-    """Over items with labels of two annotators or more. Cohen's kappa takes each item's first two
-    labels in the order of the annotators' names; Krippendorff's alpha takes all.
+    """Over items with labels of two annotators or more, each with one label (`one_per_annotator`).
+    Cohen's kappa takes each item's first two labels in the order of the annotators' names;
+    Krippendorff's alpha takes all. Agreement with oneself is over the repeats in `labels`.
 
     Source: Cohen 1960 (scikit-learn's cohen_kappa_score); Krippendorff 2011 (the krippendorff
     package), nominal.
@@ -159,13 +173,23 @@ def agreement(labels: Iterable[HumanLabel]) -> Agreement:
     import numpy as np  # noqa: PLC0415 - only where agreement is asked for
     from sklearn.metrics import cohen_kappa_score  # noqa: PLC0415 - heavy
 
-    by_item: dict[str, dict[str, bool]] = defaultdict(dict)
+    labels = list(labels)
+    answers: dict[tuple[str, str, str], list[tuple[bool | None, bool]]] = defaultdict(list)
     for label in labels:
+        if label.label is not None or label.abstained:
+            one = (label.behavior, label.item_id, label.annotator)
+            answers[one].append((label.label, label.abstained))
+    repeats = [given for given in answers.values() if len(given) > 1]
+    alike = sum(len(set(given)) == 1 for given in repeats)
+    themselves = (len(repeats), alike, alike / len(repeats) if repeats else None)
+
+    by_item: dict[str, dict[str, bool]] = defaultdict(dict)
+    for label in one_per_annotator(labels):
         if label.label is not None:
             by_item[label.item_id][label.annotator] = label.label
     twice = [[v for _, v in sorted(said.items())] for said in by_item.values() if len(said) > 1]
     if not twice:
-        return Agreement(0, 0, None, None)
+        return Agreement(0, 0, None, None, *themselves)
     varied = len({value for values in twice for value in values}) > 1
     width = max(map(len, twice))
     table = np.array(
@@ -184,6 +208,9 @@ def agreement(labels: Iterable[HumanLabel]) -> Agreement:
             if varied
             else None
         ),
+        n_repeats=themselves[0],
+        n_alike=themselves[1],
+        self_agreement=themselves[2],
     )
 
 
@@ -299,33 +326,22 @@ def _flat(row: dict[str, Any]) -> dict[str, JsonScalar]:
     return {k: v for k, v in row.items() if v is None or isinstance(v, str | int | float | bool)}
 
 
-def _refuse_contradictions(labels: Sequence[HumanLabel], file: str) -> None:
-    said: dict[tuple[str, str, str], HumanLabel] = {}
-    broken = []
-    for label in labels:
-        first = said.setdefault((label.behavior, label.item_id, label.annotator), label)
-        if (first.label, first.abstained) != (label.label, label.abstained):
-            broken.append(f"{first.place} and {label.place}")
-    if broken:
-        raise BadInputError(
-            f"{file}: {len(broken)} labels contradict an earlier one of the same item and annotator"
-            f" ({_some(broken)}); correct them, or name the annotators in a column"
-        )
+def _settled(group: Sequence[HumanLabel]) -> HumanLabel:
+    answers = Counter(g.label for g in group if g.label is not None or g.abstained)
+    if not answers:
+        return group[0]  # unknown
+    (label, most), *others = answers.most_common()
+    if others and others[0][1] == most:
+        label = None
+    return replace(group[0], label=label, abstained=label is None)
 
 
 def _majority(group: Sequence[HumanLabel]) -> HumanLabel:
-    # a row repeated by one annotator counts once
-    votes = Counter({label.annotator: label.label for label in group}.values())
+    votes = Counter(label.label for label in group)
     yes, no = votes[True], votes[False]
-    first = group[0]
     label = None if yes == no else yes > no
-    values = {
-        **vars(first),
-        "label": label,
-        "abstained": label is None and (yes > 0 or any(g.abstained for g in group)),
-        "annotator": "",
-    }
-    return HumanLabel(**values)
+    abstained = label is None and (yes > 0 or any(g.abstained for g in group))
+    return replace(group[0], label=label, abstained=abstained, annotator="")
 
 
 def _some(values: Sequence[object]) -> str:

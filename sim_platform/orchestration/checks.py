@@ -20,12 +20,13 @@ from sim_platform.contracts.tables.schema import Table, key_of, table_name
 from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.flows.deidentification.known_accounts import known_of, known_values_are_absent
 from sim_platform.flows.vault import vault_key
+from sim_platform.orchestration.metadata import check_result
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.warehouse import gates
 from sim_platform.warehouse.contract_check import contract_holds
-from sim_platform.warehouse.duckdb_file import Gate, GateResult
+from sim_platform.warehouse.duckdb_file import Gate
 
 RELEASE_GATES: dict[type[Table], tuple[Gate, ...]] = {
     StratifiedSample: (
@@ -66,6 +67,7 @@ LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
         gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     ),
 }
+CONTRACT_CHECK = "rows_fit_the_contract_and_keys_are_unique"
 WARNINGS = (
     gates.ONE_MODEL_ANSWERED_EACH_ARM,
     gates.SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING,
@@ -103,7 +105,7 @@ def gate_check(asset: str, gate: Gate, *, partitioned: bool) -> dg.AssetChecksDe
     def check(
         context: dg.AssetCheckExecutionContext, deployment: Deployment
     ) -> dg.AssetCheckResult:
-        return _result(
+        return check_result(
             gate.check(
                 deployment.warehouse().query, context.partition_key if partitioned else None
             ),
@@ -126,7 +128,7 @@ def no_known_value_of_an_account_is_left(
 ) -> dg.AssetCheckResult:
     vault = deployment.vault()
     secret = vault_key(vault)
-    return _result(
+    return check_result(
         known_values_are_absent(
             vault,
             deployment.warehouse(),
@@ -139,7 +141,7 @@ def no_known_value_of_an_account_is_left(
 def _contract_check(table: type[Table], *, partitioned: bool) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=table_name(table),
-        name="rows_fit_the_contract_and_keys_are_unique",
+        name=CONTRACT_CHECK,
         description=(
             f"Every stored row fits the contract; ({', '.join(key_of(table))}) identifies it."
         ),
@@ -150,15 +152,8 @@ def _contract_check(table: type[Table], *, partitioned: bool) -> dg.AssetChecksD
         context: dg.AssetCheckExecutionContext, deployment: Deployment
     ) -> dg.AssetCheckResult:
         file = deployment.vault() if table is ConsentedLogExtract else deployment.warehouse()
-        return _result(contract_holds(file, table, context.partition_key if partitioned else None))
+        return check_result(
+            contract_holds(file, table, context.partition_key if partitioned else None)
+        )
 
     return check
-
-
-def _result(result: GateResult, *, warns: bool = False) -> dg.AssetCheckResult:
-    severity = dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
-    return dg.AssetCheckResult(
-        passed=result.passed,
-        severity=severity,
-        metadata={name: value for name, value in result.facts.items() if value is not None},
-    )

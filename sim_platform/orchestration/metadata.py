@@ -12,6 +12,9 @@ import polars as pl
 
 from sim_platform.contracts.escaping import markdown_cell
 from sim_platform.contracts.tables.schema import Table, dtypes, table_name
+from sim_platform.warehouse.duckdb_file import GateResult
+
+VACUOUS = "vacuous"  # of a check that looked at nothing
 
 
 def column_docs(table: type[Table]) -> dict[str, Any]:
@@ -30,6 +33,20 @@ def column_docs(table: type[Table]) -> dict[str, Any]:
         "dagster/table_name": table_name(table),
         "dagster/column_schema": dg.TableSchema(columns=docs),
     }
+
+
+def check_result(result: GateResult, *, warns: bool = False) -> dg.AssetCheckResult:
+    """What a gate saw, for people. One that looked at nothing has passed, since it stops nobody,
+    and says that this means nothing.
+    """
+    severity = dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
+    facts = {name: value for name, value in result.facts.items() if value is not None}
+    return dg.AssetCheckResult(
+        passed=result.passed,
+        severity=severity,
+        description="looked at nothing: it passed and says nothing" if result.is_vacuous else None,
+        metadata=facts | ({VACUOUS: True} if result.is_vacuous else {}),
+    )
 
 
 def counts(frame: pl.DataFrame, by: str) -> dict[str, int]:

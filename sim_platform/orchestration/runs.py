@@ -19,6 +19,8 @@ from sim_platform.flows.readiness import refuse_unready
 from sim_platform.flows.results import attention, left_out, one_line
 from sim_platform.flows.sampling import refuse_another_size, size_of_sample
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
+from sim_platform.orchestration.checks import CONTRACT_CHECK
+from sim_platform.orchestration.metadata import VACUOUS
 from sim_platform.orchestration.partitions import register
 from sim_platform.registry.home import Home
 from sim_platform.registry.shipped import DAGSTER_SETTINGS
@@ -96,13 +98,18 @@ def run_releases(
                 failure = data.user_failure_data
                 first_line = data.error_display_string.splitlines()[0]
                 say(f"{event.step_key}: {failure.description if failure else first_line}")
+        unseen = []
         for evaluation in result.get_asset_check_evaluations():
+            if VACUOUS in evaluation.metadata and evaluation.check_name != CONTRACT_CHECK:
+                unseen.append(f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}")
             if not evaluation.passed:
                 facts = ", ".join(f"{k}={v.value}" for k, v in evaluation.metadata.items())
                 say(
                     f"check failed: {evaluation.asset_key.to_user_string()}:"
                     f" {evaluation.check_name} ({facts})"
                 )
+        if unseen:
+            say(f"checks that looked at nothing: {', '.join(unseen)}")
         return result.success
 
     if not materialize(log_keys):

@@ -1,5 +1,5 @@
-"""A page on which one person labels: self-contained, keyboard driven, no network; answers stay in
-the browser until they are saved as a file.
+"""A page on which one person labels: self-contained, keyboard driven, no network; answers are kept
+in the browser as they are given, without any text, until they are saved as a file.
 
 Belongs here: the page. Does not: what is on it (orchestration), reading the file that it
 saves (grading.labels).
@@ -8,11 +8,14 @@ saves (grading.labels).
 from collections.abc import Mapping, Sequence
 
 from sim_platform.contracts.escaping import script_json
+from sim_platform.contracts.messages import sha256
 
 
 def label_page(rows: Sequence[Mapping[str, object]]) -> str:
     """HTML for the rows of `labels export`. Text is set as text, never as markup."""
-    return PAGE.replace("__ROWS__", script_json(list(rows)))
+    names = [[str(row[name]) for name in ("item_id", "behavior", "grader_hash")] for row in rows]
+    page = PAGE.replace("__KEY__", f"labels {sha256(names)}")
+    return page.replace("__ROWS__", script_json(list(rows)))
 
 
 PAGE = """<!doctype html>
@@ -39,9 +42,25 @@ nav { position: sticky; bottom: 0; background: #fff; padding: .7rem 0;
 <label>Your name <input id="annotator" size="12"></label> <button id="save">Save (s)</button></nav>
 <script>
 "use strict";
-const rows = __ROWS__, said = {};
-let at = 0;
+const rows = __ROWS__, said = {}, place = "__KEY__";
+let at = 0, kept = true;
 const element = id => document.getElementById(id);
+function keep() {
+  try {
+    localStorage.setItem(place, JSON.stringify({said, at, name: element("annotator").value}));
+    kept = true;
+  } catch { kept = false; }
+}
+function find() {
+  try {
+    const before = JSON.parse(localStorage.getItem(place));
+    if (!before) return;
+    for (const [i, value] of Object.entries(before.said))
+      if (rows[i] && ["1", "0", "ABSTAIN"].includes(value)) said[i] = value;
+    at = Math.max(0, Math.min(rows.length - 1, Number(before.at) || 0));
+    element("annotator").value = before.name || "";
+  } catch { kept = false; }
+}
 function show(text, role, kind) {
   const box = document.createElement("div"), head = document.createElement("div");
   box.className = "message " + kind; head.className = "role"; head.textContent = role;
@@ -57,7 +76,8 @@ function draw() {
   element("question").textContent = row.behavior.replaceAll("_", " ") + "?";
   element("definition").textContent = row.definition;
   const done = Object.keys(said).length;
-  element("place").textContent = `item ${at + 1} of ${rows.length}, ${done} labelled`;
+  element("place").textContent = `item ${at + 1} of ${rows.length}, ${done} labelled`
+    + (kept ? "" : "; this browser keeps nothing: save before you close it");
   for (const m of JSON.parse(row.prompt))
     show(text(m.content) + (m.tool_calls ? "\\n" + JSON.stringify(m.tool_calls) : ""), m.role, "");
   show(text(row.response) + (row.tool_calls.length ? "\\n" + JSON.stringify(row.tool_calls) : ""),
@@ -66,7 +86,7 @@ function draw() {
     element(id).setAttribute("aria-pressed", said[at] === value);
   scrollTo(0, document.body.scrollHeight);
 }
-function go(step) { at = Math.max(0, Math.min(rows.length - 1, at + step)); draw(); }
+function go(step) { at = Math.max(0, Math.min(rows.length - 1, at + step)); keep(); draw(); }
 function say(value) { if (rows[at]) { said[at] = value; go(1); } }
 function save() {
   const name = element("annotator").value.trim();
@@ -90,7 +110,11 @@ element("yes").onclick = () => say("1"); element("no").onclick = () => say("0");
 element("abstain").onclick = () => say("ABSTAIN");
 element("back").onclick = () => go(-1); element("next").onclick = () => go(1);
 element("save").onclick = save;
-addEventListener("beforeunload", e => { if (Object.keys(said).length) e.preventDefault(); });
+element("annotator").oninput = keep;
+addEventListener("beforeunload", e => {
+  if (Object.keys(said).length && !kept) e.preventDefault();
+});
+find();
 draw();
 </script></body></html>
 """

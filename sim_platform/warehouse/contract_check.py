@@ -27,7 +27,7 @@ def contract_holds(file: DuckDBFile, table: type[Table], model_version: str | No
             except ContractError as error:
                 return GateResult(False, {"n_bad": len(batch), "n_rows": n, "broken": str(error)})
         repeated = _repeated_keys(tx, table, where, params)
-    return GateResult(repeated == 0, {"n_bad": repeated, "n_rows": n})
+    return GateResult(repeated == 0, {"n_bad": repeated, "n_rows": n}, is_vacuous=n == 0)
 
 
 def _repeated_keys(

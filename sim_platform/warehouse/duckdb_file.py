@@ -39,10 +39,13 @@ class GateError(SimPlatformError):
 
 @dataclass(frozen=True)
 class GateResult:
-    """What a gate saw: whether it passed, and the counts that say why."""
+    """What a gate saw: whether it passed, the counts that say why, and whether it passed because
+    there was nothing to look at.
+    """
 
     passed: bool
     facts: dict[str, int | float | str | None]
+    is_vacuous: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,22 @@ class Gate:
 
     `sql` gives one row: `n_bad` (0 passes) and any further counts; `$model_version` is the release.
     The same statement runs inside the write transaction, where it rolls back, and as an asset check
-    on the stored table, for people.
+    on the stored table, for people. `seen` names the counts of what it looked at: where all of them
+    are 0 it has passed and says nothing. None where nothing to look at is the good case.
     """
 
     name: str
     description: str
     sql: str
+    seen: tuple[str, ...] = ()
 
     def check(self, query: Query, model_version: str | None = None) -> GateResult:
         params = {"model_version": model_version} if "$model_version" in self.sql else {}
         facts = query(self.sql, params).to_dicts()[0]
         # null is not 0: a gate that cannot count does not pass
-        return GateResult(passed=facts["n_bad"] == 0, facts=facts)
+        passed = facts["n_bad"] == 0
+        is_vacuous = passed and bool(self.seen) and not any(facts[name] for name in self.seen)
+        return GateResult(passed, facts, is_vacuous)
 
 
 class Transaction:

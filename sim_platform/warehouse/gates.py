@@ -17,6 +17,7 @@ EVERY_LOG_ROW_IS_ACCOUNTED_FOR = Gate(
        select count(*) filter (rows_in is distinct
          from accounted)::bigint as n_bad, coalesce(sum(rows_in), 0)::bigint as rows_in,
          coalesce(sum(accounted), 0)::bigint as accounted from per_file""",
+    seen=("rows_in",),
 )
 
 QUARANTINED_ROWS_HAVE_A_PLACE_AND_A_REASON = Gate(
@@ -48,6 +49,7 @@ EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED = Gate(
                   and q.conversation_key = c.conversation_key)::bigint as n_in_both)
        select abs(n_extracted - n_corpus - n_quarantined) + (n_corpus - n_distinct) + n_in_both
          as n_bad, * from counted""",
+    seen=("n_extracted",),
 )
 
 LIVING_PREFIXES = """select distinct left(sha256('["' || conversation_key || '",' || turn || ']'),
@@ -94,6 +96,7 @@ CANARIES_ARE_MASKED = Gate(
          as n_survived,
               coalesce(string_agg(type, ', ') filter (survived > 0), 'none') as kinds
                 from counted""",
+    seen=("n_planted",),
 )
 
 QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
@@ -105,6 +108,10 @@ QUARANTINE_STAYS_BELOW_TWO_PERCENT = Gate(
                   where stage = 'deidentification')::bigint as n_quarantined)
        select case when n_quarantined > 0.02 * (n_corpus + n_quarantined) then n_quarantined else 0
          end as n_bad, * from counted""",
+    seen=(
+        "n_corpus",
+        "n_quarantined",
+    ),
 )
 
 DEIDENTIFICATION_IS_DETERMINISTIC = Gate(
@@ -115,6 +122,7 @@ DEIDENTIFICATION_IS_DETERMINISTIC = Gate(
       from deid_audits
        where measure = 'determinism' and deid_version in (select deid_version
          from deidentified_corpus)""",
+    seen=("n_done_twice",),
 )
 
 SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING = Gate(
@@ -129,6 +137,7 @@ SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING = Gate(
        select case when n_scanned >= 20000 and n_characters >= 0.005 * n_scanned then n_characters
          else 0 end as n_bad, *, coalesce(round(n_characters / nullif(n_scanned, 0), 5), 0) as share
          from counted""",
+    seen=("n_scanned",),
 )
 
 _WILSON_LOW = "(p + z*z/(2*n) - z*sqrt(p*(1-p)/n + z*z/(4*n*n))) / (1 + z*z/n)"
@@ -148,6 +157,7 @@ A_SECOND_DETECTOR_FINDS_LITTLE = Gate(
          kinds, coalesce(round(p, 4), 0) as share,
               coalesce(round({_WILSON_LOW}, 4), 0) as share_low, coalesce(round({_WILSON_HIGH}, 4),
                 1) as share_high from shared""",  # noqa: S608 - formulas of this file
+    seen=("n_seen",),
 )
 
 EVERY_STRATUM_HAS_ENOUGH_USERS = Gate(
@@ -171,6 +181,7 @@ EVERY_STRATUM_HAS_ENOUGH_USERS = Gate(
               (select coalesce(sum(n_suppressed), 0) from wanted)::bigint as n_suppressed,
               coalesce((select round(sum(n_suppressed) / nullif(sum(n_conversations), 0), 4)
                 from wanted), 0) as share_suppressed""",
+    seen=("n_classes",),
 )
 
 WEIGHTS_ADD_UP_TO_THE_POPULATION = Gate(
@@ -216,6 +227,7 @@ WEIGHTS_ADD_UP_TO_THE_POPULATION = Gate(
                 round(conversations, 6) as sum_of_weights, round(turns, 6)
                 as sum_of_weights_per_turn
        from counted, totals, bounds""",
+    seen=("n_sample",),
 )
 
 EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN = Gate(
@@ -225,6 +237,7 @@ EVERY_PREFIX_ENDS_WITH_ITS_USER_TURN = Gate(
     """select count(*) filter (json_extract_string(prefix, '$[#-1].role') is distinct
       from 'user')::bigint as n_bad, count(*)::bigint as n
        from stratified_sample where model_version = $model_version""",
+    seen=("n",),
 )
 
 EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM = Gate(
@@ -242,6 +255,7 @@ EVERY_PREFIX_HAS_ONE_OUTCOME_PER_ARM = Gate(
          group by all)
        select count(*) filter (n <> 1)::bigint as n_bad, count(*)::bigint as n_expected,
          coalesce(sum(n), 0)::bigint as n_outcomes from counted""",
+    seen=("n_expected",),
 )
 
 ONE_MODEL_ANSWERED_EACH_ARM = Gate(
@@ -261,6 +275,7 @@ ONE_MODEL_ANSWERED_EACH_ARM = Gate(
               (select count(distinct system_fingerprint) from candidate_completions
                 where model_version = $model_version)::bigint as n_fingerprints
        from ranked""",
+    seen=("n_answers",),
 )
 
 # Counts and sums of hashes per behaviour, arm and repeat say whether all of them are there once;
@@ -306,6 +321,7 @@ EVERY_OUTCOME_HAS_ONE_SCORE_PER_BEHAVIOUR = Gate(
        select n_lost_or_repeated + n_unexplained
               + (n_outcomes > 0 and n_behaviors = 0)::bigint as n_bad, *
        from counted""",
+    seen=("n_scores",),
 )
 
 EVERY_RATE_LIES_INSIDE_ITS_INTERVAL = Gate(
@@ -322,6 +338,7 @@ EVERY_RATE_LIES_INSIDE_ITS_INTERVAL = Gate(
                                  from n_eligible)::bigint as n_bad, count(model_version)::bigint
                                  as n_rates
        from rates full join eligible using (behavior, arm)""",
+    seen=("n_rates",),
 )
 
 EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT = Gate(
@@ -347,4 +364,16 @@ NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE = Gate(
       filter (verdict = 'INCONCLUSIVE')::bigint as n_inconclusive, count(*)
       filter (verdict = 'PASS')::bigint as n_pass
        from release_gate where model_version = $model_version""",
+    seen=(
+        "n_pass",
+        "n_inconclusive",
+    ),
+)
+
+# Rules whose rows are made on a random share of the conversations, which may be of nobody.
+ON_A_SHARE = (
+    CANARIES_ARE_MASKED,
+    DEIDENTIFICATION_IS_DETERMINISTIC,
+    SCANNING_AGAIN_FINDS_NEXT_TO_NOTHING,
+    A_SECOND_DETECTOR_FINDS_LITTLE,
 )

@@ -59,6 +59,12 @@ def test_a_person_labels_with_the_keyboard_and_the_saved_file_is_read(
         assert page.locator("#place").inner_text() == "item 4 of 4, 3 labelled"
         page.locator("#annotator").fill("ann")
         page.locator("#question").click()
+        page.reload()  # nothing that was answered is lost
+        assert page.locator("#place").inner_text() == "item 4 of 4, 3 labelled"
+        assert "Hm." in page.locator(".response").inner_text()
+        stored = page.evaluate("JSON.stringify(localStorage)")
+        assert "Sorry" not in stored
+        assert "question" not in stored
         with page.expect_download() as download:
             page.keyboard.press("s")
         download.value.save_as(saved)

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from sim_platform.contracts.errors import BadInputError
-from sim_platform.grading.labels import Columns, HumanLabel, agreement, one_per_item, read_labels
+from sim_platform.grading.labels import (
+    Columns,
+    HumanLabel,
+    agreement,
+    one_per_annotator,
+    one_per_item,
+    read_labels,
+)
 
 
 def written(folder: Path, text: str, name: str = "labels.jsonl") -> Path:
@@ -63,11 +70,6 @@ def test_an_inverted_column_is_turned_round_and_unknown_stays_unknown(tmp_path: 
         ('{"response": "x"}\n', "l.jsonl", 'no column "label"'),
         ("", "l.jsonl", "no rows"),
         ("label,response\n1\n", "l.csv", "line 2"),
-        (
-            '{"item_id": "a", "label": 1}\n{"item_id": "a", "label": 0}\n',
-            "l.jsonl",
-            "line 1 and line 2",
-        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_its_lines(
@@ -112,6 +114,53 @@ def test_agreement_is_that_of_the_published_example() -> None:
     assert (found.n_items, found.n_agree) == (50, 35)
     assert found.cohen_kappa == pytest.approx(0.4)
     assert found.krippendorff_alpha == pytest.approx(0.4, abs=0.01)
+
+
+def repeated(item: str, *said: object, who: str = "ann") -> list[HumanLabel]:
+    """What one person answered, time after time; "abstain" and None are what they are."""
+    return [
+        HumanLabel(
+            "", item, said if isinstance(said, bool) else None, said == "abstain", annotator=who
+        )
+        for said in said
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "label", "abstained"),
+    [
+        ((True, True), True, False),
+        ((True, False), None, True),
+        ((True, False, True), True, False),
+        ((True, None), True, False),
+        ((True, "abstain"), None, True),
+        (("abstain", "abstain", False), None, True),
+        ((None, None), None, False),
+    ],
+)
+def test_of_repeats_the_most_frequent_answer_counts_once_and_a_tie_abstains(
+    said: tuple[object, ...], label: bool | None, abstained: bool
+) -> None:
+    (one,) = one_per_annotator(repeated("x", *said))
+    assert (one.label, one.abstained) == (label, abstained)
+    other = repeated("x", True, who="bob")
+    (both,) = one_per_item([*repeated("x", *said), *other])
+    assert both.label == (None if label is False else True)
+
+
+def test_agreement_with_oneself_is_told_apart_from_that_with_others() -> None:
+    labels = [
+        *repeated("x", True, True),
+        *repeated("y", True, False),
+        *repeated("z", "abstain", "abstain"),
+        *repeated("u", True, None),
+        *repeated("x", False, who="bob"),
+    ]
+    found = agreement(labels)
+    assert (found.n_repeats, found.n_alike) == (3, 2)
+    assert found.self_agreement == pytest.approx(2 / 3)
+    assert (found.n_items, found.n_agree) == (1, 0)
+    assert agreement(repeated("x", True)).self_agreement is None
 
 
 def test_agreement_is_undefined_without_double_labels_or_without_variation() -> None:

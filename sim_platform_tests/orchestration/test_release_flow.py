@@ -27,6 +27,7 @@ from sim_platform.flows.deidentification import corpus as deidentification_flow
 from sim_platform.flows.forecasting import forecast_release
 from sim_platform.flows.replay.arm import replay_arm
 from sim_platform.flows.report import write_report
+from sim_platform.flows.results import status
 from sim_platform.flows.sampling import sample_release, size_of_sample
 from sim_platform.orchestration.assets import deidentification
 from sim_platform.orchestration.assets.deidentification import deidentified_corpus
@@ -95,6 +96,31 @@ def test_every_stage_accounts_for_its_rows(home: Path) -> None:
         "estimation: candidate",
         "estimation: recorded",
     ]
+
+
+def test_checks_that_looked_at_nothing_pass_and_say_so(run: Run, tmp_path: Path) -> None:
+    home = write_home(tmp_path, n=12)
+    sources = yaml.safe_load((home / "sources.yaml").read_text())
+    write_yaml(home / "sources.yaml", sources | {"deidentification": {"audit_share": 0.0}})
+    said = run(home)
+    (line,) = [one for one in said if one.startswith("checks that looked at nothing: deidentified")]
+    unseen = [
+        "deidentification_is_deterministic",
+        "scanning_again_finds_next_to_nothing",
+        "a_second_detector_finds_little",
+    ]
+    for name in unseen:
+        assert name in line
+        (record,) = dg.DagsterInstance.get().event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey("deidentified_corpus"), name), limit=1
+        )
+        assert record.event
+        evaluation = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+        assert evaluation.passed
+        assert evaluation.metadata["vacuous"].value is True
+        assert evaluation.description == "looked at nothing: it passed and says nothing"
+        assert name.replace("_", " ") in (home / "reports" / "v2.html").read_text()
+    assert set(unseen) <= set(status(load_home(home))["looked_at_nothing"])
 
 
 def test_the_published_copy_has_every_table_and_no_account_keys(home: Path) -> None:

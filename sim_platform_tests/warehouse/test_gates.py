@@ -869,6 +869,26 @@ def test_a_gate_says_its_rule_and_its_counts(
     assert all(isinstance(v, int | float | str) for v in facts.values())
 
 
+NOTHING_IS_GOOD = {  # rules of which nothing to look at is the good case, or that count no rows
+    "quarantined_rows_have_a_place_and_a_reason",
+    "no_forgotten_user_survives",
+    "every_answer_belongs_to_a_conversation_of_the_corpus",
+    "every_compared_behaviour_has_a_verdict",
+}
+
+
+@pytest.mark.parametrize("gate", ALL_GATES, ids=lambda g: g.name)
+def test_a_gate_that_looked_at_nothing_does_not_pass_as_one_that_saw_something(
+    gate: Gate, ask: Callable[[Gate, Stored], GateResult]
+) -> None:
+    nothing = ask(gate, {})
+    assert set(gate.seen) <= set(nothing.facts)
+    assert bool(gate.seen) != (gate.name in NOTHING_IS_GOOD)
+    assert nothing.is_vacuous == (nothing.passed and bool(gate.seen))
+    kept = [ask(g, tables) for g, tables in KEEPS.values() if g is gate]
+    assert not gate.seen or not all(result.is_vacuous for result in kept)
+
+
 conversations = st.lists(
     st.tuples(st.integers(0, 4), st.sampled_from(["web", "mobile", "api"])), min_size=1, max_size=25
 ).filter(lambda c: any(t for t, _ in c))

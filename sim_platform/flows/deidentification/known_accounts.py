@@ -156,7 +156,9 @@ def known_values_are_absent(
             values = known_values(about[key])
             bad += any(values.spans(text) for whole in texts for text in _leaves(json.loads(whole)))
     return GateResult(
-        bad == 0, {"n_bad": bad, "n_conversations": checked, "n_with_known_values": with_values}
+        bad == 0,
+        {"n_bad": bad, "n_conversations": checked, "n_with_known_values": with_values},
+        is_vacuous=with_values == 0,
     )
 
 

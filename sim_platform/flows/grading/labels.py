@@ -7,6 +7,7 @@ files (grading.labels), what follows from labels (calibration).
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,13 @@ from sim_platform.contracts.tables.schema import frame
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.registration import covered
 from sim_platform.grading.label_sampling import LabelPlan, draw_for_labels
-from sim_platform.grading.labels import Columns, HumanLabel, agreement, read_labels
+from sim_platform.grading.labels import (
+    Columns,
+    HumanLabel,
+    agreement,
+    one_per_annotator,
+    read_labels,
+)
 from sim_platform.grading.reasoning import split_reasoning
 from sim_platform.registry.behaviors import Behavior
 from sim_platform.registry.home import Home
@@ -43,7 +50,8 @@ def export_labels(
     home: Home, release: str, behaviors: Sequence[str], plan: LabelPlan
 ) -> list[dict[str, Any]]:
     """Draws what should be labelled, stores the drawing, and returns one row an item and label:
-    item id, behaviour, its definition, conversation and response, an empty label.
+    item id, behaviour, its definition, conversation and response, an empty label. What stands twice
+    stands half of the rows apart, so that nobody answers the second from memory of the first.
     """
     warehouse = warehouse_of(home)
     home.release(release)
@@ -71,7 +79,7 @@ def export_labels(
         (arm, prefix_id, k): (prefix, response, calls)
         for prefix_id, arm, k, prefix, response, calls in texts.iter_rows()
     }
-    rows = []
+    rows: list[tuple[dict[str, Any], bool]] = []
     for draw in drawn.sort(
         "item_id"
     ).to_dicts():  # by hash: neither arm nor flag shows in the order
@@ -92,8 +100,15 @@ def export_labels(
             "annotator": "",
             "grader_hash": draw["grader_hash"],
         }
-        rows += [row, row] if draw["is_double"] else [row]
-    return rows
+        rows.append((row, draw["is_double"]))
+    again = len(rows) // 2
+    placed = [(float(place), row) for place, (row, _) in enumerate(rows)]
+    placed += [
+        ((place + again) % len(rows) + 0.5, row)
+        for place, (row, is_double) in enumerate(rows)
+        if is_double
+    ]
+    return [row for _, row in sorted(placed, key=itemgetter(0))]
 
 
 def _answer(content: str | list[dict[str, str]]) -> str | list[dict[str, str]]:
@@ -109,7 +124,8 @@ def import_labels(
 
     Returns:
         `imported`, `abstained`, `left_out` (labels of other behaviours than the one that was asked
-        for), and per behaviour the agreement of its annotators.
+        for), and per behaviour the agreement of its annotators with each other and of each with
+        what they said of the same item before. Who contradicts themselves abstains on that item.
 
     Raises:
         BadInputError: a label of no behaviour, an item that was not drawn for this release and
@@ -157,17 +173,17 @@ def import_labels(
             f" than those whose scores are stored ({places(foreign)}); export again. Nothing was"
             " imported."
         )
-    rows = {(one.behavior, one.item_id, one.annotator): one for one in labels}
+    settled = one_per_annotator(labels)
     stored = [
         {
             "model_version": release,
-            "behavior": name,
-            "item_id": item,
-            "annotator": annotator,
+            "behavior": one.behavior,
+            "item_id": one.item_id,
+            "annotator": one.annotator,
             "label": one.label,
-            "grader_hash": drawn[name, item],
+            "grader_hash": drawn[one.behavior, one.item_id],
         }
-        for (name, item, annotator), one in rows.items()
+        for one in settled
     ]
     with warehouse.transaction() as tx:
         tx.upsert(HumanLabels, frame(HumanLabels, stored))
@@ -176,8 +192,8 @@ def import_labels(
         for name in sorted({one.behavior for one in labels})
     }
     return {
-        "imported": len(rows),
-        "abstained": sum(one.abstained for one in rows.values()),
+        "imported": len(settled),
+        "abstained": sum(one.abstained for one in settled),
         "left_out": len(given) - len(labels),
         "agreement": agreed,
     }

@@ -18,11 +18,12 @@ from sim_platform.contracts.tables.extraction import QuarantinedRows
 from sim_platform.deidentification.detectors import stack_detector
 from sim_platform.flows.deidentification.corpus import deidentify_extract
 from sim_platform.flows.deidentification.effect import measure_effect
-from sim_platform.orchestration.metadata import column_docs, counts, markdown
+from sim_platform.orchestration.metadata import check_result, column_docs, counts, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.resources import Deployment
+from sim_platform.warehouse.duckdb_file import GateResult
 
 MOVED = 0.01  # shift of a rate per message from which on a check warns
 
@@ -142,12 +143,9 @@ def deidentification_does_not_look_like_behaviour(
         DeidentificationEffect, {"model_version": context.partition_key}
     )
     moved = rows.filter((pl.col("shift_low") > MOVED) | (pl.col("shift_high") < -MOVED))
-    return dg.AssetCheckResult(
-        passed=moved.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "behaviours": len(rows),
-            "moved": ", ".join(moved["behavior"]) or "none",
-            "largest_shift": max(rows["shift"].abs().drop_nulls(), default=0.0),
-        },
-    )
+    facts = {
+        "behaviours": len(rows),
+        "moved": ", ".join(moved["behavior"]) or "none",
+        "largest_shift": max(rows["shift"].abs().drop_nulls(), default=0.0),
+    }
+    return check_result(GateResult(moved.is_empty(), facts, rows.is_empty()), warns=True)

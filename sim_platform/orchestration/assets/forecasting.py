@@ -14,11 +14,12 @@ from sim_platform.contracts.tables.forecasting import (
 )
 from sim_platform.flows.forecasting import forecast_release, newest_traffic, score_release
 from sim_platform.flows.ledger import enter_forecasts, the_ledger_is_whole
-from sim_platform.orchestration.metadata import column_docs, markdown
+from sim_platform.orchestration.metadata import check_result, column_docs, markdown
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
 from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import marked, per_100k
+from sim_platform.warehouse.duckdb_file import GateResult
 
 
 @dg.asset(
@@ -83,15 +84,13 @@ def the_sample_looks_like_the_newest_traffic(
     context: dg.AssetCheckExecutionContext, deployment: Deployment
 ) -> dg.AssetCheckResult:
     made = newest_traffic(deployment.home(), deployment.warehouse(), context.partition_key)
-    return dg.AssetCheckResult(
-        passed=not (made.moved and made.moved.warns),
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "facts": made.moved.words if made.moved else "too few conversations",
-            "weighted_to": made.weighted_to,
-            "effective_sample_kept": round(made.kept, 3),
-        },
-    )
+    facts: dict[str, int | float | str | None] = {
+        "facts": made.moved.words if made.moved else "too few conversations",
+        "weighted_to": made.weighted_to,
+        "effective_sample_kept": round(made.kept, 3),
+    }
+    passed = not (made.moved and made.moved.warns)
+    return check_result(GateResult(passed, facts, is_vacuous=made.moved is None), warns=True)
 
 
 @dg.asset_check(
@@ -106,8 +105,7 @@ def the_sample_looks_like_the_newest_traffic(
 def the_forecast_ledger_is_whole(
     context: dg.AssetCheckExecutionContext, deployment: Deployment
 ) -> dg.AssetCheckResult:
-    found = the_ledger_is_whole(deployment.warehouse().read(ForecastLedger))
-    return dg.AssetCheckResult(passed=found.passed, metadata=dict(found.facts))
+    return check_result(the_ledger_is_whole(deployment.warehouse().read(ForecastLedger)))
 
 
 @dg.asset(

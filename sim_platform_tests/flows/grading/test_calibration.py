@@ -283,7 +283,7 @@ def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studi
     assert len(warehouse(ran).read(HumanLabels)) == len(tasks)
 
 
-@pytest.mark.parametrize("breakage", ["unknown id", "other hash", "contradiction"])
+@pytest.mark.parametrize("breakage", ["unknown id", "other hash"])
 def test_labels_that_do_not_fit_are_refused_as_a_whole(
     ran: Path, tmp_path: Path, breakage: str
 ) -> None:
@@ -294,8 +294,6 @@ def test_labels_that_do_not_fit_are_refused_as_a_whole(
             rows[3]["item_id"] = "nobody"
         case "other hash":
             rows[3]["grader_hash"] = "0" * 64
-        case "contradiction":
-            rows.append({**rows[3], "label": "0"})
     with file.open("w", newline="") as target:
         writer = csv.DictWriter(target, list(rows[0]))
         writer.writeheader()
@@ -305,6 +303,40 @@ def test_labels_that_do_not_fit_are_refused_as_a_whole(
     )
     assert "line" in said
     assert warehouse(ran).read(HumanLabels).is_empty()
+
+
+def test_repeats_stand_far_apart_and_one_that_differs_abstains_and_is_counted(
+    ran: Path, tmp_path: Path
+) -> None:
+    file = labelled(ran, tmp_path, lambda text: "1")
+    rows = list(csv.DictReader(file.read_text().splitlines(keepends=True)))
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row["item_id"], []).append(place)
+    again = {item: p for item, p in places.items() if len(p) == 2}
+    assert len(again) > 1
+    assert min(b - a for a, b in again.values()) >= len(places) // 2 - 1
+    changed = next(iter(again.values()))[1]
+    for row in rows:
+        row["annotator"] = "ann"
+    rows[changed]["label"] = "0"
+    with file.open("w", newline="") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    taken = ["labels", "import", "v2", "--behavior", "apologises", "--labels", str(file)]
+    found = json.loads(sim_platform(ran, *taken, "--json"))
+    agreed = found["agreement"]["apologises"]
+    assert (agreed["n_items"], agreed["n_repeats"]) == (0, len(again))
+    assert agreed["n_alike"] == len(again) - 1
+    assert agreed["self_agreement"] == pytest.approx(1 - 1 / len(again))
+    assert (found["imported"], found["abstained"]) == (len(places), 1)
+    stored = warehouse(ran).read(HumanLabels)
+    (abstained,) = stored.filter(pl.col("label").is_null())["item_id"]
+    assert abstained == rows[changed]["item_id"]
+    assert f"again by the same person {len(again)}, alike {len(again) - 1}" in " ".join(
+        sim_platform(ran, *taken).split()
+    )
 
 
 SCHEMA = {
