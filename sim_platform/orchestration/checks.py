@@ -18,7 +18,7 @@ from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, key_of, table_name
 from sim_platform.deidentification.deidentify import keyed_hash
-from sim_platform.flows.deidentification.known_accounts import known_of, known_values_are_absent
+from sim_platform.flows.deidentification.known_accounts import known_values_are_absent
 from sim_platform.flows.vault import vault_key
 from sim_platform.orchestration.metadata import check_result
 from sim_platform.orchestration.partitions import MODEL_VERSIONS
@@ -119,7 +119,7 @@ def gate_check(asset: str, gate: Gate, *, partitioned: bool) -> dg.AssetChecksDe
     asset="deidentified_corpus",
     description=(
         "The join on what is stored: no conversation holds a value that is known about its account"
-        " (accounts file, metadata, account id)."
+        " (accounts file, metadata)."
     ),
 )
 @guarded
@@ -130,9 +130,9 @@ def no_known_value_of_an_account_is_left(
     secret = vault_key(vault)
     return check_result(
         known_values_are_absent(
+            deployment.home(),
             vault,
             deployment.warehouse(),
-            known_of(deployment.home(), vault),
             lambda c: keyed_hash(secret, "conversation", c),
         )
     )

@@ -37,7 +37,7 @@ from sim_platform.flows import vault
 from sim_platform.flows.deidentification import corpus as deidentification_flow
 from sim_platform.flows.deidentification.corpus import DeidentificationSummary, deidentify_extract
 from sim_platform.flows.deidentification.effect import measure_effect
-from sim_platform.flows.deidentification.known_accounts import known_of, known_values_are_absent
+from sim_platform.flows.deidentification.known_accounts import known_values_are_absent
 from sim_platform.flows.erasure import forget
 from sim_platform.flows.extraction import extract_log
 from sim_platform.flows.vault import keys_for_a_run, rotate_account_key, vault_key
@@ -155,7 +155,7 @@ def test_the_join_on_the_stored_corpus_sees_a_value_that_came_back(tmp_path: Pat
 
     def check() -> Any:
         return known_values_are_absent(
-            raw, warehouse, known_of(loaded, raw), lambda c: keyed_hash(secret, "conversation", c)
+            loaded, raw, warehouse, lambda c: keyed_hash(secret, "conversation", c)
         )
 
     assert check().passed
