@@ -13,7 +13,8 @@ import re
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 )
-MARKUP = re.compile(r"([\\`*_\[\]<>|~&])")
+# An underscore inside of a word is none: names of columns stay as they are.
+MARKUP = re.compile(r"([\\`*\[\]<>|~&]|(?<![^\W_])_|_(?![^\W_]))")
 LINK = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)")  # what becomes a link without markup
 BREAK = "\u200b"  # zero width
 # What spreadsheets take for a formula, also behind apostrophes: one of these is put before it.
