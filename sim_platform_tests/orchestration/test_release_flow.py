@@ -490,7 +490,8 @@ def test_public_logs_run_to_the_end(
         check=True,
         capture_output=True,
     )
-    assert run(home) == [
+    said = [line for line in run(home) if not line.startswith("checks that looked at nothing")]
+    assert said == [
         f"release {r} (replaces {load_home(home).by_version[r].replaces})"
         for r in load_home(home).releases
     ]
