@@ -3,7 +3,9 @@
 Belongs here: the bounds of parts. Does not: what is read of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+
+import polars as pl
 
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 
@@ -18,7 +20,7 @@ def row_pages(file: DuckDBFile, table: str, rows: int) -> Iterator[dict[str, int
         yield {"start": start, "end": start + rows}
 
 
-def key_pages(keys: Sequence[str], size: int) -> Iterator[dict[str, str]]:
+def key_pages(keys: pl.Series, size: int) -> Iterator[dict[str, str]]:
     """`first` and `last` of parts of sorted keys: with both ends DuckDB skips what lies outside."""
     for start in range(0, len(keys), size):
         part = keys[start : start + size]

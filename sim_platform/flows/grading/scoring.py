@@ -115,7 +115,7 @@ def score_release(
         tx.ensure(CandidateCompletions)  # those of an older version have fewer columns
     mine = {"release": release}
     sample = warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id"])
-    ids = sample["prefix_id"].sort().to_list()
+    ids = sample["prefix_id"].sort()
     asked = {**mine, "with_recorded": "recorded" in candidate.plan.arms}
     graded = partial(scores, release=release, home=home, exploratory=registered.exploratory)
     with parts(home.path, ClassifierScores) as made, grading_processes(others, len(ids)) as pool:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from sim_platform.contracts.outcomes import Arm, Outcome
 from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.flows.paging import key_pages
 from sim_platform.registry.models import ModelVersion
 from sim_platform.replay.engine import TRANSIENT_REASONS
 from sim_platform.replay.outcomes import completions_frame
@@ -74,18 +75,22 @@ def pages(
     """The requests of one arm, a page of prefixes at a time in the order of prefix ids; `lock` is
     held while a page is read.
     """
-    last = ""
-    while True:
+    mine = {"release": release, "of": share.of, "index": share.index}
+    with lock or nullcontext():
+        ids = warehouse.query(
+            """select prefix_id from stratified_sample
+               where model_version = $release and hash(turn_key) % $of = $index
+               order by prefix_id""",
+            mine,
+        )["prefix_id"]
+    for ends in key_pages(ids, PAGE):
         with lock or nullcontext():
             page = warehouse.query(
                 """select prefix_id, prefix, turn_key from stratified_sample
-                   where model_version = $release and prefix_id > $last
-                     and hash(turn_key) % $of = $index order by prefix_id limit $n""",
-                {"release": release, "last": last, "n": PAGE, "of": share.of, "index": share.index},
+                   where model_version = $release and prefix_id between $first and $last
+                     and hash(turn_key) % $of = $index order by prefix_id""",
+                {**mine, **ends},
             )
-        if not len(page):
-            return
-        last = page["prefix_id"][-1]
         yield [
             build_request(
                 model,
