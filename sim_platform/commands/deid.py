@@ -177,11 +177,13 @@ def rotate_key(as_json: Json = False) -> None:
     """Hash every account key of the home anew under a new key. End its runs first. Samples, answers
     and tombstones stay; an interrupted rotation is finished by the same command.
     """
+    from sim_platform.flows.leftovers import remove_leftovers  # noqa: PLC0415 - imports polars
     from sim_platform.flows.vault import rotate_account_key  # noqa: PLC0415 - imports dagster
     from sim_platform.orchestration.resources import Deployment  # noqa: PLC0415 - imports dagster
 
     with exit_codes():
         home = load_home(home_path())
+        remove_leftovers(home)
         deployment = Deployment(home_dir=str(home.path))
         accounts = rotate_account_key(deployment.vault(), deployment.warehouse())
         (

@@ -28,6 +28,7 @@ from sim_platform.flows.costs import spent_by_arm, spent_on_graders
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import flip_rate
 from sim_platform.flows.ledger import last_link
+from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.flows.private_files import write_private
 from sim_platform.flows.registration import covered
 from sim_platform.flows.results import looked_at_nothing
@@ -101,6 +102,7 @@ def write_report(home: Home, release: str, examples: int = 3) -> Path:
     Raises:
         SimPlatformError: the release has not been compared yet.
     """
+    remove_leftovers(home)
     facts = read_facts(home, release, examples)
     home.reports.mkdir(exist_ok=True)
     page, as_json, as_csv = report_files(home, release)

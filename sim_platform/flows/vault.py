@@ -19,6 +19,7 @@ from sim_platform.deidentification.deidentify import Keys, account_key, relinked
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
 
 _PENDING = "pending"
+_UNWRITTEN = "unwritten"  # beside the keys: files whose old hashes have left bytes behind
 _EPOCH = "create table if not exists account_key_epoch (n bigint not null)"
 
 
@@ -80,10 +81,24 @@ def rotate_account_key(vault: DuckDBFile, warehouse: DuckDBFile) -> int:
     Clusters, caps and tombstones keep working; the draw and what was paid for stay.
 
     The new key is kept as pending first. The warehouse then changes in one transaction and notes
-    it, the vault in another; interrupted anywhere, the same command finishes it.
+    it, the vault in another, and both files are written anew; interrupted anywhere, the same
+    command finishes it and begins no second rotation.
     """
+    changed = 0
     with vault.transaction() as tx:
         _first(tx)
+        is_hashed = bool(len(tx.query(f"from vault_keys where name = '{_UNWRITTEN}'")))
+    if not is_hashed:
+        changed = _hash_anew(vault, warehouse)
+    for file in (vault, warehouse):
+        file.rewrite()  # old hashes leave no bytes behind
+    with vault.transaction() as tx:
+        tx.execute(f"delete from vault_keys where name = '{_UNWRITTEN}'")  # noqa: S608 - a literal
+    return changed
+
+
+def _hash_anew(vault: DuckDBFile, warehouse: DuckDBFile) -> int:
+    with vault.transaction() as tx:
         names = set(tx.query("select name from vault_keys where name like 'accounts-%'")["name"])
         if f"accounts-{_PENDING}" not in names:
             tx.execute(
@@ -112,8 +127,7 @@ def rotate_account_key(vault: DuckDBFile, warehouse: DuckDBFile) -> int:
             "update vault_keys set name = $name where name = $pending",
             {"name": f"accounts-{link}", "pending": f"accounts-{_PENDING}"},
         )
-    for file in (vault, warehouse):
-        file.rewrite()  # old hashes leave no bytes behind
+        tx.execute(f"insert into vault_keys values ('{_UNWRITTEN}', '')")  # noqa: S608 - a literal
     return changed
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.flows.private_files import write_private
 from sim_platform.grading import classifier
 from sim_platform.grading.labels import Columns, one_per_item, read_labels
@@ -27,6 +28,7 @@ def train_grader(
     """Trains on the file's labels and writes `graders/<behaviour>.json` with its model card, or the
     file that the behaviour names. Returns path and card.
     """
+    remove_leftovers(home)
     behavior = next((b for b in home.behaviors if b.id == behavior_id), None)
     name = (
         next((part.file for part in behavior.parts if isinstance(part, ClassifierGrader)), None)
