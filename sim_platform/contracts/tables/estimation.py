@@ -5,7 +5,7 @@ Belongs here: their columns, meaning, range and key. Does not: what every table 
 
 import pandera.polars as pa
 
-from sim_platform.contracts.tables.schema import ARM_NAMES, Table, Utc
+from sim_platform.contracts.tables.schema import ARM_NAMES, EARLIER_SAMPLE, Table, Utc
 
 
 class Preregistration(Table):
@@ -240,14 +240,7 @@ class RateComparison(Table):
     )
     measures: str = pa.Field(isin=["model", "system"], description="what is measured")
     estimator_version: str = pa.Field(description="version of the estimators")
-    earlier_sample: int = pa.Field(
-        nullable=True,
-        ge=1,
-        description=(
-            "prefixes of the sample that this speaks of, where another was drawn since and is not"
-            " complete; else null"
-        ),
-    )
+    earlier_sample: int = pa.Field(nullable=True, ge=1, description=EARLIER_SAMPLE)
 
 
 class ReleaseGate(Table):
@@ -342,11 +335,4 @@ class ReleaseGate(Table):
         nullable=True,
         description="why a behaviour of tier gate decides nothing; null where it decides",
     )
-    earlier_sample: int = pa.Field(
-        nullable=True,
-        ge=1,
-        description=(
-            "prefixes of the sample that this speaks of, where another was drawn since and is not"
-            " complete; else null"
-        ),
-    )
+    earlier_sample: int = pa.Field(nullable=True, ge=1, description=EARLIER_SAMPLE)

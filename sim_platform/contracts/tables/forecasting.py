@@ -5,7 +5,7 @@ Belongs here: their columns, meaning, range and key. Does not: what every table 
 
 import pandera.polars as pa
 
-from sim_platform.contracts.tables.schema import Table, Utc
+from sim_platform.contracts.tables.schema import EARLIER_SAMPLE, Table, Utc
 
 
 class RateForecast(Table):
@@ -70,14 +70,7 @@ class RateForecast(Table):
     is_exploratory: bool = pa.Field(
         nullable=True, description="not registered before outcomes were seen: never decides"
     )
-    earlier_sample: int = pa.Field(
-        nullable=True,
-        ge=1,
-        description=(
-            "prefixes of the sample that this speaks of, where another was drawn since and is not"
-            " complete; else null"
-        ),
-    )
+    earlier_sample: int = pa.Field(nullable=True, ge=1, description=EARLIER_SAMPLE)
 
 
 class ForecastLedger(Table):

@@ -21,6 +21,10 @@ from sim_platform.contracts.errors import SimPlatformError
 
 Utc = Annotated[pl.Datetime, "us", "UTC"]
 STATUSES = ["completed", "refused", "failed", "truncated"]
+EARLIER_SAMPLE = (
+    "prefixes of the sample that this speaks of, where another was drawn since and is not complete;"
+    " else null"
+)
 ARM_NAMES = ["candidate", "control", "recorded"]
 
 
