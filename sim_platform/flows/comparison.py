@@ -25,6 +25,11 @@ from sim_platform.warehouse.gates import (
 )
 
 DESIGN = ["prefix_id", "stratum", "weight", "user_key"]
+RECORDED_ON = """
+    select behavior, case when count(distinct graded_on) > 1 then 'both' else any_value(graded_on)
+                     end as recorded_on
+    from classifier_scores where model_version = $release and arm = 'recorded'
+    group by behavior order by behavior"""
 PRODUCTION = """
     with users as (
         select p.behavior, c.user_key, sum(p.label::int) as x, count(*) as n
@@ -73,7 +78,14 @@ def compare_release(
         if "production_scores" in tx.tables():
             rates = against_production(rates, tx.query(PRODUCTION, {"release": release}))
     confirmatory = list(registered.confirmatory)
-    rates = rates.with_columns(is_exploratory=~pl.col("behavior").is_in(confirmatory))
+    graded_on = dict(warehouse.query(RECORDED_ON, {"release": release}).iter_rows())
+    speaks_of_recorded = (pl.col("arm") == "recorded") | pl.col("p_recorded").is_not_null()
+    rates = rates.with_columns(
+        is_exploratory=~pl.col("behavior").is_in(confirmatory),
+        recorded_on=pl.when(speaks_of_recorded).then(
+            pl.col("behavior").replace_strict(graded_on, default=None, return_dtype=pl.String)
+        ),
+    )
     with warehouse.transaction() as tx:
         tx.replace(RateComparison, rates, mine)
         tx.pass_gates([EVERY_RATE_LIES_INSIDE_ITS_INTERVAL], release)

@@ -18,7 +18,7 @@ from sim_platform.contracts.tables.forecasting import (
     RateForecast,
 )
 from sim_platform.contracts.tables.schema import frame
-from sim_platform.flows.grading.production import RESPONSES, responses_of
+from sim_platform.flows.grading.recorded import RESPONSES, responses_of
 from sim_platform.flows.ledger import enter_observations, first_forecasts, last_observations
 from sim_platform.flows.registration import covered
 from sim_platform.flows.sampling import refuse_earlier_sample

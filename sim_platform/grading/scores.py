@@ -114,7 +114,8 @@ def scores(
 
     Args:
         outcomes: one row per outcome with arm, prefix_id, k, status, text, refusal, possibly
-            reasoning, and as JSON text tool_calls, labels, prefix (messages) and metadata.
+            reasoning and graded_on, and as JSON text tool_calls, labels, prefix (messages) and
+            metadata.
         behaviors: the registered behaviours.
         release: the candidate release.
         home: where trained graders and the versions that are asked stand.
@@ -163,6 +164,9 @@ def _slice_scores(
         items = ask(items, behaviors)
     answers = [answer_of(item) for item in items]  # once, and not for every behaviour
     parts = [empty(ClassifierScores)]
+    graded_on = (
+        chunk["graded_on"] if "graded_on" in chunk.columns else pl.lit(None, pl.String)
+    ).alias("graded_on")
     for behavior in behaviors:
         graders = graders_of(behavior, home)
         applies = (
@@ -187,6 +191,7 @@ def _slice_scores(
                 pl.Series("score", [v.score for v in verdicts], pl.Float64),
                 pl.lit(behavior.id in exploratory).alias("is_exploratory"),
                 pl.lit(versions[behavior.id]).alias("grader_hash"),
+                graded_on,
             ).select(list(dtypes(ClassifierScores)))
         )
     return pl.concat(parts)

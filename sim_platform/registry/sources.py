@@ -110,6 +110,8 @@ class Deidentification(Strict):
     # share of conversations that get a second look
     audit_share: float = Field(default=0.01, ge=0, le=1)
     audit_policy: str = "audit"  # the second detector: a policy file below the home
+    # the recorded responses that are shown to graders which ask nobody; only labels are kept
+    grade_recorded_on: Literal["raw", "deidentified"] = "raw"
 
 
 class Extraction(Strict):

@@ -58,11 +58,18 @@ def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
                     candidate.get("ratio_to_recorded"),
                     candidate.get("ratio_to_recorded_low"),
                     candidate.get("ratio_to_recorded_high"),
-                ),
+                )
+                + _on(candidate.get("recorded_on")),
                 "floor per 100k": per_100k(candidate.get("floor")),
             }
         )
     return lines
+
+
+def _on(graded_on: object) -> str:
+    """Which text of the recorded responses the ratio is to, where that is known."""
+    said = {"raw": "log's text", "deidentified": "masked text", "both": "log's and masked text"}
+    return f", {said[str(graded_on)]}" if graded_on else ""
 
 
 def _with_interval(row: Mapping[str, float | None]) -> str:

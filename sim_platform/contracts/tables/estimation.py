@@ -111,6 +111,15 @@ class RateComparison(Table):
     difference_to_recorded_high: float = pa.Field(
         nullable=True, description="95 % upper limit of difference_to_recorded"
     )
+    recorded_on: str = pa.Field(
+        nullable=True,
+        isin=["raw", "deidentified", "both"],
+        description=(
+            "text of the recorded responses that the labels are of, in this rate or in this ratio:"
+            " the log's, the corpus', or some of each; null where no recorded arm is in it, and in"
+            " rows of an older version"
+        ),
+    )
     ratio_to_production: float = pa.Field(
         nullable=True,
         description=(

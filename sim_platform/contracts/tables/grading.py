@@ -42,6 +42,14 @@ class ClassifierScores(Table):
         description="graded by what was not registered before outcomes were seen: never decides"
     )
     grader_hash: str = pa.Field(description="hash of the behaviour's graders and their code")
+    graded_on: str = pa.Field(
+        nullable=True,
+        isin=["raw", "deidentified"],
+        description=(
+            "text of a recorded response that was graded: as in the log, inside the vault, or as in"
+            " the corpus; null for what is not recorded, and in rows of an older version"
+        ),
+    )
 
 
 class ProductionScores(Table):
@@ -70,6 +78,18 @@ class ProductionScores(Table):
         description="how likely the behaviour occurred, where its grader says so",
     )
     grader_hash: str = pa.Field(description="hash of the behaviour's graders and their code")
+    graded_on: str = pa.Field(
+        nullable=True,
+        isin=["raw", "deidentified"],
+        description=(
+            "text of a recorded response that was graded: as in the log, inside the vault, or as in"
+            " the corpus; null for what is not recorded, and in rows of an older version"
+        ),
+    )
+    text_key: str = pa.Field(
+        nullable=True,
+        description="keyed hash of the text that was graded: a changed one is graded again",
+    )
 
 
 class GraderAnswers(Table):

@@ -17,7 +17,7 @@ from sim_platform.contracts.tables.extraction import ConsentedLogExtract
 from sim_platform.contracts.tables.schema import frame, table_name
 from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.estimation.paired import difference, mcnemar
-from sim_platform.flows.grading.production import RESPONSES, responses_of
+from sim_platform.flows.grading.recorded import RESPONSES, responses_of
 from sim_platform.flows.grading.scoring import asks
 from sim_platform.flows.vault import vault_key
 from sim_platform.grading.scores import scores

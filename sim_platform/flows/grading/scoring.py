@@ -16,8 +16,8 @@ import polars as pl
 
 from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
-from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.flows.grading.asking import Asking
+from sim_platform.flows.grading.recorded import RESPONSES, response_at, texts
 from sim_platform.flows.paging import key_pages
 from sim_platform.flows.parts import parts
 from sim_platform.flows.registration import covered, refuse_unregistered
@@ -35,7 +35,7 @@ OUTCOMES = """
         select * from stratified_sample
         where model_version = $release and prefix_id between $first and $last)
     select c.arm, s.prefix_id, c.k, c.status, c.text, c.reasoning, c.tool_calls, c.refusal,
-           c.labels, s.prefix, s.metadata
+           c.labels, s.prefix, s.metadata, null as graded_on
     from candidate_completions c join page s using (prefix_id)
     where c.model_version = $release and c.prefix_id between $first and $last
     union all
@@ -46,9 +46,13 @@ OUTCOMES = """
                 then array_to_string(json_extract_string(recorded, '$.content[*].text'), chr(10))
                 else json_extract_string(recorded, '$.content') end, null,
            coalesce(recorded::json ->> 'tool_calls', '[]'),
-           json_extract_string(recorded, '$.refusal'), recorded_labels, prefix, metadata
+           json_extract_string(recorded, '$.refusal'), recorded_labels, prefix, metadata,
+           'deidentified'
     from page where $with_recorded
     order by prefix_id, arm, k"""
+SAMPLE = """
+    select prefix_id, conversation_key, turn, recorded is not null as is_answered
+    from stratified_sample where model_version = $release order by prefix_id"""
 LABELS = """
     select behavior, arm, count(*) filter (applies) as eligible,
            count(*) filter (label) as occurred, count(missing_reason) as missing
@@ -85,8 +89,22 @@ def grading_processes(behaviors: Sequence[Behavior], n: int) -> Iterator[Executo
         yield workers
 
 
+def _recorded_in(conversations: pl.DataFrame) -> pl.DataFrame:
+    """The recorded arm of the sample, from the conversations as they are now. A turn that is no
+    longer there, or answered where it was not, is left to the sample's own text.
+    """
+    found = [
+        {**response, "prefix_id": row["prefix_id"], "k": 0}
+        for row in conversations.iter_rows(named=True)
+        if (response := response_at(row, row["turn"]))
+        and (response["status"] == "completed") == row["is_answered"]
+    ]
+    return pl.DataFrame(found, schema=RESPONSES)
+
+
 def score_release(
     home: Home,
+    vault: DuckDBFile,
     warehouse: DuckDBFile,
     release: str,
     *,
@@ -95,7 +113,8 @@ def score_release(
 ) -> ScoringSummary:
     """Grades all outcomes of the release and stores the scores in the place of earlier ones.
 
-    What is graded here is shared among processes; what is asked is asked from this one.
+    What is graded here is shared among processes; what is asked is asked from this one. Recorded
+    responses are graded on the log's text by graders that ask nobody (recorded says why).
 
     Args:
         advance: called with the number of outcomes that were graded. on_answer: called after each
@@ -105,7 +124,7 @@ def score_release(
         SimPlatformError: no record of what was decided before, or graders that it does not name.
         GateError: an outcome without a score, or a score without an outcome.
     """
-    candidate, _ = home.release(release)
+    candidate, replaced = home.release(release)
     registered = covered(home, warehouse, release)
     refuse_unregistered(registered, release)
     asking = [b for b in home.graded if asks(b)]
@@ -114,17 +133,28 @@ def score_release(
     with warehouse.transaction() as tx:
         tx.ensure(CandidateCompletions)  # those of an older version have fewer columns
     mine = {"release": release}
-    sample = warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id"])
-    ids = sample["prefix_id"].sort()
-    asked = {**mine, "with_recorded": "recorded" in candidate.plan.arms}
+    with_recorded = "recorded" in candidate.plan.arms
+    sample = warehouse.query(SAMPLE, mine)
+    ids = sample["prefix_id"]
     graded = partial(scores, release=release, home=home, exploratory=registered.exploratory)
     with parts(home.path, ClassifierScores) as made, grading_processes(others, len(ids)) as pool:
-        for page in key_pages(ids, PAGE):
-            outcomes = warehouse.query(OUTCOMES, {**asked, **page})
+        done = [pl.DataFrame(schema={"arm": pl.String, "prefix_id": pl.String})]
+        wanted = sample if with_recorded and others else sample.clear()
+        for rows in texts(home, vault, warehouse, replaced.version, wanted):
+            outcomes = _recorded_in(rows)
             made.add(graded(outcomes, others, workers=pool))
+            done.append(outcomes.select("arm", "prefix_id"))
+            advance(len(outcomes))
+        graded_already = pl.concat(done)
+        for page in key_pages(ids, PAGE):
+            outcomes = warehouse.query(OUTCOMES, {**mine, **page, "with_recorded": with_recorded})
+            others_of_page = outcomes.join(
+                graded_already, on=["arm", "prefix_id"], how="anti", maintain_order="left"
+            )
+            made.add(graded(others_of_page, others, workers=pool))
             if asking:
                 made.add(graded(outcomes, asking, ask=ask))
-            advance(len(outcomes))
+            advance(len(others_of_page))
         with warehouse.transaction() as tx:
             tx.ensure(ClassifierScores)
             tx.execute("delete from classifier_scores where model_version = $release", mine)

@@ -44,6 +44,7 @@ def classifier_scores(
     answers = Progress(context, "answers of judges")
     done = score_release(
         home,
+        deployment.vault(),
         warehouse,
         context.partition_key,
         advance=progress.advance,
@@ -90,12 +91,13 @@ def production_scores(
 
     Key: (model_version, behavior, conversation_key, turn). Left out: behaviours whose graders are
     asked (a judge over the whole log is a bill; the recorded arm of the sample has them), and turns
-    other than the last where the plan cuts there. A rerun grades only conversations that are new,
-    or everything when a grader changed.
+    other than the last where the plan cuts there. Graded is the log's own text, inside the vault.
+    A rerun grades only conversations that are new or changed, or everything when a grader changed.
     """
     home, progress = deployment.home(), Progress(context, "production_scores")
     done = score_production(
         home,
+        deployment.vault(),
         deployment.warehouse(),
         context.partition_key,
         total=progress.expect,
