@@ -1,13 +1,16 @@
 """Intervals that hold at every look: for a run that may stop early.
 
-Belongs here: confidence sequences. Does not: intervals at a sample size fixed beforehand
-(intervals), which are narrower and are looked at once.
+Belongs here: confidence sequences, and levels for looks at a growing sample. Does not: intervals at
+a sample size fixed beforehand (intervals), which are narrower and are looked at once.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from sim_platform.estimation.intervals import (
+    Array,
     ArrayLike,
     Interval,
     interval,
@@ -20,6 +23,7 @@ from sim_platform.estimation.intervals import (
 # of the gamma mixture: wide enough that a prior rate wrong by a factor of 3
 # costs a few percent of width
 _SHAPE = 0.5
+_GRID = 801  # points of a score's density: levels are right to four digits
 
 
 def poisson(
@@ -72,3 +76,71 @@ def poisson(
     low = root(evidence, np.full(events.shape, -690.0), middle)
     high = root(lambda r: -evidence(r), middle, np.maximum(reach, middle))
     return interval(estimate, np.where(events > 0, np.exp(low), 0.0), np.exp(high))
+
+
+def spent(alpha: float, share: Array) -> Array:
+    """Error that may be spent once `share` (0, 1] of the planned sample is there, of `alpha` in
+    all.
+
+    With looks at 1/8, 1/4, 1/2 and 1 of the sample the last look keeps .040 of .05: power falls by
+    at most 2 points, and a run ends after .25 to .8 of the sample where something is to be seen
+    (O'Brien-Fleming's: .4 to .9 for half a point of power, Pocock's: .2 to .75 for 6 points).
+
+    Source: Kim & DeMets 1987, Biometrika 74:149-154, with the power 3/2.
+    """
+    return np.asarray(alpha * share**1.5)
+
+
+def levels(
+    sizes: Sequence[float], alpha: float, spend: Callable[[float, Array], Array] = spent
+) -> list[float]:
+    """One-sided level of each look at a sample that grows, so that over all looks together the
+    error is `alpha` at most: a limit at level levels[i] takes the place of one at `alpha`.
+
+    Args:
+        sizes: prefixes (or effective events) at each look, growing; the last is the planned size.
+        alpha: one-sided error over all looks, in (0, 1/2).
+        spend: how much of it may be spent by when.
+
+    Returns:
+        A level per look, each at most `alpha`; one look alone has `alpha`.
+
+    Raises:
+        ValueError: sizes that do not grow from above 0, alpha outside (0, 1/2), with the value.
+
+    Source: recursion of Armitage, McPherson & Rowe 1969, Journal of the Royal Statistical Society A
+    132:235-244, for a score with independent normal increments.
+    """
+    times = np.asarray(sizes, dtype=float)
+    if not len(times) or not np.all(np.isfinite(times)) or np.any(np.diff(times, prepend=0.0) <= 0):
+        raise ValueError(f"sizes of looks must grow from above 0: {list(sizes)}")
+    if not 0 < alpha < 0.5:
+        raise ValueError(f"alpha must lie between 0 and 1/2: {alpha}")
+    times = times / times[-1]
+    to_spend = np.diff(spend(alpha, times), prepend=0.0)
+    # The score's density below the boundary, where no look has decided yet, on a grid.
+    grid, density = np.zeros(1), np.ones(1)
+    found: list[float] = []
+    before = 0.0
+    for time, error in zip(times, to_spend, strict=True):
+        step = np.sqrt(time - before)
+
+        def beyond(boundary: float) -> float:
+            return float(np.sum(density * stats.norm.sf((boundary - grid) / step)))  # noqa: B023 - called within this turn
+
+        boundary = _falling_root(beyond, float(error), float(np.sqrt(time)))
+        found.append(float(stats.norm.sf(boundary / np.sqrt(time))))
+        new = np.linspace(-8 * np.sqrt(time), boundary, _GRID)
+        weights = np.full(_GRID, new[1] - new[0])
+        weights[[0, -1]] /= 2
+        kernel = stats.norm.pdf((new[:, None] - grid[None, :]) / step) / step
+        grid, density, before = new, weights * (kernel @ density), time
+    return found
+
+
+def _falling_root(beyond: Callable[[float], float], wanted: float, scale: float) -> float:
+    low, high = -8 * scale, 40 * scale
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if beyond(middle) > wanted else (low, middle)
+    return high
