@@ -21,7 +21,8 @@ STAGES = (
 )
 # Who may import whom: a room may import itself and what stands in its row.
 OURS = {
-    **{stage: {"contracts", "registry"} for stage in STAGES},
+    **{stage: {"contracts", "registry", "matching"} for stage in STAGES},
+    "matching": {"contracts"},
     "contracts": set(),
     "registry": {"contracts"},
     "warehouse": {"contracts"},
@@ -37,7 +38,7 @@ ROOMS = tuple(room for room in OURS if room != "__init__")
 # A room imports only rooms on its left; rooms of one step know nothing of each other.
 ORDER = (
     {"contracts"},
-    {"registry"},
+    {"registry", "matching"},
     {"warehouse", "reporting", *STAGES},
     {"flows"},
     {"orchestration"},
@@ -48,11 +49,12 @@ THIRD_PARTY = {
     **dict.fromkeys(STAGES, PURE),
     "extraction": PURE | {"zstandard"},
     "deidentification": PURE
-    | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "hyperscan", "pydantic", "yaml"}
+    | {"spacy", "thinc", "onnx", "onnxruntime", "tokenizers", "pydantic", "yaml"}
     | {"presidio_analyzer", "tldextract", "regex"},
     "replay": PURE | {"zstandard"},
     "grading": PURE | {"sklearn", "threadpoolctl", "krippendorff", "onnxruntime", "tokenizers"},
     "contracts": {"polars", "pandera", "yaml"},
+    "matching": {"hyperscan"},
     "registry": {"pydantic", "yaml"},
     "warehouse": {"duckdb", "polars", "yaml"},
     "reporting": {"polars", "matplotlib", "jinja2"},

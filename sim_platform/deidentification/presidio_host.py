@@ -25,8 +25,8 @@ from typing import Any
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.yaml_text import parsed_yaml
 from sim_platform.deidentification.policies import PresidioPlugin
-from sim_platform.deidentification.set_gate import SetGate, loosened
 from sim_platform.deidentification.spans import DetectionError, Span
+from sim_platform.matching.set_gate import SetGate, loosened
 
 # read what an NLP engine found: the stack runs spaCy itself
 _NEEDS_MODEL = ("SpacyRecognizer", "StanzaRecognizer", "TransformersRecognizer")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sim_platform.deidentification import leaks
-from sim_platform.deidentification.set_gate import SetGate
 from sim_platform.deidentification.stoplist import ACCOUNTS, HANDLES, NOT_A_NAME
+from sim_platform.matching.set_gate import SetGate
 
 Check = Callable[[str], bool]
 

@@ -7,7 +7,7 @@ a sample size fixed beforehand (intervals), which are narrower and are looked at
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from sim_platform.estimation.intervals import (
     Array,
@@ -126,16 +126,20 @@ def levels(
         step = np.sqrt(time - before)
 
         def beyond(boundary: float) -> float:
-            return float(np.sum(density * stats.norm.sf((boundary - grid) / step)))  # noqa: B023 - called within this turn
+            return float(np.sum(density * special.ndtr((grid - boundary) / step)))  # noqa: B023 - called within this turn
 
         boundary = _falling_root(beyond, float(error), float(np.sqrt(time)))
-        found.append(float(stats.norm.sf(boundary / np.sqrt(time))))
+        found.append(float(special.ndtr(-boundary / np.sqrt(time))))
         new = np.linspace(-8 * np.sqrt(time), boundary, _GRID)
         weights = np.full(_GRID, new[1] - new[0])
         weights[[0, -1]] /= 2
-        kernel = stats.norm.pdf((new[:, None] - grid[None, :]) / step) / step
+        kernel = _normal_density((new[:, None] - grid[None, :]) / step) / step
         grid, density, before = new, weights * (kernel @ density), time
     return found
+
+
+def _normal_density(z: Array) -> Array:
+    return np.asarray(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
 
 
 def _falling_root(beyond: Callable[[float], float], wanted: float, scale: float) -> float:

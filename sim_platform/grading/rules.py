@@ -16,7 +16,7 @@ from sim_platform.grading.classifier import read_classifier
 from sim_platform.grading.functions import FUNCTIONS
 from sim_platform.grading.items import GradedItem, Grader, Verdict
 from sim_platform.grading.own_functions import is_own, own_function
-from sim_platform.grading.patterns import Limited, TooSlowError, may_be_slow
+from sim_platform.matching.patterns import Limited, TooSlowError, may_be_slow
 from sim_platform.registry.behaviors import (
     AnswerEqualsGrader,
     Behavior,
@@ -244,6 +244,17 @@ def _ensemble(screen: list[Grader], behavior: str) -> Grader:
         )
 
     return grader
+
+
+def patterns_of(behavior: Behavior) -> list[re.Pattern[str]] | None:
+    """Its expressions, where it occurred if and only if one of them is found; else None."""
+    if not all(isinstance(g, RegexGrader) and not g.negate for g in behavior.graders):
+        return None
+    return [
+        _compiled(g.pattern, g.ignore_case, f"behaviors/{behavior.id}.yaml: graders[{i}].pattern")
+        for i, g in enumerate(behavior.graders)
+        if isinstance(g, RegexGrader)
+    ]
 
 
 def slow_patterns(behavior: Behavior) -> list[str]:

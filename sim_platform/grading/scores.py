@@ -7,8 +7,10 @@ graded. Does not: what a grader kind means (rules), asking a judge.
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,10 @@ from sim_platform.grading.items import GradedItem, Grader, Verdict
 from sim_platform.grading.judge import call_hash, calls_of
 from sim_platform.grading.moderation import moderation_hash
 from sim_platform.grading.own_functions import is_own, own_function
-from sim_platform.grading.patterns import TooManySlowTextsError
 from sim_platform.grading.reasoning import ONLY_REASONING, answer_of
-from sim_platform.grading.rules import graders_of
+from sim_platform.grading.rules import graders_of, patterns_of
+from sim_platform.matching.patterns import TooManySlowTextsError
+from sim_platform.matching.set_gate import SetGate
 from sim_platform.registry.behaviors import (
     Behavior,
     ClassifierGrader,
@@ -43,6 +46,7 @@ Ask = Callable[[Sequence[GradedItem], Sequence[Behavior]], list[GradedItem]]
 VERSION = "1"  # raise it when the code of scores.py, rules.py or items.py gives other labels
 ROWS_AT_ONCE = 20_000  # parsed conversations held in memory
 ROWS_PER_WORKER = 2_000
+ENOUGH_FOR_A_GATE = 500  # answers: to build it takes as long as to search so many
 
 
 def grader_hash(behavior: Behavior, home: Home | None = None) -> str:
@@ -163,20 +167,23 @@ def _slice_scores(
     if ask is not None:
         items = ask(items, behaviors)
     answers = [answer_of(item) for item in items]  # once, and not for every behaviour
+    every = range(len(items))
     parts = [empty(ClassifierScores)]
     graded_on = (
         chunk["graded_on"] if "graded_on" in chunk.columns else pl.lit(None, pl.String)
     ).alias("graded_on")
+    may_occur = _may_occur(behaviors, answers)
     for behavior in behaviors:
         graders = graders_of(behavior, home)
+        among = may_occur.get(behavior.id, every)
         applies = (
             [holds(behavior.applies_to, item.metadata) for item in items]
             if behavior.applies_to
             else [True] * len(items)
         )
         verdicts = [
-            _verdict(item, answer, graders) if eligible else Verdict(None)
-            for item, answer, eligible in zip(items, answers, applies, strict=True)
+            _verdict(item, answer, graders if i in among else ()) if eligible else Verdict(None)
+            for i, (item, answer, eligible) in enumerate(zip(items, answers, applies, strict=True))
         ]
         parts.append(
             chunk.select(
@@ -195,6 +202,29 @@ def _slice_scores(
             ).select(list(dtypes(ClassifierScores)))
         )
     return pl.concat(parts)
+
+
+def _may_occur(
+    behaviors: Sequence[Behavior], answers: Sequence[GradedItem | None]
+) -> dict[str, set[int]]:
+    """Of behaviours that are expressions and nothing else: the answers in which one of them may be
+    found, by one pass over each text. In the others none is.
+    """
+    owned = [(pattern, b.id) for b in behaviors for pattern in patterns_of(b) or ()]
+    if not owned or len(answers) < ENOUGH_FOR_A_GATE:
+        return {}
+    gate = _set_gate(tuple(pattern for pattern, _ in owned))
+    found: dict[str, set[int]] = {name: set() for _, name in owned}
+    for i, answer in enumerate(answers):
+        if answer is not None:
+            for place, *_ in gate.possible(answer.text or ""):
+                found[owned[place][1]].add(i)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _set_gate(patterns: tuple[re.Pattern[str], ...]) -> SetGate:
+    return SetGate(patterns)
 
 
 def verdict(item: GradedItem, graders: Sequence[Grader]) -> Verdict:

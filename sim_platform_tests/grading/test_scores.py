@@ -201,3 +201,40 @@ def test_processes_that_share_the_work_change_nothing() -> None:
         assert scores(table, behaviors, release="r", workers=workers).equals(
             scores(table, behaviors, release="r")
         )
+
+
+EXPRESSIONS = [
+    "sorry",
+    r"\bno+\b",
+    r"(?i)ſtop",
+    "^$",
+    "x*",
+    r"(?<!a)b",
+    "é|ü",
+    r"(?s)a.b",
+    "(?m)^c$",
+]
+
+
+@given(
+    texts=st.lists(
+        st.none() | st.text(alphabet="abcxnorsy ſSTOPéü\n\u212a", max_size=12), max_size=8
+    ),
+    ignore_case=st.booleans(),
+)
+def test_the_pass_before_all_expressions_changes_no_label(
+    texts: list[str | None], ignore_case: bool
+) -> None:
+    behaviors = [
+        behavior({"kind": "regex", "pattern": one, "ignore_case": ignore_case}, id=f"b{i}")
+        for i, one in enumerate(EXPRESSIONS)
+    ]
+    behaviors += [
+        behavior({"kind": "regex", "pattern": "a", "negate": True}, id="negated"),
+        behavior(SORRY, {"kind": "regex", "pattern": "no"}, id="two_kinds"),
+    ]
+    table = outcomes(*({"text": text} for text in texts))
+    plain = scores(table, behaviors, release="r")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores_module, "ENOUGH_FOR_A_GATE", 0)
+        assert scores(table, behaviors, release="r").equals(plain)

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim_platform.deidentification import rules
-from sim_platform.deidentification.set_gate import SetGate
+from sim_platform.matching.set_gate import SetGate
 
 CASES = [
     (r"(?<!\d)\d{3}([- .])\d{2}\1\d{4}(?!\d)", "x 123-45-6789"),

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from sim_platform.contracts.errors import BadInputError
 from sim_platform.flows.readiness import home_facts
-from sim_platform.grading import patterns
 from sim_platform.grading.items import Verdict
-from sim_platform.grading.patterns import Limited, degree
 from sim_platform.grading.rules import graders_of, slow_patterns
 from sim_platform.grading.scores import verdict
+from sim_platform.matching import patterns
+from sim_platform.matching.patterns import Limited, degree
 from sim_platform.registry.behaviors import AnswerEqualsGrader, RegexGrader
 from sim_platform.registry.home import load_home
 from sim_platform_tests.grading.samples import behavior, graded, response
