@@ -220,7 +220,10 @@ def pair_clustering(
     messages, adds nothing to it. Where nothing differs, or one cluster has every event, it knows
     nothing and the plain form holds.
     """
-    codes_of, w = codes(clusters), weights / (weights * (a + b + c)).sum()
+    total = float((weights * (a + b + c)).sum())
+    if total == 0:
+        return Clustering()
+    codes_of, w = codes(clusters), weights / total
     shares, arms = w * (a + b + c), (w * (a + b), w * (a + c))
     first, second = (x / x.sum() if x.any() else x for x in arms)
     changes = first - second

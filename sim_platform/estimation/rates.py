@@ -36,7 +36,8 @@ from sim_platform.estimation.intervals import (
     tail,
 )
 
-# Rates up to the first have Poisson limits, from the second on binomial ones. Registered:
+# Rates up to the first have Poisson limits, from the second on binomial ones; a quarter of the
+# heaviest message is counted in, since a sample of a few messages has no small rates. Registered:
 # another number is another estimator (version.VERSION).
 SMALL, COMMON = 0.01, 0.05
 # A stratum's own estimate is drawn to that of all as if it had so many average users more:
@@ -189,11 +190,17 @@ def limits(
     w = found.largest_weight * inflation
     rare = gamma_limits(Moments(y, found.squares * inflation, w, np.ones_like(y)), method, conf)
     low, high = (np.minimum(np.asarray(limit), 1.0) for limit in (rare.low, rare.high))
-    common = np.clip((y - SMALL) / (COMMON - SMALL), 0.0, 1.0)
+    common = share_of_binomial(y, found.largest_weight)
     if np.any(common > 0):
         other = _beta_limits(found, w, inflation, method, conf)
         low, high = ((1 - common) * a + common * b for a, b in zip((low, high), other, strict=True))
     return interval(y, low, high)
+
+
+def share_of_binomial(rate: ArrayLike, largest_weight: ArrayLike) -> Array:
+    """0 where limits are Poisson, 1 where they are binomial, in between the share of the latter."""
+    size = np.asarray(rate) + np.asarray(largest_weight) / 4
+    return np.asarray(np.clip((size - SMALL) / (COMMON - SMALL), 0.0, 1.0))
 
 
 def _beta_limits(
