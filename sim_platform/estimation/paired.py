@@ -223,7 +223,7 @@ def pair_clustering(
     total = float((weights * (a + b + c)).sum())
     if total == 0:
         return Clustering()
-    codes_of, w = codes(clusters), weights / total
+    place, w = codes(clusters), weights / total
     shares, arms = w * (a + b + c), (w * (a + b), w * (a + c))
     first, second = (x / x.sum() if x.any() else x for x in arms)
     changes = first - second
@@ -233,8 +233,8 @@ def pair_clustering(
             np.divide(change, 1 - share, out=np.full_like(change, np.inf), where=share < 1 - 1e-12)
         )
 
-    sums, single = np.bincount(codes_of, shares), np.square(left_out(changes, shares))
-    together = np.square(left_out(np.bincount(codes_of, changes), sums))
+    sums, single = np.bincount(place, shares), np.square(left_out(changes, shares))
+    together = np.square(left_out(np.bincount(place, changes), sums))
     alone, plain = float(single.sum()), float((sums**2).sum())
     known = 1e-24 < alone < np.inf and np.isfinite(together).all()
     return Clustering(
@@ -365,20 +365,17 @@ def weighted_difference(
             f" {one.shape}, {other.shape}"
         )
     times = np.ones_like(w) if repeats is None else positive("repeats", repeats)
-    codes = np.arange(len(w)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    groups, n = float(codes.max() + 1 + (times - 1).sum()), float(times.sum())
-    single = codes.max() + 1 == len(w)
+    place = np.arange(len(w)) if clusters is None else codes(clusters)
+    members = np.bincount(place)
+    groups, n = float(np.count_nonzero(members) + (times - 1).sum()), float(times.sum())
+    single = members.max() == 1
 
     def variance_of(values: Array) -> float:
         return (
             float((times * values**2).sum())
             if single
             else float(
-                (
-                    times
-                    * np.bincount(codes, weights=values)[codes] ** 2
-                    / np.bincount(codes)[codes]
-                ).sum()
+                (times * np.bincount(place, weights=values)[place] ** 2 / members[place]).sum()
             )
         )
 
