@@ -2,14 +2,15 @@
 prefixes, and the control arm against what it regenerates.
 
 Belongs here: from counted labels and the design to the rows of `rate_comparison`. Does not:
-the formulas (intervals, paired), verdicts (gates), the counting (design says how, the
+the formulas (rates, paired), verdicts (gates), the counting (design says how, the
 warehouse does it).
 
 How a rate is made. The unit is a prefix; its value is the share of its labelled repeats that show
 the behaviour. Within a stratum the design weight of all eligible prefixes is spread over the
 labelled ones (labels missing at random within a stratum); a stratum without any label drops out and
-the others carry its share. The clusters are users. The pseudo-event of the interval weighs as much
-as the heaviest prefix, repeats or not: with no event in sight nothing says that repeats differ.
+the others carry its share. The clusters are users; how far they hang together is seen around what
+the other users show. The pseudo-event of the interval weighs as much as the heaviest prefix,
+repeats or not: with no event in sight nothing says that repeats differ.
 """
 
 import math
@@ -49,11 +50,11 @@ def compare(
 ) -> pl.DataFrame:
     """One row per behaviour and arm that occur in `labels`, sorted.
 
-    `n`, `n_missing` and `events` count outcomes. `n_effective` is total / variance of the weighted
-    sum; without events, what the weights alone leave (Kish). `floor` is the detection floor at
-    Kish's size over the design effect. Ratios and differences stand on the row of their first arm
-    (the control arm is compared with the recorded one) and are over prefixes that both arms have
-    labels for; where neither arm showed the behaviour on them the
+    `n`, `n_missing` and `events` count outcomes. `n_effective` is the size of the simple sample
+    with the same variance; where all outcomes agree, what the weights alone leave (Kish). `floor`
+    is the detection floor at Kish's size over the design effect. Ratios and differences stand on
+    the row of their first arm (the control arm is compared with the recorded one) and are over
+    prefixes that both arms have labels for; where neither arm showed the behaviour on them the
     ratio is null with limits (0, inf); where only one did, the ratio is made with half an event
     added on both sides. `gate_*` are limits for decisions: they hold whatever the missing outcomes
     would have shown. `p_control` and `p_recorded` are McNemar mid-P on effective counts, `_holm`
