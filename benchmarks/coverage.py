@@ -243,11 +243,12 @@ def ratios(repetitions: int = 500, seed: int = 1) -> list[dict[str, object]]:
             if alike
             else _propensities(random, chances * truth, correlation, repetitions)
         )
-        n, both = sizes.astype(int), 0.5 * np.minimum(mine, other)  # half of the smaller rate
+        n = sizes.astype(int)
+        # half of the smaller rate, or what the two rates leave no other place for
+        both = np.maximum(0.5 * np.minimum(mine, other), mine + other - 1)
         a = random.binomial(n, both)
         b = random.binomial(n - a, np.clip((mine - both) / (1 - both), 0, 1))
-        left = np.clip((other - both) / np.maximum(1 - mine, 1e-9), 0, 1)
-        c = random.binomial(n - a - b, left)
+        c = random.binomial(n - a - b, np.clip((other - both) / np.maximum(1 - mine, 1e-9), 0, 1))
         found: dict[str, list[Interval]] = {"now": [], "plain": [], "gate": []}
         for counts in zip(a, b, c, strict=True):
             user = np.concatenate([np.repeat(np.arange(len(n)), cell) for cell in counts])

@@ -210,10 +210,13 @@ def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
 
 
 def _share(observed: pl.DataFrame, outcome: pl.Expr, arm: str) -> rates.Share:
-    columns = observed.select("w", "cluster", "stratum", "prefixes", outcome=outcome)
     return rates.share(
-        *(columns[name].to_numpy() for name in ("outcome", "w", "cluster", "stratum", "prefixes")),
-        repeats=int(observed.select(pl.max(f"{arm}_n")).item()),
+        observed.select(outcome).to_series().to_numpy(),
+        observed["w"].to_numpy(),
+        observed["cluster"].to_numpy(),
+        observed["stratum"].to_numpy(),
+        observed["prefixes"].to_numpy(),
+        int(observed.select(pl.max(f"{arm}_n")).item()),
     )
 
 

@@ -34,7 +34,7 @@ from sim_platform.estimation.intervals import (
     tail,
     wilson,
 )
-from sim_platform.estimation.rates import Clustering, codes, effective_number, over
+from sim_platform.estimation.rates import Clustering, codes, effective_number, over, summed
 
 
 def mcnemar(b: ArrayLike, c: ArrayLike, method: Literal["midp", "exact"] = "midp") -> FloatOrArray:
@@ -192,11 +192,13 @@ def effective_cells(
     Source: specification of the estimator, effective counts k = sum w^2 u / sum w u with u = a + b
     + c, times the design effect of the log ratio (`pair_clustering`).
     """
-    w, cells = (
+    w, both, one, other = (
         positive("weights", weights),
-        [nonnegative(name, cell) for name, cell in (("a", a), ("b", b), ("c", c))],
+        nonnegative("a", a),
+        nonnegative("b", b),
+        nonnegative("c", c),
     )
-    marked = sum(cells)
+    marked = both + one + other
     total = float((w * marked).sum())
     if total == 0:
         return EffectiveCells(0.0, 0.0, 0.0)
@@ -204,9 +206,11 @@ def effective_cells(
         variance = float((w**2 * marked).sum())
     else:
         # Bonett-Price stays honest with few events: the plain form bears no widening of its own
-        hang = replace(pair_clustering(*cells, w, clusters), poisson_users=np.inf)
+        hang = replace(pair_clustering(both, one, other, w, clusters), poisson_users=np.inf)
         variance = float(((w * marked) ** 2).sum()) * hang.inflation(conf)
-    return EffectiveCells(*(float((w * cell).sum()) * total / variance for cell in cells))
+    return EffectiveCells(
+        *(float((w * cell).sum()) * total / variance for cell in (both, one, other))
+    )
 
 
 def pair_clustering(
@@ -233,8 +237,8 @@ def pair_clustering(
             np.divide(change, 1 - share, out=np.full_like(change, np.inf), where=share < 1 - 1e-12)
         )
 
-    sums, single = np.bincount(place, shares), np.square(left_out(changes, shares))
-    together = np.square(left_out(np.bincount(place, changes), sums))
+    sums, single = summed(place, shares), np.square(left_out(changes, shares))
+    together = np.square(left_out(summed(place, changes), sums))
     alone, plain = float(single.sum()), float((sums**2).sum())
     known = 1e-24 < alone < np.inf and np.isfinite(together).all()
     return Clustering(

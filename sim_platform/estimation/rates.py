@@ -25,6 +25,7 @@ from scipy import special
 from sim_platform.estimation.intervals import (
     Array,
     ArrayLike,
+    FloatOrArray,
     Interval,
     Moments,
     gamma_limits,
@@ -247,11 +248,11 @@ def _beta_limits(
 def _clustering(
     x: Array, w: Array, n: Array, total: float, clusters: Labels, strata: Labels | None
 ) -> Clustering:
-    if np.shape(clusters) != w.shape or (strata is not None and np.shape(strata) != w.shape):
-        raise ValueError(
-            f"clusters and strata must have one label per row: {np.shape(clusters)},"
-            f" {np.shape(strata)} for {w.shape}"
-        )
+    for name, labels in (("clusters", clusters), ("strata", strata)):
+        if labels is not None and np.shape(labels) != w.shape:
+            raise ValueError(
+                f"{name} must have one label per row: {np.shape(labels)} for {w.shape}"
+            )
     user, layer = codes(clusters), codes(strata) if strata is not None else np.zeros(len(w), int)
     if np.bincount(user).max() == 1:
         return Clustering()
@@ -261,9 +262,9 @@ def _clustering(
     # A row that stands for several messages is a cell of its own: each of them is one cluster.
     count = np.ones(int(user.max()) + 1)
     count[user] = n
-    s, mass = np.bincount(cell, w * x), np.bincount(cell, w)
-    user_s, user_mass = np.bincount(user_of, s), np.bincount(user_of, mass)
-    layer_s, layer_mass = np.bincount(layer, n * w * x), np.bincount(layer, n * w)
+    s, mass = summed(cell, w * x), summed(cell, w)
+    user_s, user_mass = summed(user_of, s), summed(user_of, mass)
+    layer_s, layer_mass = summed(layer, n * w * x), summed(layer, n * w)
     borrowed = _USERS_BORROWED * float((count * user_mass**2).sum())
 
     def of_others(s: Array, mass: Array, all_s: Array, all_mass: Array, layer: Labels) -> Array:
@@ -276,7 +277,7 @@ def _clustering(
             (layer_s[layer] - s + borrowed * overall) / (layer_mass[layer] - mass + borrowed)
         )
 
-    together = np.bincount(
+    together = summed(
         user_of, s - mass * of_others(s, mass, user_s[user_of], user_mass[user_of], layer_of)
     )
     single = w * x - w * of_others(w * x, w, w * x, w, layer)
@@ -289,11 +290,16 @@ def _clustering(
     )
 
 
-def effective_number(contributions: Array, times: ArrayLike = 1.0) -> float:
+def summed(place: npt.NDArray[np.int64], values: Array) -> Array:
+    """Sums of values by place 0, 1, 2 ..."""
+    return np.asarray(np.bincount(place, values), dtype=np.float64)
+
+
+def effective_number(contributions: Array, times: FloatOrArray = 1.0) -> float:
     """How many equal contributions make a sum as uncertain as these do: sum^2 / sum of squares."""
     largest = float(contributions.max(initial=0.0))
     parts = contributions / largest if largest > 0 else contributions  # squares leave the floats
-    return over(float((times * parts).sum()) ** 2, float((times * parts**2).sum()))
+    return over(float(np.sum(times * parts)) ** 2, float(np.sum(times * parts**2)))
 
 
 def over(part: float, whole: float) -> float:

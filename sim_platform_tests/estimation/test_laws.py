@@ -586,7 +586,7 @@ def test_adjusted_p_keep_the_order_and_do_not_depend_on_it(p: list[float], seed:
         (lambda: rates.share([], []), "at least one"),
         (lambda: rates.share([2], [1]), "outcomes must lie in \\[0, 1\\]: 2"),
         (lambda: rates.share([1, 0], [1, 0]), r"weights\[1\] must be finite and positive: 0"),
-        (lambda: rates.share([1], [1], np.arange(2)), "clusters and strata must have one label"),
+        (lambda: rates.share([1], [1], np.arange(2)), "clusters must have one label per row"),
         (lambda: ratio.poisson(1, 0, 1, 1), "t1 must be finite and positive: 0"),
         (lambda: ratio.poisson(1, 1, 1, 1, method="wald"), 'method: "wald"'),
         (lambda: paired.mcnemar(-1, 1), "b must be finite and not negative: -1"),
