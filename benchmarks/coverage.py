@@ -101,7 +101,7 @@ def rare(repetitions: int = 2000, seed: int = 1) -> list[dict[str, object]]:
     return rows
 
 
-def common(repetitions: int = 2000, seed: int = 1) -> list[dict[str, object]]:
+def common(repetitions: int = 4000, seed: int = 1) -> list[dict[str, object]]:
     """One row per design, rate and number of messages; columns as in `rare`."""
     random, rows = np.random.default_rng(seed), []
     for n in (300, 2_000, 20_000):
@@ -184,7 +184,7 @@ def _propensities(
     return random.beta(chances * k, (1 - chances) * k, (repetitions, len(chances)))
 
 
-def users(repetitions: int = 500, seed: int = 1) -> list[dict[str, object]]:
+def users(repetitions: int = 400, seed: int = 1) -> list[dict[str, object]]:
     """One row per design: coverage and width now and before, medians of the effective sample."""
     random, rows = np.random.default_rng(seed), []
     for kind, correlation, rate in itertools.product(
@@ -223,7 +223,7 @@ def users(repetitions: int = 500, seed: int = 1) -> list[dict[str, object]]:
     return rows
 
 
-def ratios(repetitions: int = 500, seed: int = 1) -> list[dict[str, object]]:
+def ratios(repetitions: int = 300, seed: int = 1) -> list[dict[str, object]]:
     """One row per design: coverage of the paired ratio's limits, and its standard error on the log
     scale as the limits have it, over what it was.
     """
@@ -237,12 +237,12 @@ def ratios(repetitions: int = 500, seed: int = 1) -> list[dict[str, object]]:
     ):
         sizes = _users(random, kind)
         chances = np.full(len(sizes), rate)
-        other = np.minimum(_propensities(random, chances, correlation, repetitions), 1 / truth)
-        mine = (
-            other * truth
-            if alike
-            else _propensities(random, chances * truth, correlation, repetitions)
-        )
+        other = _propensities(random, chances, correlation, repetitions)
+        if alike:  # a user's rate in the other arm, as many times as high
+            other = np.minimum(other, 1 / truth)
+            mine = other * truth
+        else:
+            mine = _propensities(random, chances * truth, correlation, repetitions)
         n = sizes.astype(int)
         # half of the smaller rate, or what the two rates leave no other place for
         both = np.maximum(0.5 * np.minimum(mine, other), mine + other - 1)
@@ -315,7 +315,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repetitions", type=int, help="default 2,000; users and ratios 500")
+    parser.add_argument(
+        "--repetitions", type=int, help="2,000; common 4,000, users 400, ratios 300"
+    )
     parser.add_argument("--part", choices=["rare", "common", "users", "ratios"], default="rare")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
