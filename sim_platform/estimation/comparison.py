@@ -2,14 +2,15 @@
 prefixes, and the control arm against what it regenerates.
 
 Belongs here: from counted labels and the design to the rows of `rate_comparison`. Does not:
-the formulas (intervals, paired), verdicts (gates), the counting (design says how, the
+the formulas (rates, paired), verdicts (gates), the counting (design says how, the
 warehouse does it).
 
 How a rate is made. The unit is a prefix; its value is the share of its labelled repeats that show
 the behaviour. Within a stratum the design weight of all eligible prefixes is spread over the
 labelled ones (labels missing at random within a stratum); a stratum without any label drops out and
-the others carry its share. The clusters are users. The pseudo-event of the interval weighs as much
-as the heaviest prefix, repeats or not: with no event in sight nothing says that repeats differ.
+the others carry its share. The clusters are users; how far they hang together is seen around what
+the other users show. The pseudo-event of the interval weighs as much as the heaviest prefix,
+repeats or not: with no event in sight nothing says that repeats differ.
 """
 
 import math
@@ -22,7 +23,7 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.outcomes import ARMS
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.schema import frame
-from sim_platform.estimation import intervals, multiplicity, paired, ratio
+from sim_platform.estimation import intervals, multiplicity, paired, rates, ratio
 from sim_platform.estimation.design import Design, LabelCounts
 from sim_platform.estimation.intervals import Array
 from sim_platform.estimation.version import VERSION
@@ -49,11 +50,11 @@ def compare(
 ) -> pl.DataFrame:
     """One row per behaviour and arm that occur in `labels`, sorted.
 
-    `n`, `n_missing` and `events` count outcomes. `n_effective` is total / variance of the weighted
-    sum; without events, what the weights alone leave (Kish). `floor` is the detection floor at
-    Kish's size over the design effect. Ratios and differences stand on the row of their first arm
-    (the control arm is compared with the recorded one) and are over prefixes that both arms have
-    labels for; where neither arm showed the behaviour on them the
+    `n`, `n_missing` and `events` count outcomes. `n_effective` is the size of the simple sample
+    with the same variance; where all outcomes agree, what the weights alone leave (Kish). `floor`
+    is the detection floor at Kish's size over the design effect. Ratios and differences stand on
+    the row of their first arm (the control arm is compared with the recorded one) and are over
+    prefixes that both arms have labels for; where neither arm showed the behaviour on them the
     ratio is null with limits (0, inf); where only one did, the ratio is made with half an event
     added on both sides. `gate_*` are limits for decisions: they hold whatever the missing outcomes
     would have shown. `p_control` and `p_recorded` are McNemar mid-P on effective counts, `_holm`
@@ -189,40 +190,34 @@ def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
     observed = _weighed(eligible, pl.col("share").is_not_null())
     if observed.is_empty():
         return row
-    weights = observed["w"].to_numpy()
-    # Prefixes without events only matter through the largest weight: the sums run over the few that
-    # have one.
-    seen = observed.filter(pl.col("share") > 0)
-    if seen.is_empty():
-        seen = observed.head(1)
-    sums = intervals.moments(
-        seen["share"].to_numpy(),
-        seen["w"].to_numpy(),
-        seen["cluster"].to_numpy(),
-        float(weights.max()),
-    )
-    gate, display = (
-        intervals.gamma_limits(sums, "fay-feuer", conf),
-        intervals.gamma_limits(sums, "fay-kim", conf),
-    )
-    kish = 1 / float((observed["prefixes"].to_numpy() * weights**2).sum())
-    # Limits of a Poisson sum may pass 1, and so may the sum of all weights, by rounding; a rate
-    # cannot, so cutting there keeps the coverage.
+    found = _share(observed, pl.col("share"), arm)
+    gate, display = (rates.limits(found, "fay-feuer", conf), rates.limits(found, "fay-kim", conf))
     row |= {
-        "rate": min(gate.estimate, 1.0),
-        "low": min(gate.low, 1.0),
-        "high": min(gate.high, 1.0),
-        "low_midp": min(display.low, 1.0),
-        "high_midp": min(display.high, 1.0),
+        "rate": gate.estimate,
+        "low": gate.low,
+        "high": gate.high,
+        "low_midp": display.low,
+        "high_midp": display.high,
+        "n_effective": float(found.n_effective),
+        "floor": intervals.detection_floor(found.kish),
     }
-    row["n_effective"] = float(sums.total / sums.variance) if sums.total > 0 else kish
-    row["floor"] = intervals.detection_floor(kish / float(sums.design_effect))
     if arm == "candidate":
         row |= {
             "gate_low": _rate_for_decisions(counts, occurred=False).low,
-            "gate_high": min(1.0, _rate_for_decisions(counts, occurred=True).high),
+            "gate_high": _rate_for_decisions(counts, occurred=True).high,
         }
     return row
+
+
+def _share(observed: pl.DataFrame, outcome: pl.Expr, arm: str) -> rates.Share:
+    return rates.share(
+        observed.select(outcome).to_series().to_numpy(),
+        observed["w"].to_numpy(),
+        observed["cluster"].to_numpy(),
+        observed["stratum"].to_numpy(),
+        observed["prefixes"].to_numpy(),
+        int(observed.select(pl.max(f"{arm}_n")).item()),
+    )
 
 
 def _pairs(counts: pl.DataFrame, first: str, other: str) -> pl.DataFrame:
@@ -260,7 +255,7 @@ def _against(
     )
     events = pairs.filter("seen")  # the others only matter to the difference
     cells = paired.effective_cells(
-        *_cells(events), events["w"].to_numpy(), events["cluster"].to_numpy()
+        *_cells(events), events["w"].to_numpy(), events["cluster"].to_numpy(), conf
     )
     found = paired.ratio(cells.a, cells.b, cells.c, conf)
     point, ratio_limits, difference_name = names
@@ -280,16 +275,8 @@ def _rate_for_decisions(counts: pl.DataFrame, *, occurred: bool) -> intervals.In
         _missing_as(counts, "candidate", occurred).filter("candidate_applies"),
         pl.col("candidate_n") > 0,
     )
-    seen = observed.filter(pl.col("candidate_events") > 0)
-    seen = seen if len(seen) else observed.head(1)
-    shares = (seen["candidate_events"] / seen["candidate_n"]).to_numpy()
-    sums = intervals.moments(
-        shares,
-        seen["w"].to_numpy(),
-        seen["cluster"].to_numpy(),
-        float(observed["w"].to_numpy().max()),
-    )
-    return intervals.gamma_limits(sums, "fay-feuer", GATE_CONF)
+    share = pl.col("candidate_events") / pl.col("candidate_n")
+    return rates.limits(_share(observed, share, "candidate"), "fay-feuer", GATE_CONF)
 
 
 def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, block_above: float) -> Row:

@@ -1,8 +1,9 @@
 """Intervals for one rate: binomial, Poisson, and the weighted sum of counts that every estimate of
 the platform is.
 
-Belongs here: the engine (`moments`, `gamma_limits`) and the intervals of one rate. Does not:
-comparing two rates (paired, ratio), reading tables (comparison).
+Belongs here: the engine (`moments`, `gamma_limits`) and the intervals of one rate. Does not: a
+weighted rate whose every message is known, which may be common (rates), comparing two rates
+(paired, ratio), reading tables (comparison).
 
 Shapes broadcast: scalars give floats, arrays give arrays. Counts may be real numbers (effective
 counts). Rates are per unit of `n` or `exposure`, never per 100k.

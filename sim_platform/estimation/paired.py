@@ -7,7 +7,7 @@ Cells, for one behaviour on the shared prefixes: a both arms showed it, b only t
 (candidate), c only the second, d neither. Real numbers are allowed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from sim_platform.estimation.intervals import (
     ArrayLike,
     FloatOrArray,
     Interval,
+    Moments,
     binomial,
     effective_clusters,
     gamma_limits,
@@ -29,11 +30,11 @@ from sim_platform.estimation.intervals import (
     poisson,
     positive,
     root,
-    sums_within,
     t_inflation,
     tail,
     wilson,
 )
+from sim_platform.estimation.rates import Clustering, codes, effective_number, over, summed
 
 
 def mcnemar(b: ArrayLike, c: ArrayLike, method: Literal["midp", "exact"] = "midp") -> FloatOrArray:
@@ -171,6 +172,7 @@ def effective_cells(
     c: ArrayLike,
     weights: ArrayLike,
     clusters: npt.NDArray[np.generic] | None = None,
+    conf: float = 0.95,
 ) -> EffectiveCells:
     """Effective cells of a weighted sample of pairs; equal weights and independent prefixes give
     the plain counts.
@@ -180,28 +182,71 @@ def effective_cells(
             repeats. Prefixes without an event may be left out.
         weights: design weight per prefix, shape (prefixes,), in any scale.
         clusters: label of the primary sampling unit per prefix; None: prefixes are independent.
+        conf: two-sided confidence of the limits that are wanted; with clusters, what it costs that
+            few of them show how they differ depends on it.
 
     Raises:
         ValueError: a cell that is negative, infinite or NaN; a weight that is not
             finite and positive.
 
     Source: specification of the estimator, effective counts k = sum w^2 u / sum w u with u = a + b
-    + c; over clusters, sums within them take the place of w u.
+    + c, times the design effect of the log ratio (`pair_clustering`).
     """
-    w, cells = (
+    w, both, one, other = (
         positive("weights", weights),
-        [nonnegative(name, cell) for name, cell in (("a", a), ("b", b), ("c", c))],
+        nonnegative("a", a),
+        nonnegative("b", b),
+        nonnegative("c", c),
     )
-    marked = sum(cells)
+    marked = both + one + other
     total = float((w * marked).sum())
     if total == 0:
         return EffectiveCells(0.0, 0.0, 0.0)
-    variance = (
-        float((w**2 * marked).sum())
-        if clusters is None
-        else float((sums_within(w * marked, clusters) ** 2).sum())
+    if clusters is None:
+        variance = float((w**2 * marked).sum())
+    else:
+        # Bonett-Price stays honest with few events: the plain form bears no widening of its own
+        hang = replace(pair_clustering(both, one, other, w, clusters), poisson_users=np.inf)
+        variance = float(((w * marked) ** 2).sum()) * hang.inflation(conf)
+    return EffectiveCells(
+        *(float((w * cell).sum()) * total / variance for cell in (both, one, other))
     )
-    return EffectiveCells(*(float((w * cell).sum()) * total / variance for cell in cells))
+
+
+def pair_clustering(
+    a: Array, b: Array, c: Array, weights: Array, clusters: npt.NDArray[np.generic]
+) -> Clustering:
+    """How far pairs of one cluster hang together where a ratio is concerned.
+
+    The plain form counts whatever either arm showed. The centred one is about the log of the ratio,
+    linearised: a cluster's share of the first arm's events less its share of the second's, blown up
+    to what leaving the cluster out would change. A user who shows much in both arms, or has many
+    messages, adds nothing to it. Where nothing differs, or one cluster has every event, it knows
+    nothing and the plain form holds.
+    """
+    total = float((weights * (a + b + c)).sum())
+    if total == 0:
+        return Clustering()
+    place, w = codes(clusters), weights / total
+    shares, arms = w * (a + b + c), (w * (a + b), w * (a + c))
+    first, second = (x / x.sum() if x.any() else x for x in arms)
+    changes = first - second
+
+    def left_out(change: Array, share: Array) -> Array:
+        return np.asarray(
+            np.divide(change, 1 - share, out=np.full_like(change, np.inf), where=share < 1 - 1e-12)
+        )
+
+    sums, single = summed(place, shares), np.square(left_out(changes, shares))
+    together = np.square(left_out(summed(place, changes), sums))
+    alone, plain = float(single.sum()), float((sums**2).sum())
+    known = 1e-24 < alone < np.inf and np.isfinite(together).all()
+    return Clustering(
+        over(plain, float((shares**2).sum())),
+        over(1.0, plain),
+        float(together.sum()) / alone if known else np.inf,
+        effective_number(together) if known else 1.0,
+    )
 
 
 def weighted_ratio(
@@ -215,7 +260,7 @@ def weighted_ratio(
     """Rate ratio of a weighted sample of pairs: Bonett-Price on effective counts; equal weights
     give `ratio`. Arguments and errors as for `effective_cells`.
     """
-    cells = effective_cells(a, b, c, weights, clusters)
+    cells = effective_cells(a, b, c, weights, clusters, conf)
     return ratio(cells.a, cells.b, cells.c, conf)
 
 
@@ -247,6 +292,24 @@ def gate_ratio(
         nonnegative("c", c),
     )
     sums = moments(np.stack([both + one, both + other]), w, clusters, w_max)
+    if clusters is not None:
+        # each arm with its own plain form, both with the centred form of their ratio
+        hang = pair_clustering(both, one, other, w, clusters)
+        inflation = np.array(
+            [
+                replace(hang, poisson=float(effect), poisson_users=float(users)).inflation(conf)
+                for effect, users in zip(
+                    sums.design_effect, effective_clusters(sums.total, sums.variance), strict=True
+                )
+            ]
+        )
+        variance, largest = sums.variance / sums.design_effect, sums.largest_weight
+        sums = Moments(
+            sums.total,
+            variance * inflation,
+            largest / sums.design_effect * inflation,
+            np.ones_like(inflation),
+        )
     found = gamma_limits(sums, "fay-feuer", conf)
     (p1, p2), (low1, low2), (high1, high2) = (
         np.asarray(part) for part in (found.estimate, found.low, found.high)
@@ -306,20 +369,17 @@ def weighted_difference(
             f" {one.shape}, {other.shape}"
         )
     times = np.ones_like(w) if repeats is None else positive("repeats", repeats)
-    codes = np.arange(len(w)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    groups, n = float(codes.max() + 1 + (times - 1).sum()), float(times.sum())
-    single = codes.max() + 1 == len(w)
+    place = np.arange(len(w)) if clusters is None else codes(clusters)
+    members = np.bincount(place)
+    groups, n = float(np.count_nonzero(members) + (times - 1).sum()), float(times.sum())
+    single = members.max() == 1
 
     def variance_of(values: Array) -> float:
         return (
             float((times * values**2).sum())
             if single
             else float(
-                (
-                    times
-                    * np.bincount(codes, weights=values)[codes] ** 2
-                    / np.bincount(codes)[codes]
-                ).sum()
+                (times * np.bincount(place, weights=values)[place] ** 2 / members[place]).sum()
             )
         )
 
@@ -398,8 +458,11 @@ def _garwood(counts: Array, conf: float) -> Interval:
 def _mover_limits(
     p1: Array, low1: Array, high1: Array, p2: Array, low2: Array, high2: Array, correlation: Array
 ) -> tuple[Array, Array]:
-    product_low = p1 * p2 - correlation * (p1 - low1) * (high2 - p2)
-    product_high = p1 * p2 - correlation * (high1 - p1) * (p2 - low2)
+    # The correlation takes off at most nine tenths of the product: with one event in an arm and
+    # high confidence it would take off all, and more confidence would give closer limits.
+    whole, most = p1 * p2, 0.9 * p1 * p2
+    product_low = whole - np.minimum(correlation * (p1 - low1) * (high2 - p2), most)
+    product_high = whole - np.minimum(correlation * (high1 - p1) * (p2 - low2), most)
     top_low, bottom_low = low1 * (2 * p1 - low1), high2 * (2 * p2 - high2)
     top_high, bottom_high = high1 * (2 * p1 - high1), low2 * (2 * p2 - low2)
     divisor = product_low + np.sqrt(np.maximum(product_low**2 - top_low * bottom_low, 0.0))

@@ -1,5 +1,5 @@
 """Design-based limits of a rate, as survey packages compute them: what the platform's own intervals
-are compared with, and the choice where a rate is not rare.
+(rates) are compared with.
 
 Belongs here: the linearised variance of a weighted share under strata and clusters, the limits that
 rest on it, and Tiwari's limits of a weighted sum. Does not: limits for rare events

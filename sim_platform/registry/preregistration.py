@@ -34,8 +34,9 @@ RULES = {
         " is compared"
     ),
     "rates": (
-        "weighted rate per message with 95 % Fay-Feuer gamma limits; missing labels counted"
-        " beside it"
+        "weighted rate per message with 95 % limits: Fay-Feuer gamma up to a rate of 1 %, binomial"
+        " on the effective sample from 5 % on, in between both in proportion; clusters by centred"
+        " residuals; missing labels counted beside it"
     ),
     "comparison": (
         "paired on the same prefixes, McNemar mid-P; Holm and Benjamini-Hochberg over the"

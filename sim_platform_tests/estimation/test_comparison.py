@@ -116,10 +116,10 @@ def yes(k: int, n: int) -> list[Label]:
     return [True] * k + [False] * (n - k)
 
 
-def test_one_stratum_gives_the_plain_rate_with_its_garwood_limits() -> None:
-    row = compared(scores({"candidate": [yes(3, 40)]}), design("a" * 40))["candidate"]
-    plain = intervals.poisson(3, 40)
-    display = intervals.poisson(3, 40, "midp")
+def test_a_small_rate_of_one_stratum_is_the_plain_rate_with_its_garwood_limits() -> None:
+    row = compared(scores({"candidate": [yes(3, 400)]}), design("a" * 400))["candidate"]
+    plain = intervals.poisson(3, 400)
+    display = intervals.poisson(3, 400, "midp")
     assert (row["rate"], row["low"], row["high"]) == pytest.approx(
         (plain.estimate, plain.low, plain.high)
     )
@@ -130,9 +130,26 @@ def test_one_stratum_gives_the_plain_rate_with_its_garwood_limits() -> None:
         row["events"],
         row["eligible_share"],
         row["estimator_version"],
-    ) == (40, 0, 3, 1.0, VERSION)
-    assert row["n_effective"] == pytest.approx(40)
-    assert row["floor"] == pytest.approx(intervals.detection_floor(40))
+    ) == (400, 0, 3, 1.0, VERSION)
+    assert row["n_effective"] == pytest.approx(400)
+    assert row["floor"] == pytest.approx(intervals.detection_floor(400))
+
+
+@pytest.mark.parametrize(
+    ("k", "low", "high"), [(300, 0.9878, 1.0), (113, 0.3216, 0.4342), (3, 0.0021, 0.0289)]
+)
+def test_a_rate_of_any_size_has_limits_as_close_as_the_exact_ones(
+    k: int, low: float, high: float
+) -> None:
+    row = compared(scores({"candidate": [yes(k, 300)]}), design("a" * 300))["candidate"]
+    exact, midp = (
+        intervals.binomial(k, 300, "clopper-pearson"),
+        intervals.binomial(k, 300, "midp"),
+    )
+    assert (row["low"], row["high"]) == pytest.approx((low, high), abs=6e-4)
+    if k > 0.05 * 300:
+        assert (row["low"], row["high"]) == pytest.approx((exact.low, exact.high), rel=1e-9)
+        assert (row["low_midp"], row["high_midp"]) == pytest.approx((midp.low, midp.high), rel=1e-9)
 
 
 def test_strata_are_weighted_back_to_the_population() -> None:
@@ -220,9 +237,8 @@ def test_rates_above_one_half_stay_rates_and_their_ratio_is_plain() -> None:
         scores({"candidate": [yes(38, 40)], "control": [yes(30, 40)]}),
         design("a" * 20 + "b" * 20, {"a": 3.0}),
     )["candidate"]
-    assert 0 < row["low"] < row["rate"] < 1  # type: ignore[operator]  # numbers here
-    assert row["high"] == 1
-    assert row["rate"] < row["gate_high"] <= 1  # type: ignore[operator]  # numbers here
+    assert 0 < row["low"] < row["rate"] < row["high"] < 1  # type: ignore[operator]  # numbers here
+    assert row["rate"] < row["gate_high"] < 1  # type: ignore[operator]  # numbers here
     assert row["ratio_to_control"] == pytest.approx((20 * 3 + 18) / (20 * 3 + 10))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sim_platform.estimation import intervals, multiplicity, paired, ratio
+from sim_platform.estimation import intervals, multiplicity, paired, rates, ratio
 from sim_platform.estimation.intervals import Interval
 
 Cells = tuple[list[int], list[float]]
@@ -184,6 +184,158 @@ def test_the_engines_design_effect_is_the_one_of_its_formula() -> None:
     ) == pytest.approx((0.75, 0.3125, 5 / 3, 0.25 * 5 / 3))
 
 
+# one rate of known messages, small or not
+
+
+def share_of(k: int, n: int) -> rates.Share:
+    return rates.share(np.repeat([1.0, 0.0], [k, n - k]), np.ones(n))
+
+
+@pytest.mark.parametrize(
+    ("method", "small", "common"),
+    [("fay-feuer", "garwood", "clopper-pearson"), ("fay-kim", "midp", "midp")],
+)
+@given(k=st.integers(0, 400), n=st.integers(1, 400), conf=confidence)
+def test_equal_weights_have_poisson_limits_at_small_rates_and_binomial_ones_at_common_rates(
+    method: str, small: str, common: str, k: int, n: int, conf: float
+) -> None:
+    k = min(k, n)
+    found = rates.limits(share_of(k, n), method, conf)  # type: ignore[arg-type]  # a parametrised literal
+    binomial = float(rates.share_of_binomial(k / n, 1 / n))
+    if binomial == 0:
+        plain = intervals.poisson(k, n, small, conf)  # type: ignore[arg-type]  # a parametrised literal
+        assert (found.low, found.high) == pytest.approx((plain.low, min(1.0, float(plain.high))))
+    elif binomial == 1:
+        plain = intervals.binomial(k, n, common, conf)  # type: ignore[arg-type]  # a parametrised literal
+        assert (found.low, found.high) == pytest.approx((plain.low, plain.high), rel=1e-6)
+    assert in_order(found)
+    assert 0 <= found.low <= found.high <= 1
+
+
+@pytest.mark.parametrize("method", WEIGHTED)
+@pytest.mark.parametrize("n", [*range(1, 9), 12, 20, 40, 120, 1000])
+def test_limits_of_a_rate_rise_with_the_estimate_through_the_switch(method: str, n: int) -> None:
+    found = [rates.limits(share_of(k, n), method) for k in range(min(n, 70) + 1)]  # type: ignore[arg-type]  # a parametrised literal
+    assert np.all(np.diff([float(i.low) for i in found]) > -1e-12)  # type: ignore[arg-type]  # floats
+    assert np.all(np.diff([float(i.high) for i in found]) > -1e-12)  # type: ignore[arg-type]  # floats
+
+
+@pytest.mark.parametrize("method", WEIGHTED)
+@pytest.mark.parametrize("spread", [1.0, 3.0])
+def test_limits_of_a_rate_do_not_jump_where_binomial_ones_take_over(
+    method: str, spread: float
+) -> None:
+    """The same sample with a rate that moves in steps of 5 per 100,000: no limit moves by
+    more than a few such steps, and never back.
+    """
+    y = np.arange(0.005, 0.06, 5e-5)
+    units = spread / 2000
+    found = rates.limits(
+        rates.Share(y, y * units, y * units, np.asarray(units), np.asarray(units)),
+        method,  # type: ignore[arg-type]  # a parametrised literal
+    )
+    for limit in (found.low, found.high):
+        steps = np.diff(np.asarray(limit)) / 5e-5
+        assert steps.min() > 0
+        assert steps.max() < 3
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    n = draw(st.integers(1, 40))
+    of = [
+        draw(st.lists(values, min_size=n, max_size=n))
+        for values in (
+            st.sampled_from([0.0, 0.0, 0.5, 1.0]),
+            st.floats(0.1, 50),
+            st.integers(0, 12),
+            st.sampled_from("ab"),
+        )
+    ]
+    return np.array(of[0]), np.array(of[1]), np.array(of[2]), np.array(of[3])
+
+
+@given(rows=messages())
+def test_limits_of_a_rate_are_nested_in_confidence_and_lie_between_0_and_1(
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    x, w, users, strata = rows
+    found = rates.share(x, w, users, strata, repeats=2)
+    for method in WEIGHTED:
+        limits = [rates.limits(found, method, conf) for conf in (0.5, 0.9, 0.95, 0.99)]  # type: ignore[arg-type]  # a listed literal
+        assert all(in_order(i) and i.low >= 0 and i.high <= 1 for i in limits)  # type: ignore[operator]  # floats
+        assert np.all(np.diff([float(i.low) for i in limits]) <= 1e-9)  # type: ignore[arg-type]  # floats
+        assert np.all(np.diff([float(i.high) for i in limits]) >= -1e-9)  # type: ignore[arg-type]  # floats
+
+
+@given(rows=messages(), scale=st.floats(0.01, 100), seed=st.integers(0, 99))
+def test_a_rate_ignores_order_names_and_scale_and_never_gains_from_users(
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], scale: float, seed: int
+) -> None:
+    x, w, users, strata = rows
+    found = rates.share(x, w, users, strata)
+    order = np.random.default_rng(seed).permutation(len(x))
+    names = np.array([f"user {i * 1_000_003}" for i in users])
+    again = rates.share(x[order], w[order] * scale, names[order], strata[order])
+    assert same(rates.limits(found), rates.limits(again))
+    assert float(again.n_effective) == pytest.approx(float(found.n_effective), rel=1e-6)
+    alone, apart = rates.share(x, w), rates.share(x, w, np.arange(len(x)), strata)
+    assert same(rates.limits(alone), rates.limits(apart))
+    one, two = rates.limits(alone), rates.limits(found)
+    assert float(two.low) <= float(one.low) + 1e-9  # type: ignore[arg-type]  # floats
+    assert float(two.high) >= float(one.high) - 1e-9  # type: ignore[arg-type]  # floats
+    assert float(found.n_effective) <= float(alone.n_effective) * (1 + 1e-9)
+
+
+@given(k=st.integers(20, 280), conf=confidence)
+def test_a_common_rate_and_its_complement_have_the_same_limits(k: int, conf: float) -> None:
+    w = np.tile([1.0, 2.0, 5.0], 100)
+    x = (np.random.default_rng(k).permutation(300) < k).astype(float)
+    found = [rates.limits(rates.share(v, w), "fay-feuer", conf) for v in (x, 1 - x)]
+    if found[0].estimate > 0.05 and found[1].estimate > 0.05:  # type: ignore[operator]  # floats
+        assert (found[0].low, found[0].high) == pytest.approx(
+            (1 - np.asarray(found[1].high), 1 - np.asarray(found[1].low)), rel=1e-6
+        )
+
+
+def test_rows_that_stand_for_several_messages_are_as_many_users() -> None:
+    x, w = np.array([0, 0, 1, 1, 0.0]), np.array([1.0, 2.0, 1.0, 1.0, 1.0])
+    users, strata = np.array([0, 1, 2, 2, 3]), np.array([0, 1, 0, 1, 1])
+    folded = rates.share(x, w, users, strata, np.array([4, 3, 1, 1, 1]))
+    place = np.repeat(np.arange(5), [4, 3, 1, 1, 1])
+    apart = np.array([10, 11, 12, 13, 14, 15, 16, 2, 2, 3])
+    each = rates.share(x[place], w[place], apart, strata[place])
+    assert same(rates.limits(folded), rates.limits(each))
+    assert float(folded.n_effective) == pytest.approx(float(each.n_effective))
+
+
+def test_users_with_many_messages_that_do_not_hang_together_cost_little() -> None:
+    """Rate .15, twenty messages a user: the plain sums of users made 323 of 1,840."""
+    random = np.random.default_rng(11)
+    users, sizes = np.repeat(np.arange(92), 20), []
+    for _ in range(20):
+        x = (random.random(1840) < 0.15).astype(float)
+        sizes.append(float(rates.share(x, np.ones(1840), users).n_effective))
+    assert np.median(sizes) > 1500
+    assert max(sizes) <= 1840 * (1 + 1e-9)
+
+
+def test_a_share_that_every_repeat_halves_is_worth_no_more_than_its_completions() -> None:
+    found = rates.share(np.full(10, 0.5), np.ones(10), np.arange(10), repeats=2)
+    assert float(found.n_effective) == pytest.approx(20)
+
+
+def test_all_events_of_one_user_are_one_event_and_a_sample_of_one_user_says_nothing_of_others() -> (
+    None
+):
+    x, users = np.repeat([1.0, 0.0], [6, 194]), np.repeat([0, *range(1, 195)], [6, *[1] * 194])
+    assert rates.share(x, np.ones(200), users).clustering.design_effect == pytest.approx(6)
+    lone = rates.share(x, np.ones(200), np.zeros(200))
+    assert lone.clustering.design_effect == pytest.approx(6)
+    whole = rates.share(np.ones(8), np.ones(8), np.zeros(8))
+    assert whole.clustering.design_effect == pytest.approx(8)
+
+
 # two independent rates
 
 
@@ -234,6 +386,61 @@ def test_paired_ratio_is_in_order_and_inverts_when_swapped(
     with np.errstate(divide="ignore"):
         inverted = 1 / np.array([swapped.estimate, swapped.high, swapped.low])
     assert np.allclose([found.estimate, found.low, found.high], inverted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("d", [None, 40])
+def test_limits_for_decisions_about_a_ratio_are_nested_in_confidence(d: int | None) -> None:
+    """With one event in an arm and more in the other, more confidence gave closer limits."""
+    a, b, c = np.meshgrid(*[np.arange(9)] * 3, indexing="ij")
+    tails = np.exp(np.linspace(np.log(0.45), np.log(1e-9), 40))
+    found = [paired.ratio(a, b, c, 1 - 2 * t, "mover-r", d=d) for t in tails]
+    for wide, near in zip(found[1:], found, strict=False):
+        assert np.all(np.asarray(wide.low) <= np.asarray(near.low) * (1 + 1e-7))
+        assert np.all(np.asarray(wide.high) >= np.asarray(near.high) * (1 - 1e-7))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 0.5, 1]), st.sampled_from([0, 0.5, 1]), st.floats(0.1, 20)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(1, 4),
+)
+def test_limits_for_decisions_about_weighted_pairs_are_nested_in_confidence(
+    rows: list[tuple[float, float, float]], groups: int
+) -> None:
+    first, second, w = np.array(rows, dtype=float).T
+    cells = first * second, first * (1 - second), (1 - first) * second
+    clusters = np.arange(len(rows)) // groups
+    found = [
+        paired.gate_ratio(*cells, w, conf, clusters) for conf in (0.5, 0.8, 0.9, 0.95, 0.99, 0.9999)
+    ]
+    assert np.all(np.diff([float(i.low) for i in found]) <= 1e-9)  # type: ignore[arg-type]  # floats
+    highs = np.array([float(i.high) for i in found])  # type: ignore[arg-type]  # floats
+    assert np.all(highs[1:] >= highs[:-1] * (1 - 1e-9))
+
+
+def test_a_ratio_over_users_whose_messages_do_not_hang_together_is_as_sure_as_over_lone_ones() -> (
+    None
+):
+    """Twenty messages a user, rate .15: the plain sums of users made the interval four times as
+    wide.
+    """
+    random = np.random.default_rng(12)
+    users, widths = np.repeat(np.arange(92), 20), []
+    for _ in range(20):
+        first, second = (random.random((2, 1840)) < 0.15).astype(float)
+        cells = first * second, first * (1 - second), (1 - first) * second
+        sets = [
+            f(*cells, np.ones(1840), 0.9, clusters)
+            for f in (paired.weighted_ratio, paired.gate_ratio)
+            for clusters in (users, np.arange(1840))
+        ]
+        widths.append([math.log(float(i.high) / float(i.low)) for i in sets])  # type: ignore[arg-type]  # floats
+    shown, shown_alone, gate, gate_alone = np.median(widths, axis=0)
+    assert 1 <= shown / shown_alone < 1.15
+    assert 1 <= gate / gate_alone < 1.15
 
 
 @pytest.mark.parametrize("method", ["tango", "newcombe", "bonett-price"])
@@ -376,6 +583,10 @@ def test_adjusted_p_keep_the_order_and_do_not_depend_on_it(p: list[float], seed:
         (lambda: intervals.weighted([1], [1], w_max=0), "w_max must be finite and positive: 0"),
         (lambda: intervals.weighted([1], [1], "tiwari"), 'method: "tiwari"'),
         (lambda: intervals.detection_floor(0), "n_effective must be finite and positive: 0"),
+        (lambda: rates.share([], []), "at least one"),
+        (lambda: rates.share([2], [1]), "outcomes must lie in \\[0, 1\\]: 2"),
+        (lambda: rates.share([1, 0], [1, 0]), r"weights\[1\] must be finite and positive: 0"),
+        (lambda: rates.share([1], [1], np.arange(2)), "clusters must have one label per row"),
         (lambda: ratio.poisson(1, 0, 1, 1), "t1 must be finite and positive: 0"),
         (lambda: ratio.poisson(1, 1, 1, 1, method="wald"), 'method: "wald"'),
         (lambda: paired.mcnemar(-1, 1), "b must be finite and not negative: -1"),

@@ -66,15 +66,23 @@ class RateComparison(Table):
     rate: float = pa.Field(
         nullable=True, ge=0, le=1, description="weighted rate per eligible message"
     )
-    low: float = pa.Field(nullable=True, ge=0, le=1, description="95 % Fay-Feuer gamma lower limit")
+    low: float = pa.Field(
+        nullable=True,
+        ge=0,
+        le=1,
+        description="95 % lower limit: Fay-Feuer gamma, binomial where the rate is common",
+    )
     high: float = pa.Field(
-        nullable=True, ge=0, le=1, description="95 % Fay-Feuer gamma upper limit"
+        nullable=True,
+        ge=0,
+        le=1,
+        description="95 % upper limit: Fay-Feuer gamma, binomial where the rate is common",
     )
     low_midp: float = pa.Field(
-        nullable=True, ge=0, le=1, description="95 % Fay-Kim mid-P lower limit"
+        nullable=True, ge=0, le=1, description="95 % lower limit, mid-P form (Fay-Kim, binomial)"
     )
     high_midp: float = pa.Field(
-        nullable=True, ge=0, le=1, description="95 % Fay-Kim mid-P upper limit"
+        nullable=True, ge=0, le=1, description="95 % upper limit, mid-P form (Fay-Kim, binomial)"
     )
     ratio_to_control: float = pa.Field(
         nullable=True, description="paired rate ratio candidate / control"
