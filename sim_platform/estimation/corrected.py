@@ -101,6 +101,22 @@ def same_specificity(first: LabelledArm, other: LabelledArm) -> float:
     return _same_odds(first, other, "tn", "fp")
 
 
+def difference(first: LabelledArm, other: LabelledArm, against: str) -> str | None:
+    """In words, what is surely not the same in candidate (`first`) and the other arm."""
+    said = []
+    if (p := same_sensitivity(first, other)) < DIFFERS:
+        values = f"{first.sensitivity.estimate:.2f} in candidate"
+        said.append(
+            f"sensitivity {values} and {other.sensitivity.estimate:.2f} in {against} (p {p:.2g})"
+        )
+    if (p := same_specificity(first, other)) < DIFFERS:
+        values = f"{first.specificity or 0:.4g} in candidate"
+        said.append(
+            f"specificity {values} and {other.specificity or 0:.4g} in {against} (p {p:.2g})"
+        )
+    return ", ".join(said) or None
+
+
 def corrected_ratio(apparent: Interval, first: LabelledArm, other: LabelledArm) -> Interval:
     """`apparent` (first over other, as the grader sees it) corrected for its errors in both arms.
 
@@ -114,9 +130,7 @@ def corrected_ratio(apparent: Interval, first: LabelledArm, other: LabelledArm) 
     middle = math.log(apparent.estimate * top.estimate / bottom.estimate)
 
     def off(limit: float, estimate: float) -> float:
-        return (
-            abs(math.log(limit / estimate)) if 0 < limit and math.isfinite(limit) else math.inf
-        )
+        return abs(math.log(limit / estimate)) if limit > 0 and math.isfinite(limit) else math.inf
 
     def distance(ratio: float, of_top: float, of_bottom: float) -> float:
         return math.hypot(
@@ -148,32 +162,38 @@ def held(
         harm: turns limits of candidate over other into those of the undesired direction.
     """
     against = str(decision["against"])
-    low, high = ((candidate or {}).get(f"gate_{against}_{end}") for end in ("low", "high"))
-    if candidate is None or low is None or high is None or not {"candidate", against} & set(arms):
+    if candidate is None or not {"candidate", against} & set(arms):
         return decision
     first, other = arms.get("candidate"), arms.get(against)
     row = decision | {
         "apparent_harm_low": decision["harm_low"],
         "apparent_harm_high": decision["harm_high"],
     }
-    if first is None or other is None:
-        name = "candidate" if first is None else against
-        found, why = Interval(1.0, 0.0, math.inf), f"no outcome of {name} has labels from people"
-    else:
-        apparent = _around(candidate.get(f"ratio_to_{against}"), float(str(low)), float(str(high)))
-        found, why = corrected_ratio(apparent, first, other), _why(first, other, against)
-        if differ := _differ(first, other, against):
-            row["marks"] = "; ".join(part for part in (row["marks"], differ) if part)
-    harm_low, harm_high = harm(float(found.low), float(found.high))
-    row |= {"harm_low": harm_low, "harm_high": harm_high}
+    found, why = None, f"no outcome of {'candidate' if first is None else against} has labels"
+    if first and other:
+        why = _why(first, other, against)
+        if differ := difference(first, other, against):
+            row["marks"] = "; ".join(str(part) for part in (row["marks"], differ) if part)
+    if decision["harm_low"] is not None:
+        found = Interval(1.0, 0.0, math.inf)
+        if first and other:
+            low, high = (float(str(candidate[f"gate_{against}_{end}"])) for end in ("low", "high"))
+            apparent = _around(candidate[f"ratio_to_{against}"], low, high)
+            found = corrected_ratio(apparent, first, other)
+        row["harm_low"], row["harm_high"] = harm(float(found.low), float(found.high))
+    said = "corrected for people's labels " + (
+        f"the harm ratio is {row['harm_low']:.2f} to {_times(float(str(row['harm_high'])))}"
+        if found
+        else f"the rate is {first.rate.low * 1e5:,.0f} to {first.rate.high * 1e5:,.0f} per 100k"
+        if first
+        else "no rate is known"
+    )
     verdict = str(decision["verdict"])
     if verdict not in ("PASS", "BLOCK") or _shares(row, verdict, first):
-        said = f"{harm_low:.2f} to {_times(harm_high)} after correction for people's labels: {why}"
-        return row | {"reason": f"{decision['reason']}; {said}"}
+        return row | {"reason": f"{decision['reason']}; {said}: {why}"}
     return row | {
         "verdict": "INCONCLUSIVE",
-        "reason": f"the grader alone says {verdict} ({decision['reason']}), but corrected for"
-        f" people's labels the harm ratio is {harm_low:.2f} to {_times(harm_high)}: {why}",
+        "reason": f"the grader alone says {verdict} ({decision['reason']}), but {said}: {why}",
     }
 
 
@@ -199,7 +219,7 @@ def _shares(row: Mapping[str, object], verdict: str, candidate: LabelledArm | No
 
 def _why(first: LabelledArm, other: LabelledArm, against: str) -> str:
     """What the labels say, and where they say little, which ones are lacking."""
-    if differ := _differ(first, other, against):
+    if differ := difference(first, other, against):
         return differ
     parts = []
     for name, arm in (("candidate", first), (against, other)):
@@ -209,20 +229,6 @@ def _why(first: LabelledArm, other: LabelledArm, against: str) -> str:
             f" {arm.sensitivity.low:.2f} to {arm.sensitivity.high:.2f})"
         )
     return "; ".join(parts) + "; more labels of unflagged outcomes narrow it"
-
-
-def _differ(first: LabelledArm, other: LabelledArm, against: str) -> str | None:
-    """In words, what is surely not the same in both arms."""
-    said = []
-    if (p := same_sensitivity(first, other)) < DIFFERS:
-        values = f"{first.sensitivity.estimate:.2f} in candidate"
-        said.append(
-            f"sensitivity {values} and {other.sensitivity.estimate:.2f} in {against} (p {p:.2g})"
-        )
-    if (p := same_specificity(first, other)) < DIFFERS:
-        values = f"{first.specificity or 0:.4g} in candidate"
-        said.append(f"specificity {values} and {other.specificity or 0:.4g} in {against} (p {p:.2g})")
-    return ", ".join(said) or None
 
 
 def _same_odds(first: LabelledArm, other: LabelledArm, yes: str, no: str) -> float:
@@ -239,7 +245,8 @@ def _same_odds(first: LabelledArm, other: LabelledArm, yes: str, no: str) -> flo
         for name, sign in ((yes, 1), (no, -1)):
             cell = arm.cells[name]
             log_ratio += side * sign * math.log(cell.share or cell.one / 2)
-            variance += 1 / (cell.effective or 0.5)
+            # An outcome more of the heaviest kind: few that stand for many say less than they seem.
+            variance += 1 / cell.effective + (cell.one / cell.share) ** 2 if cell.n else 2.0
     return float(2 * special.ndtr(-abs(log_ratio) / math.sqrt(variance)))
 
 

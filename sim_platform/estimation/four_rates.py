@@ -5,11 +5,11 @@ with what refuses each, and the sums that a corrected ratio takes. Does not: whi
 labelled (flows.grading), how a rate and its limits are made (comparison), formulas (intervals,
 judge), ratios (corrected).
 
-One design for both: an outcome's share of all messages is what the comparison spreads on it (strata,
-missing labels, repeats), a labelled outcome stands for others as its chance of being drawn says,
-and every rate goes through the comparison's own function with prefixes as units and users as
-clusters. So labels of everything by people who agree with the grader give the comparison's rate
-and limits four times.
+One design for both: an outcome's share of all messages is what the comparison spreads on it
+(strata, missing labels, repeats), a labelled outcome stands for others as its chance of being drawn
+says, and every rate goes through the comparison's own function with prefixes as units and users as
+clusters. So labels of everything by people who agree with the grader give the comparison's rate and
+limits four times.
 """
 
 import json
@@ -24,7 +24,6 @@ from sim_platform.estimation.intervals import Interval
 
 LEAST_POSITIVES = 10  # known positives below which nothing is said to be trusted
 CELLS = (("tp", True, True), ("fp", False, True), ("fn", True, False), ("tn", False, False))
-NOT_POWERED = "chosen by the errors that happen to be found, it is biased; see corrected"
 
 
 def four_rates(outcomes: pl.DataFrame) -> dict[str, object]:
@@ -52,7 +51,7 @@ def four_rates(outcomes: pl.DataFrame) -> dict[str, object]:
             pl.col("label").is_null() & pl.col("human").is_not_null()
         ).height,
     }
-    refused: dict[str, str] = {"ppi": NOT_POWERED}
+    refused: dict[str, str] = {}
     row |= _named("apparent", _rate(graded.with_columns(v="w"), "label"), cut=True)
     n_flags = graded.filter("label").height
     blind = _blind(known, drawn)
@@ -95,10 +94,7 @@ def labelled_arm(outcomes: pl.DataFrame, conf: float = GATE_CONF) -> LabelledArm
         _confirmed(flagged, known.filter("label"), conf),
         Interval(0.0, 0.0, float("inf")) if blind else _missed(known, conf),
         rate,
-        {
-            name: _cell(known.filter(pl.col("label") == f), human=h)
-            for name, h, f in CELLS
-        },
+        {name: _cell(known.filter(pl.col("label") == f), human=h) for name, h, f in CELLS},
         conf,
     )
 

@@ -162,13 +162,21 @@ def calibrate_release(home: Home, release: str) -> pl.DataFrame:
     mine = {"model_version": release}
     rows: list[dict[str, object]] = []
     for behavior, arms in _labelled_outcomes(warehouse_of(home), release):
-        candidate = labelled_arm(arms["candidate"]) if "candidate" in arms else None
+        known = {arm: labelled_arm(outcomes) for arm, outcomes in arms.items()}
+        first = known.get("candidate")
+        differ = {
+            arm: said
+            for arm, other in known.items()
+            if first and arm != "candidate" and (said := corrected.difference(first, other, arm))
+        }
         for arm, outcomes in arms.items():
             row = {**mine, "behavior": behavior, "arm": arm, **four_rates(outcomes)}
-            if candidate and arm != "candidate":
-                other = labelled_arm(outcomes)
-                row["p_sensitivity"] = corrected.same_sensitivity(candidate, other)
-                row["p_specificity"] = corrected.same_specificity(candidate, other)
+            if first and arm != "candidate":
+                row["p_sensitivity"] = corrected.same_sensitivity(first, known[arm])
+                row["p_specificity"] = corrected.same_specificity(first, known[arm])
+            unlike = differ.values() if arm == "candidate" else [differ.get(arm, "")]
+            if row["status"] == "trusted" and any(unlike):
+                row["status"] = f"not the same in both arms: {'; '.join(unlike)}"
             rows.append(row)
     return frame(Calibration, sorted(rows, key=lambda row: (str(row["behavior"]), str(row["arm"]))))
 
@@ -198,7 +206,9 @@ def _labelled_outcomes(
     draws = warehouse.read(LabelDraws, mine).join(said, on=["behavior", "item_id"], how="left")
     draws = draws.select(*place, "label_probability", "label_stratum", "human")
     for behavior in sorted(labels["behavior"].unique()):
-        scored = warehouse.read(ClassifierScores, {**mine, "behavior": behavior})
+        scored = warehouse.read(
+            ClassifierScores, {**mine, "behavior": behavior}, columns=[*place, "applies", "label"]
+        )
         joined = (
             scored.filter("applies")
             .join(design, on="prefix_id")
