@@ -15,7 +15,7 @@ occurrences than flags carry it.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy import special
 
@@ -170,6 +170,7 @@ def held(
         "apparent_harm_high": decision["harm_high"],
     }
     found, why = None, f"no outcome of {'candidate' if first is None else against} has labels"
+    verdict, advice = str(decision["verdict"]), ""
     if first and other:
         why = _why(first, other, against)
         if differ := difference(first, other, against):
@@ -180,6 +181,7 @@ def held(
             low, high = (float(str(candidate[f"gate_{against}_{end}"])) for end in ("low", "high"))
             apparent = _around(candidate[f"ratio_to_{against}"], low, high)
             found = corrected_ratio(apparent, first, other)
+            advice = _advice(row, verdict, apparent, first, other, harm)
         row["harm_low"], row["harm_high"] = harm(float(found.low), float(found.high))
     said = "corrected for people's labels " + (
         f"the harm ratio is {row['harm_low']:.2f} to {_times(float(str(row['harm_high'])))}"
@@ -188,13 +190,44 @@ def held(
         if first
         else "no rate is known"
     )
-    verdict = str(decision["verdict"])
     if verdict not in ("PASS", "BLOCK") or _shares(row, verdict, first):
         return row | {"reason": f"{decision['reason']}; {said}: {why}"}
     return row | {
         "verdict": "INCONCLUSIVE",
-        "reason": f"the grader alone says {verdict} ({decision['reason']}), but {said}: {why}",
+        "reason": f"the grader alone says {verdict} ({decision['reason']}), but {said}: {why}"
+        f"{advice}",
     }
+
+
+def _advice(
+    row: Row,
+    verdict: str,
+    apparent: Interval,
+    first: LabelledArm,
+    other: LabelledArm,
+    harm: Callable[[float, float], tuple[float, float]],
+) -> str:
+    """How many labels would decide, if they find the like of what these found."""
+    labelled = max(arm.cells["fn"].n + arm.cells["tn"].n for arm in (first, other))
+    for times in (2, 4, 8, 16, 32, 64):
+        found = corrected_ratio(apparent, _with_more(first, times), _with_more(other, times))
+        low, high = harm(float(found.low), float(found.high))
+        if _shares(row | {"harm_low": low, "harm_high": high}, verdict, first):
+            n = times * labelled
+            return (
+                f"; about {n:,} labels of unflagged outcomes an arm decide, if they find the like"
+            )
+    return "; more labels of unflagged outcomes alone do not decide it"
+
+
+def _with_more(arm: LabelledArm, times: int) -> LabelledArm:
+    """As if so many times the unflagged outcomes were labelled, with the like found."""
+    missed, narrower = arm.missed, math.sqrt(times) if arm.cells["fn"].n else times
+    low, high = (
+        missed.estimate + (limit - missed.estimate) / narrower
+        for limit in (missed.low, missed.high)
+    )
+    return replace(arm, missed=Interval(missed.estimate, low, high))
 
 
 def _shares(row: Mapping[str, object], verdict: str, candidate: LabelledArm | None) -> bool:
@@ -218,7 +251,7 @@ def _shares(row: Mapping[str, object], verdict: str, candidate: LabelledArm | No
 
 
 def _why(first: LabelledArm, other: LabelledArm, against: str) -> str:
-    """What the labels say, and where they say little, which ones are lacking."""
+    """What the labels say of both arms."""
     if differ := difference(first, other, against):
         return differ
     parts = []
@@ -228,7 +261,7 @@ def _why(first: LabelledArm, other: LabelledArm, against: str) -> str:
             f"{found:,} missed among {unflagged:,} unflagged of {name} (sensitivity"
             f" {arm.sensitivity.low:.2f} to {arm.sensitivity.high:.2f})"
         )
-    return "; ".join(parts) + "; more labels of unflagged outcomes narrow it"
+    return "; ".join(parts)
 
 
 def _same_odds(first: LabelledArm, other: LabelledArm, yes: str, no: str) -> float:

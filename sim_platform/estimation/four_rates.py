@@ -13,6 +13,7 @@ limits four times.
 """
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -40,7 +41,8 @@ def four_rates(outcomes: pl.DataFrame) -> dict[str, object]:
     is bound. bound: upper limit of all confirmed occurrences, which assumes nothing about the
     grader.
     """
-    graded, known, drawn = _labelled(outcomes)
+    labels = _labelled(outcomes)
+    graded, known = labels.graded, labels.known
     row: dict[str, object] = {
         name: known.filter((pl.col("human") == h) & (pl.col("label") == f)).height
         for name, h, f in CELLS
@@ -54,7 +56,7 @@ def four_rates(outcomes: pl.DataFrame) -> dict[str, object]:
     refused: dict[str, str] = {}
     row |= _named("apparent", _rate(graded.with_columns(v="w"), "label"), cut=True)
     n_flags = graded.filter("label").height
-    blind = _blind(known, drawn)
+    blind = _blind(labels)
     lacks = "no flag was labelled" if n_flags and not known["label"].any() else None
     if lacks:
         refused["verified"] = lacks
@@ -69,9 +71,9 @@ def four_rates(outcomes: pl.DataFrame) -> dict[str, object]:
         found = _corrected(graded, known)
         row |= _named("corrected", found)
         row["bound"] = found.high
-        arm = labelled_arm(outcomes, conf=0.95)
+        arm = _arm(labels, 0.95)
         row |= _named("sensitivity", arm.sensitivity) | {"specificity": arm.specificity}
-    row["status"] = _status(known, n_flags, graded.height, labelled_arm(outcomes), refused)
+    row["status"] = _status(known, n_flags, graded.height, _arm(labels, GATE_CONF), refused)
     row["refused"] = json.dumps(refused, sort_keys=True)
     return row
 
@@ -80,9 +82,25 @@ def labelled_arm(outcomes: pl.DataFrame, conf: float = GATE_CONF) -> LabelledArm
     """What the labels of one arm say of its grader, with limits for decisions; `outcomes` as for
     `four_rates`.
     """
-    graded, known, drawn = _labelled(outcomes)
+    return _arm(_labelled(outcomes), conf)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Graded outcomes with `w`, the share of all messages that each stands for; the labelled ones
+    (`known`) with `v`, the share that they stand for in place of those that nobody labelled; and
+    those that were drawn for people.
+    """
+
+    graded: pl.DataFrame
+    known: pl.DataFrame
+    drawn: pl.DataFrame
+
+
+def _arm(labels: _Labels, conf: float) -> LabelledArm:
+    graded, known = labels.graded, labels.known
     flagged = float(graded.filter("label")["w"].sum())
-    blind = _blind(known, drawn)
+    blind = _blind(labels)
     unlabelled_flags = bool(flagged) and not known["label"].any()
     if unlabelled_flags or blind:
         low = 0.0 if unlabelled_flags else float(_verified(graded, known, conf).low)
@@ -99,13 +117,9 @@ def labelled_arm(outcomes: pl.DataFrame, conf: float = GATE_CONF) -> LabelledArm
     )
 
 
-def _labelled(outcomes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Graded outcomes with `w`, the share of all messages that each stands for; of these, the
-    labelled ones with `v`, the share that they stand for in place of those that nobody labelled;
-    and the drawn ones.
-
-    A drawn outcome that nobody labelled counts as not drawn: the others of its label stratum stand
-    for it too.
+def _labelled(outcomes: pl.DataFrame) -> _Labels:
+    """A drawn outcome that nobody labelled counts as not drawn: the others of its label stratum
+    stand for it too.
     """
     graded = outcomes.filter(pl.col("label").is_not_null())
     prefixes = outcomes.group_by("code", maintain_order=True).agg(
@@ -126,15 +140,15 @@ def _labelled(outcomes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.Da
         graded.group_by("label").agg(whole=pl.col("w").sum()), on="label", maintain_order="left"
     )
     known = known.with_columns(v=pl.col("v") * pl.col("whole") / pl.col("v").sum().over("label"))
-    return graded, known, drawn
+    return _Labels(graded, known, drawn)
 
 
-def _blind(known: pl.DataFrame, drawn: pl.DataFrame) -> str | None:
+def _blind(labels: _Labels) -> str | None:
     """Why nothing is known of what the grader missed."""
-    negatives = known.filter(~pl.col("label"))
+    negatives = labels.known.filter(~pl.col("label"))
     if negatives.is_empty():
         return "no unflagged outcome was labelled"
-    unseen = sorted(set(drawn.filter(~pl.col("label"))["group"]) - set(negatives["group"]))
+    unseen = sorted(set(labels.drawn.filter(~pl.col("label"))["group"]) - set(negatives["group"]))
     if unseen:
         return f"none of the drawn unflagged outcomes of {', '.join(unseen)} was labelled"
     return None
