@@ -241,11 +241,11 @@ def _shares(row: Mapping[str, object], verdict: str, candidate: LabelledArm | No
     rate = candidate.rate if candidate else Interval(0.0, 0.0, 1.0)
     ceiling, low, high = number("ceiling"), number("harm_low"), number("harm_high")
     if verdict == "BLOCK":
-        is_above = ceiling is not None and rate.low > ceiling
+        is_above = ceiling is not None and float(rate.low) > ceiling
         return is_above or (low is not None and low > (number("block_above") or 1.0))
     margin, alone = number("margin") or 1.0, number("apparent_harm_high")
     by_ceiling = ceiling is not None and (alone is None or alone >= margin)
-    return (ceiling is None or rate.high < ceiling) and (
+    return (ceiling is None or float(rate.high) < ceiling) and (
         by_ceiling or (high is not None and high < margin)
     )
 

@@ -5,7 +5,7 @@ can be trusted.
 import csv
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -363,7 +363,7 @@ def cell(
     return placed(rows)
 
 
-def placed(rows: list[tuple[object, ...]]) -> pl.DataFrame:
+def placed(rows: Sequence[tuple[object, ...]]) -> pl.DataFrame:
     """Every outcome a prefix and a user of its own."""
     return (
         pl.DataFrame(rows, schema=SCHEMA, orient="row")
