@@ -169,12 +169,10 @@ def held(
         "apparent_harm_low": decision["harm_low"],
         "apparent_harm_high": decision["harm_high"],
     }
-    found, why = None, f"no outcome of {'candidate' if first is None else against} has labels"
-    verdict, advice = str(decision["verdict"]), ""
-    if first and other:
-        why = _why(first, other, against)
-        if differ := difference(first, other, against):
-            row["marks"] = "; ".join(str(part) for part in (row["marks"], differ) if part)
+    verdict, found, advice = str(decision["verdict"]), None, ""
+    differ = difference(first, other, against) if first and other else None
+    if differ:
+        row["marks"] = "; ".join(str(part) for part in (row["marks"], differ) if part)
     if decision["harm_low"] is not None:
         found = Interval(1.0, 0.0, math.inf)
         if first and other:
@@ -189,6 +187,11 @@ def held(
         else f"the rate is {first.rate.low * 1e5:,.0f} to {first.rate.high * 1e5:,.0f} per 100k"
         if first
         else "no rate is known"
+    )
+    why = differ or "; ".join(
+        _known(name, arm)
+        for name, arm in (("candidate", first), (against, other))
+        if arm or found or name == "candidate"
     )
     if verdict not in ("PASS", "BLOCK") or _shares(row, verdict, first):
         return row | {"reason": f"{decision['reason']}; {said}: {why}"}
@@ -208,6 +211,8 @@ def _advice(
     harm: Callable[[float, float], tuple[float, float]],
 ) -> str:
     """How many labels would decide, if they find the like of what these found."""
+    if math.isinf(first.missed.high) or math.isinf(other.missed.high):
+        return "; unflagged outcomes of both arms have to be labelled too"
     labelled = max(arm.cells["fn"].n + arm.cells["tn"].n for arm in (first, other))
     for times in (2, 4, 8, 16, 32, 64):
         found = corrected_ratio(apparent, _with_more(first, times), _with_more(other, times))
@@ -250,18 +255,13 @@ def _shares(row: Mapping[str, object], verdict: str, candidate: LabelledArm | No
     )
 
 
-def _why(first: LabelledArm, other: LabelledArm, against: str) -> str:
-    """What the labels say of both arms."""
-    if differ := difference(first, other, against):
-        return differ
-    parts = []
-    for name, arm in (("candidate", first), (against, other)):
-        found, unflagged = arm.cells["fn"].n, arm.cells["fn"].n + arm.cells["tn"].n
-        parts.append(
-            f"{found:,} missed among {unflagged:,} unflagged of {name} (sensitivity"
-            f" {arm.sensitivity.low:.2f} to {arm.sensitivity.high:.2f})"
-        )
-    return "; ".join(parts)
+def _known(name: str, arm: LabelledArm | None) -> str:
+    """What the labels of an arm say of what its grader misses."""
+    if arm is None:
+        return f"no outcome of {name} has labels"
+    found, unflagged = arm.cells["fn"].n, arm.cells["fn"].n + arm.cells["tn"].n
+    span = f"{arm.sensitivity.low:.2f} to {arm.sensitivity.high:.2f}"
+    return f"{found:,} missed among {unflagged:,} unflagged of {name} (sensitivity {span})"
 
 
 def _same_odds(first: LabelledArm, other: LabelledArm, yes: str, no: str) -> float:

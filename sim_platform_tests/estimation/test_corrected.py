@@ -111,6 +111,9 @@ def test_a_verdict_needs_labels_of_both_arms_and_enough_of_what_was_not_flagged(
     alone = decided(asked, cells, cells, arms="candidate")
     assert (alone["verdict"], alone["harm_high"]) == ("INCONCLUSIVE", math.inf)
     assert "no outcome of control has labels" in str(alone["reason"])
+    flags_alone = decided(asked, cells, cells, rest=0)
+    assert (flags_alone["verdict"], flags_alone["harm_high"]) == ("INCONCLUSIVE", math.inf)
+    assert "unflagged outcomes of both arms have to be labelled" in str(flags_alone["reason"])
     few = decided(asked, cells, cells, rest=40)
     assert few["verdict"] == "INCONCLUSIVE"
     assert "0 missed among 40 unflagged of candidate" in str(few["reason"])

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks import calibration as benchmark
 from sim_platform.commands.main import app
+from sim_platform.contracts.tables.estimation import ReleaseGate
 from sim_platform.contracts.tables.grading import (
     Calibration,
     ClassifierScores,
@@ -218,6 +219,8 @@ def test_a_run_after_the_import_keeps_the_calibration_table(
     sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file))
     run(ran, sample_size=1000)
     assert warehouse(ran).read(Calibration)["arm"].to_list() == ["candidate", "recorded"]
+    (decision,) = warehouse(ran).read(ReleaseGate, {"behavior": "apologises"}).to_dicts()
+    assert "corrected for people's labels" in decision["reason"]
 
 
 def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studio_gives_it(
