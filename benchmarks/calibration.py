@@ -7,7 +7,8 @@ grader says alone, and on what also stands after correction for people's labels.
 the prediction-powered rate says where 15 missed occurrences were found, which was its condition.
 
 Messages are independent, and only counts are drawn; a test holds the sums made of them here against
-`four_rates` on outcomes one by one.
+`four_rates` on outcomes one by one. `outcomes` is `rates` at 2,000 messages made of outcomes, by
+way of the comparison itself: slower, and right whatever limits the comparison takes.
 
     python -m benchmarks.calibration --json
 """
@@ -19,10 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from sim_platform.estimation import corrected, intervals, paired
 from sim_platform.estimation.comparison import GATE_CONF
 from sim_platform.estimation.corrected import Labelled, LabelledArm
+from sim_platform.estimation.four_rates import four_rates
 from sim_platform.estimation.intervals import Array, Interval, Moments
 from sim_platform.grading.label_sampling import NEAR_MISS_SHARE, LabelPlan
 
@@ -198,6 +201,59 @@ def rates(repetitions: int, seed: int = 1) -> list[dict[str, object]]:
     return rows
 
 
+def outcomes_of(drawn: Drawn, i: int) -> pl.DataFrame:
+    """One repetition, outcome by outcome, as `four_rates` takes it."""
+    parts = [("flag", True, drawn.flags[i], drawn.labelled_flags[i], drawn.confirmed[i])]
+    parts += [
+        (name, False, drawn.size[i, j], drawn.labelled[i, j], drawn.found[i, j])
+        for j, name in enumerate(("near_miss", "rest"))
+    ]
+    rows: list[tuple[object, ...]] = []
+    for name, flag, size, asked, found in parts:
+        known = [True] * int(found) + [False] * int(asked - found)
+        rows += [(flag, human, asked / size, name) for human in known]
+        rows += [(flag, None, None, None)] * int(size - asked)
+    return (
+        pl.DataFrame(
+            rows,
+            schema={
+                "label": pl.Boolean,
+                "human": pl.Boolean,
+                "label_probability": pl.Float64,
+                "label_stratum": pl.String,
+            },
+            orient="row",
+        )
+        .with_row_index("code")
+        .with_columns(stratum=0, weight=1.0, cluster="code")
+    )
+
+
+def of_outcomes(repetitions: int, seed: int = 1) -> list[dict[str, object]]:
+    """One row a design of 2,000 messages, through `four_rates`."""
+    random, rows = np.random.default_rng(seed), []
+    for grader, rate, sensitivity in itertools.product(
+        ("labels only", "scores"), (1e-3, 1e-2, 0.03, 0.1), (0.2, 0.5, 1.0)
+    ):
+        drawn = draw(random, repetitions, 2_000, rate, sensitivity, GRADERS[grader])
+        found = [four_rates(outcomes_of(drawn, i)) for i in range(repetitions)]
+        held = [
+            float(str(row["corrected_low"])) <= rate <= float(str(row["corrected_high"]))
+            for row in found
+            if row.get("corrected") is not None
+        ]
+        rows.append(
+            {
+                "grader": grader,
+                "rate": rate,
+                "sensitivity": sensitivity,
+                "given": len(held) / repetitions,
+                "covers": float(np.mean(held)),
+            }
+        )
+    return rows
+
+
 # rate in the other arm, true ratio, sensitivity in the candidate's and the other arm, n, margin
 GATES = [
     (0.4, 1.25, 0.68, 0.87, 2_000, 1.2),
@@ -295,6 +351,7 @@ def main() -> None:
     )
     parser.add_argument("--repetitions", type=int, default=4000, help="a design of rates")
     parser.add_argument("--gates", type=int, default=300, help="repetitions a design of ratios")
+    parser.add_argument("--outcomes", type=int, default=0, help="repetitions made of outcomes")
     parser.add_argument("--json", action="store_true", help="every design, not the worst alone")
     asked = parser.parse_args()
     covered = sorted(rates(asked.repetitions), key=lambda row: float(str(row["covers"])))
@@ -302,6 +359,7 @@ def main() -> None:
         "designs": len(covered),
         "worst": covered if asked.json else covered[:5],
         "mean": float(np.mean([float(str(row["covers"])) for row in covered])),
+        "outcomes": of_outcomes(asked.outcomes) if asked.outcomes else [],
         "powered": powered(asked.repetitions),
         "ratios": {grader: ratios(asked.gates, grader) for grader in ("labels only", "scores")},
     }

@@ -152,31 +152,8 @@ def test_equal_graders_are_called_different_at_most_as_often_as_said() -> None:
 
 @pytest.mark.parametrize("grader", list(benchmark.GRADERS))
 def test_the_counts_of_the_benchmark_give_what_outcomes_give(grader: str) -> None:
-    drawn = benchmark.draw(np.random.default_rng(4), 1, 3000, 0.12, 0.7, benchmark.GRADERS[grader])
-    parts = [("flag", True, drawn.flags, drawn.labelled_flags, drawn.confirmed)]
-    parts += [
-        (name, False, drawn.size[:, i], drawn.labelled[:, i], drawn.found[:, i])
-        for i, name in enumerate(("near_miss", "rest"))
-    ]
-    rows: list[tuple[object, ...]] = []
-    for name, flag, (size,), (asked,), (found,) in parts:
-        known = [True] * int(found) + [False] * int(asked - found)
-        rows += [(flag, human, asked / size, name) for human in known]
-        rows += [(flag, None, None, None)] * int(size - asked)
-    cell = (
-        pl.DataFrame(
-            rows,
-            schema={
-                "label": pl.Boolean,
-                "human": pl.Boolean,
-                "label_probability": pl.Float64,
-                "label_stratum": pl.String,
-            },
-            orient="row",
-        )
-        .with_row_index("code")
-        .with_columns(stratum=0, weight=1.0, cluster="code")
-    )
+    drawn = benchmark.draw(np.random.default_rng(4), 1, 6000, 0.02, 0.7, benchmark.GRADERS[grader])
+    cell = benchmark.outcomes_of(drawn, 0)
     rate, (arm,) = benchmark.corrected_rates(drawn), benchmark.arms(drawn)
     row, made = four_rates(cell), labelled_arm(cell)
     assert [row[f"corrected{end}"] for end in ("", "_low", "_high")] == pytest.approx(
