@@ -163,6 +163,41 @@ def against_production(
     return frame(RateComparison, rows)
 
 
+def spread(prefixes: pl.DataFrame) -> pl.DataFrame:
+    """One arm's eligible prefixes that have a label, with `w`, the share of all messages that each
+    stands for, as every rate of a comparison weighs them.
+
+    Args:
+        prefixes: one a row: `stratum`, design `weight`, `n` (labels).
+    """
+    return _weighed(prefixes.with_columns(prefixes=pl.lit(1)), pl.col("n") > 0)
+
+
+def rate_of(rows: pl.DataFrame, conf: float = 0.95) -> intervals.Interval:
+    """The rate of weighed rows with the limits that a comparison would give it.
+
+    Args:
+        rows: `w` (share of all messages), `cluster`, `n` (labels), `events` (of these).
+    """
+    found = _rate(
+        rows.select(
+            pl.lit(0).alias("stratum"),
+            pl.col("w").alias("weight"),
+            "cluster",
+            pl.lit(1).alias("prefixes"),
+            pl.lit(1).alias("recorded_rows"),
+            pl.lit(True).alias("recorded_applies"),
+            pl.lit(0).alias("recorded_missing"),
+            pl.col("n").alias("recorded_n"),
+            pl.col("events").alias("recorded_events"),
+        ),
+        "recorded",
+        conf,
+    )
+    estimate, low, high = (float(str(found[name])) for name in ("rate", "low", "high"))
+    return intervals.Interval(estimate, low, high)
+
+
 def _adjust(rows: list[Row], p: str) -> None:
     """Adds the p-value adjusted over the behaviours that have one."""
     tested = [row for row in rows if row.get(p) is not None]

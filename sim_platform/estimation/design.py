@@ -13,6 +13,8 @@ import polars as pl
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.outcomes import ARMS
 
+DESIGN = ("prefix_id", "stratum", "weight", "user_key")  # what of a stored sample makes it
+
 
 @dataclass(frozen=True)
 class Design:
@@ -35,9 +37,7 @@ def design_of(sample: pl.DataFrame, release: str) -> Design:
         SimPlatformError: missing columns, repeated prefixes, weights that are not finite and
             positive, with counts and ids.
     """
-    if missing := [
-        c for c in ("prefix_id", "stratum", "weight", "user_key") if c not in sample.columns
-    ]:
+    if missing := [c for c in DESIGN if c not in sample.columns]:
         raise SimPlatformError(
             f"{release}: columns of the sample are missing for the comparison: {', '.join(missing)}"
         )

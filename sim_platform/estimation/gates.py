@@ -14,6 +14,7 @@ gate (graders) leaves its behaviour INCONCLUSIVE whatever the rates are.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from sim_platform.contracts.tables.estimation import ReleaseGate
 from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation import multiplicity, paired
 from sim_platform.estimation.comparison import GATE_CONF
+from sim_platform.estimation.corrected import LabelledArm, held
 from sim_platform.estimation.graders import GraderEvidence
 from sim_platform.estimation.verdict import ALPHA
 from sim_platform.registry.behaviors import Behavior
@@ -47,6 +49,7 @@ def decide(
     release: str,
     not_graded: Mapping[str, str] | None = None,
     graders: Mapping[str, GraderEvidence] | None = None,
+    labelled: Mapping[str, Mapping[str, LabelledArm]] | None = None,
     not_counted: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """One row of `release_gate` per registered behaviour.
@@ -59,6 +62,8 @@ def decide(
             INCONCLUSIVE, so that nothing passes unseen.
         graders: behaviour id to what is known of its grader: marked beside the verdict, and a
             grader that cannot gate makes it INCONCLUSIVE.
+        labelled: behaviour id to its arms with people's labels, which correct the ratio; a verdict
+            that the corrected ratio does not share is INCONCLUSIVE.
         not_counted: behaviour id to why it does not decide, although its file says tier: gate.
     """
     lacking = not_graded or {}
@@ -79,14 +84,19 @@ def decide(
     return frame(
         ReleaseGate,
         [
-            _decided(
-                b,
+            held(
+                _decided(
+                    b,
+                    by.get((b.id, "candidate")),
+                    by.get((b.id, b.gate.against)),
+                    holm.get(b.id),
+                    release,
+                    lacking.get(b.id),
+                    (graders or {}).get(b.id),
+                ),
                 by.get((b.id, "candidate")),
-                by.get((b.id, b.gate.against)),
-                holm.get(b.id),
-                release,
-                lacking.get(b.id),
-                (graders or {}).get(b.id),
+                (labelled or {}).get(b.id, {}),
+                partial(_harm, b.undesired),
             )
             | {"not_counted": (not_counted or {}).get(b.id)}
             for b in sorted(behaviors, key=lambda b: b.id)

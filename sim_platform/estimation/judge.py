@@ -210,9 +210,9 @@ def two_phase_powered(
     * score) + sum over labelled of w / p * (label - score); per message.
 
     Its variance is that of the weighted labels over the sampling of messages, plus that of
-    the residuals over the drawing of labels (within cells). Normal theory: at least 15
-    grader errors must lie among the labels, counted as effective errors where weights
-    differ (`effective_errors`).
+    the residuals over the drawing of labels (within cells). Normal theory: only where many
+    grader errors are expected among the labels; where it is shown because many were found, it is
+    biased.
 
     Args:
         weights: of every graded message, adding up to 1, shape (n,). scores: the grader's, in [0,
@@ -260,14 +260,6 @@ def two_phase_powered(
         np.asarray(np.clip(estimate - half, 0, 1)),
         np.asarray(np.clip(estimate + half, 0, 1)),
     )
-
-
-def effective_errors(weights: ArrayLike) -> float:
-    """How many equally weighted grader errors say as much as these weighted ones: (sum w)^2 / sum
-    w^2; 0 of none.
-    """
-    w = nonnegative("weights", weights)
-    return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
 
 
 def unseen_bound(

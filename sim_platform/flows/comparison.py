@@ -12,8 +12,9 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.estimation.comparison import against_production, compare
-from sim_platform.estimation.design import LabelCounts, design_of, label_counts
+from sim_platform.estimation.design import DESIGN, LabelCounts, design_of, label_counts
 from sim_platform.estimation.gates import decide
+from sim_platform.flows.grading.calibration import labelled_arms
 from sim_platform.flows.grading.evidence import grader_evidence
 from sim_platform.flows.registration import covered, refuse_unblinded
 from sim_platform.flows.sampling import refuse_earlier_sample
@@ -24,7 +25,6 @@ from sim_platform.warehouse.gates import (
     EVERY_RATE_LIES_INSIDE_ITS_INTERVAL,
 )
 
-DESIGN = ["prefix_id", "stratum", "weight", "user_key"]
 RECORDED_ON = """
     select behavior, case when count(distinct graded_on) > 1 then 'both' else any_value(graded_on)
                      end as recorded_on
@@ -114,6 +114,7 @@ def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFr
         release=release,
         not_graded=home.not_graded,
         graders=grader_evidence(home, warehouse, release),
+        labelled=labelled_arms(warehouse, release),
         not_counted={name: registered.why[name] for name in gates if name in registered.why},
     )
     with warehouse.transaction() as tx:

@@ -262,10 +262,21 @@ def _against_people(row: dict[str, Any]) -> dict[str, Any]:
         "status": row["status"],
         **{name: rate(name) for name in ("apparent", "verified", "corrected")},
         "at most (assumes nothing)": per_100k(row["bound"]),
-        "prediction powered": rate("ppi"),
+        **{name: _share(row, name) for name in ("sensitivity", "specificity")},
         **{name: row[name] for name in ("tp", "fp", "fn", "tn", "abstained")},
         "refused": "; ".join(f"{name}: {why}" for name, why in json.loads(row["refused"]).items()),
     }
+
+
+def _share(row: dict[str, Any], name: str) -> str:
+    """With what its limits are, and how surely it is not the candidate's."""
+    if row[name] is None:
+        return "–"
+    limits = (
+        f" [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]" if f"{name}_low" in row else ""
+    )
+    p = row[f"p_{name}"]
+    return f"{row[name]:.4g}{limits}" + (f", p {p:.2g} against candidate" if p is not None else "")
 
 
 def _canaries(warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from sim_platform.contracts.tables.grading import ClassifierScores, GraderAnswer
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, key_of
+from sim_platform.estimation.version import VERSION
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.running import run_with_its_own_detectors
 
@@ -47,7 +48,8 @@ def test_a_home_of_before_runs_on_and_pays_nothing_again(
     for table, rows in before.items():
         after = warehouse.read(table).sort(key_of(table))
         same = rows.select(after.columns)
-        if table is RateComparison:  # the control arm is compared with the log since then
+        # The control arm is compared with the log since then, and who estimates says its version.
+        if table is RateComparison:
             known = same["arm"] == "control"
             same = same.with_columns(
                 pl.when(known & pl.col(name).is_null())
@@ -56,6 +58,6 @@ def test_a_home_of_before_runs_on_and_pays_nothing_again(
                 .alias(name)
                 for name in same.columns
                 if "recorded" in name
-            )
+            ).with_columns(estimator_version=pl.lit(VERSION))
         assert after.equals(same), table.__name__
     assert before[RateComparison].filter(pl.col("arm") == "control")["n"].min() == 15

@@ -352,4 +352,14 @@ class ReleaseGate(Table):
         nullable=True,
         description="why a behaviour of tier gate decides nothing; null where it decides",
     )
+    apparent_harm_low: float = pa.Field(
+        nullable=True,
+        ge=0,
+        description="harm_low on the grader's labels alone, where people's labels corrected it",
+    )
+    apparent_harm_high: float = pa.Field(
+        nullable=True,
+        ge=0,
+        description="harm_high on the grader's labels alone, where people's labels corrected it",
+    )
     earlier_sample: int = pa.Field(nullable=True, ge=1, description=EARLIER_SAMPLE)

@@ -199,10 +199,14 @@ class Calibration(Table):
     verified_low: float = pa.Field(nullable=True, ge=0, description="95 % Fay-Feuer lower limit")
     verified_high: float = pa.Field(nullable=True, ge=0, description="95 % Fay-Feuer upper limit")
     corrected: float = pa.Field(
-        nullable=True, ge=0, description="verified over the validated sensitivity"
+        nullable=True,
+        ge=0,
+        description="confirmed flags and missed occurrences, weighted by 1 / chance of a label",
     )
-    corrected_low: float = pa.Field(nullable=True, ge=0, description="95 % melded lower limit")
-    corrected_high: float = pa.Field(nullable=True, ge=0, description="95 % melded upper limit")
+    corrected_low: float = pa.Field(
+        nullable=True, ge=0, description="95 % lower limit: what the labels prove"
+    )
+    corrected_high: float = pa.Field(nullable=True, ge=0, description="95 % upper limit: bound")
     bound: float = pa.Field(
         nullable=True,
         ge=0,
@@ -215,13 +219,26 @@ class Calibration(Table):
         nullable=True,
         ge=0,
         le=1,
-        description="prediction-powered rate: grader scores everywhere, corrected by the labels",
+        description="no longer given: it was shown where many errors happened to be found",
     )
-    ppi_low: float = pa.Field(
-        nullable=True, ge=0, le=1, description="95 % lower limit (normal theory)"
+    ppi_low: float = pa.Field(nullable=True, ge=0, le=1, description="no longer given")
+    ppi_high: float = pa.Field(nullable=True, ge=0, le=1, description="no longer given")
+    sensitivity: float = pa.Field(
+        nullable=True, ge=0, le=1, description="share of the occurrences that the grader flags"
     )
-    ppi_high: float = pa.Field(
-        nullable=True, ge=0, le=1, description="95 % upper limit (normal theory)"
+    sensitivity_low: float = pa.Field(nullable=True, ge=0, le=1, description="95 % lower limit")
+    sensitivity_high: float = pa.Field(nullable=True, ge=0, le=1, description="95 % upper limit")
+    specificity: float = pa.Field(
+        nullable=True,
+        ge=0,
+        le=1,
+        description="share of what did not occur that the grader does not flag",
+    )
+    p_sensitivity: float = pa.Field(
+        nullable=True, ge=0, le=1, description="two-sided p that it is the candidate's sensitivity"
+    )
+    p_specificity: float = pa.Field(
+        nullable=True, ge=0, le=1, description="two-sided p that it is the candidate's specificity"
     )
     status: str = pa.Field(
         description="trusted, judge-limited, or the reason why the rates cannot be trusted"

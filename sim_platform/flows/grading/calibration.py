@@ -4,7 +4,7 @@ Belongs here: the walk between stored scores, labels and the estimators. Does no
 (grading.calibration), formulas (estimation).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from sim_platform.contracts.tables.grading import (
 )
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import frame
-from sim_platform.estimation import intervals
-from sim_platform.estimation.four_rates import four_rates
+from sim_platform.estimation import corrected, intervals
+from sim_platform.estimation.corrected import LabelledArm
+from sim_platform.estimation.design import DESIGN, design_of
+from sim_platform.estimation.four_rates import four_rates, labelled_arm
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import Asking
 from sim_platform.flows.grading.labels import behavior_of, places
@@ -35,6 +37,7 @@ from sim_platform.grading.scores import grader_hash, verdict
 from sim_platform.registry.behaviors import Behavior, ClassifierGrader
 from sim_platform.registry.home import Home
 from sim_platform.registry.schema import holds
+from sim_platform.warehouse.duckdb_file import DuckDBFile
 
 
 def calibrate(
@@ -156,26 +159,64 @@ def drift(before: Confusion, after: Confusion) -> dict[str, float]:
 
 def calibrate_release(home: Home, release: str) -> pl.DataFrame:
     """Rows of `calibration`: every behaviour and arm of the release with people's labels."""
-    warehouse, mine = warehouse_of(home), {"model_version": release}
+    mine = {"model_version": release}
+    rows: list[dict[str, object]] = []
+    for behavior, arms in _labelled_outcomes(warehouse_of(home), release):
+        known = {arm: labelled_arm(outcomes) for arm, outcomes in arms.items()}
+        first = known.get("candidate")
+        differ = {
+            arm: said
+            for arm, other in known.items()
+            if first and arm != "candidate" and (said := corrected.difference(first, other, arm))
+        }
+        for arm, outcomes in arms.items():
+            row = {**mine, "behavior": behavior, "arm": arm, **four_rates(outcomes)}
+            if first and arm != "candidate":
+                row["p_sensitivity"] = corrected.same_sensitivity(first, known[arm])
+                row["p_specificity"] = corrected.same_specificity(first, known[arm])
+            unlike = differ.values() if arm == "candidate" else [differ.get(arm, "")]
+            if row["status"] == "trusted" and any(unlike):
+                row["status"] = f"not the same in both arms: {'; '.join(unlike)}"
+            rows.append(row)
+    return frame(Calibration, sorted(rows, key=lambda row: (str(row["behavior"]), str(row["arm"]))))
+
+
+def labelled_arms(warehouse: DuckDBFile, release: str) -> dict[str, dict[str, LabelledArm]]:
+    """What people's labels say of the graders, by behaviour and arm, of those that have labels."""
+    return {
+        behavior: {arm: labelled_arm(outcomes) for arm, outcomes in arms.items()}
+        for behavior, arms in _labelled_outcomes(warehouse, release)
+    }
+
+
+def _labelled_outcomes(
+    warehouse: DuckDBFile, release: str
+) -> Iterator[tuple[str, dict[str, pl.DataFrame]]]:
+    """Behaviours with people's labels, one at a time (all scores are too many): by labelled arm,
+    its eligible outcomes with the design of their prefixes.
+    """
+    mine = {"model_version": release}
     labels = warehouse.read(HumanLabels, mine)
-    weights = warehouse.read(StratifiedSample, mine, columns=["prefix_id", "weight"])
+    if labels.is_empty():
+        return
+    design = design_of(warehouse.read(StratifiedSample, mine, columns=DESIGN), release).prefixes
     yes, no = pl.col("label").sum(), (~pl.col("label")).sum()
     said = labels.group_by("behavior", "item_id").agg(human=pl.when(yes != no).then(yes > no))
     place = ["behavior", "arm", "prefix_id", "k"]
     draws = warehouse.read(LabelDraws, mine).join(said, on=["behavior", "item_id"], how="left")
     draws = draws.select(*place, "label_probability", "label_stratum", "human")
-    rows: list[dict[str, object]] = []
-    for behavior in labels["behavior"].unique():  # one at a time: all scores are too many
-        scored = warehouse.read(ClassifierScores, {**mine, "behavior": behavior})
+    for behavior in sorted(labels["behavior"].unique()):
+        scored = warehouse.read(
+            ClassifierScores, {**mine, "behavior": behavior}, columns=[*place, "applies", "label"]
+        )
         joined = (
             scored.filter("applies")
-            .join(weights, on="prefix_id")
+            .join(design, on="prefix_id")
             .join(draws, on=place, how="left")
             .filter(pl.col("human").is_not_null().any().over("arm"))
         )
-        for (arm,), cell in joined.group_by(["arm"]):
-            rows.append({**mine, "behavior": behavior, "arm": arm, **four_rates(cell)})
-    return frame(Calibration, sorted(rows, key=lambda row: (str(row["behavior"]), str(row["arm"]))))
+        if len(joined):
+            yield behavior, {str(arm): cell for (arm,), cell in joined.group_by(["arm"])}
 
 
 def drift_of_release(home: Home, release: str) -> list[dict[str, object]]:

@@ -125,7 +125,8 @@ def calibration(
     context: dg.AssetExecutionContext, deployment: Deployment
 ) -> dg.MaterializeResult[None]:
     """One behaviour in one arm a row: its graders against people's labels, and the four rates
-    (apparent, verified, corrected, assumption-free bound) with what refuses them.
+    (apparent, verified, corrected, assumption-free bound) with what refuses them; sensitivity and
+    specificity, and how surely they are not the candidate's.
 
     Key: (model_version, behavior, arm). Only what people labelled (`sim-platform labels export` and
     `import`) is here. A rerun counts again and costs nothing.
@@ -146,6 +147,8 @@ def calibration(
         .mul(100_000)
         .round(2)
         .name.suffix(" per 100k"),
+        pl.col("sensitivity", "sensitivity_low", "specificity").round(4),
+        pl.col("p_sensitivity", "p_specificity").round(4),
         "status",
         "is_exploratory",
     )

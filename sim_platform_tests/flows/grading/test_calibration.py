@@ -5,7 +5,7 @@ can be trusted.
 import csv
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import calibration as benchmark
 from sim_platform.commands.main import app
+from sim_platform.contracts.tables.estimation import ReleaseGate
 from sim_platform.contracts.tables.grading import (
     Calibration,
     ClassifierScores,
@@ -217,6 +219,8 @@ def test_a_run_after_the_import_keeps_the_calibration_table(
     sim_platform(ran, "labels", "import", "v2", "--behavior", "apologises", "--labels", str(file))
     run(ran, sample_size=1000)
     assert warehouse(ran).read(Calibration)["arm"].to_list() == ["candidate", "recorded"]
+    (decision,) = warehouse(ran).read(ReleaseGate, {"behavior": "apologises"}).to_dicts()
+    assert "corrected for people's labels" in decision["reason"]
 
 
 def test_an_export_of_all_behaviours_comes_back_by_its_column_and_as_label_studio_gives_it(
@@ -359,8 +363,15 @@ def cell(
         + [(False, False, probability, "rest")] * tn
         + [(False, None, None, None)] * unlabelled
     )
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(
-        weight=1.0, score=pl.lit(None, pl.Float64)
+    return placed(rows)
+
+
+def placed(rows: Sequence[tuple[object, ...]]) -> pl.DataFrame:
+    """Every outcome a prefix and a user of its own."""
+    return (
+        pl.DataFrame(rows, schema=SCHEMA, orient="row")
+        .with_row_index("code")
+        .with_columns(weight=1.0, stratum=0, cluster="code")
     )
 
 
@@ -369,7 +380,18 @@ def test_twelve_false_flags_of_thirteen_are_judge_limited() -> None:
     assert found["status"] == "judge-limited"
     assert found["apparent"] == pytest.approx(13 / 10000)
     assert found["verified"] == pytest.approx(1 / 10000)
-    assert json.loads(str(found["refused"]))["corrected"].startswith("1 known positives")
+    assert float(str(found["corrected_low"])) < 1 / 10000 < float(str(found["corrected_high"]))
+
+
+def test_one_known_positive_and_a_grader_that_may_miss_most_are_not_trusted() -> None:
+    one = four_rates(cell(tp=1, fp=0, fn=0, tn=200, unlabelled=800, probability=0.2))
+    assert one["status"] == "verified only: 1 known positives; 10 are the least"
+    # all that are known were found because they were flagged: 500 of 49,975 others say little
+    rare = four_rates(cell(tp=25, fp=0, fn=0, tn=500, unlabelled=49475, probability=500 / 49975))
+    assert "0 of 25 known positives were found among 500 unflagged" in str(rare["status"])
+    poor = four_rates(cell(tp=21, fp=0, fn=79, tn=900))
+    assert str(poor["status"]).startswith("not trusted: sensitivity 0.1")
+    assert four_rates(cell(tp=90, fp=0, fn=10, tn=900))["status"] == "trusted"
 
 
 def test_missed_occurrences_in_sampled_negatives_raise_the_corrected_rate_and_the_bound() -> None:
@@ -387,33 +409,26 @@ def test_labels_that_are_still_missing_do_not_move_the_rates() -> None:
     rest = [(False, False, 0.1, "rest")] * 80
     flags = [(True, True, 1.0, "flag")] * 40
     missing = [(False, None, 1.0, "near_miss")] * 80 + [(False, None, None, None)] * 720
-    found = four_rates(
-        pl.DataFrame([*flags, *near, *rest, *missing], schema=SCHEMA, orient="row").with_columns(
-            weight=1.0, score=pl.lit(None, pl.Float64)
-        )
-    )
+    found = four_rates(placed([*flags, *near, *rest, *missing]))
     assert found["verified"] == pytest.approx(0.04)
     # 160 near misses, a quarter of them occurrences
     assert found["corrected"] == pytest.approx(0.04 + 0.04)
-    nobody = pl.DataFrame([*flags, *rest, *missing], schema=SCHEMA, orient="row").with_columns(
-        weight=1.0, score=pl.lit(None, pl.Float64)
-    )
+    nobody = placed([*flags, *rest, *missing])
     assert (
         "none of the drawn unflagged outcomes of near_miss was labelled"
         in json.loads(str(four_rates(nobody)["refused"]))["bound"]
     )
 
 
-def test_the_prediction_powered_rate_is_given_only_where_enough_grader_errors_were_seen() -> None:
-    few = four_rates(cell(tp=40, fp=5, fn=2, tn=98, unlabelled=855, probability=100 / 955))
-    assert "7 grader errors among the labels" in json.loads(str(few["refused"]))["ppi"]
-    assert few.get("ppi") is None
-    heavy = four_rates(cell(tp=200, fp=14, fn=1, tn=499, unlabelled=9286, probability=500 / 9786))
-    # fifteen errors, but one of them outweighs all others
-    assert "after weighting" in json.loads(str(heavy["refused"]))["ppi"]
+def test_the_prediction_powered_rate_is_not_given_because_its_condition_chooses_the_samples() -> (
+    None
+):
+    """Given where 15 missed occurrences were found, it stood where by chance many were."""
     many = four_rates(cell(tp=300, fp=60, fn=40, tn=600, unlabelled=3000, probability=640 / 3640))
-    assert many["ppi"] == pytest.approx(300 / 4000 + 40 / 640 * 3640 / 4000)
-    assert float(str(many["ppi_low"])) < float(str(many["ppi"])) < float(str(many["ppi_high"]))
+    assert many.get("ppi") is None
+    shown = benchmark.powered(4000)
+    assert shown["mean"] == pytest.approx(0.1, rel=0.01)
+    assert shown["mean_where_shown"] > 0.108
 
 
 def test_without_labelled_negatives_the_bound_and_the_corrected_rate_are_refused_by_name() -> None:

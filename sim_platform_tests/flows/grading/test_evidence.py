@@ -72,6 +72,7 @@ def test_a_judge_that_says_yes_to_everything_does_not_let_a_release_pass(
     )
     assert "its judge said" not in row["reason"]
     assert row["marks"].startswith("said yes to all")
+    assert "no outcome of recorded has labels" in row["reason"]
     labelled(home, False, 12)
     found = grader_evidence(load_home(home), warehouse(home), "v2")["says_sorry"]
     assert (found.people_yes, found.people_no) == (0, 12)
