@@ -27,6 +27,7 @@ from sim_platform.estimation.comparison import GATE_CONF
 from sim_platform.estimation.corrected import Labelled, LabelledArm
 from sim_platform.estimation.four_rates import four_rates
 from sim_platform.estimation.intervals import Array, Interval, Moments
+from sim_platform.estimation.rates import Share, limits
 from sim_platform.grading.label_sampling import NEAR_MISS_SHARE, LabelPlan
 
 PLAN = LabelPlan()
@@ -95,24 +96,34 @@ def draw(
 def corrected_rates(drawn: Drawn, conf: float = 0.95) -> Interval:
     """`corrected` of every repetition."""
     of_flag, of_other = drawn.stands_for
-    heaviest = np.maximum(of_flag, 1.0)
+    of_flags = drawn.labelled_flags * of_flag**2
     parts = [
-        (drawn.confirmed * of_flag, drawn.confirmed * of_flag**2, heaviest),
+        (
+            drawn.confirmed * of_flag,
+            drawn.confirmed * of_flag**2,
+            of_flags + drawn.n - drawn.flags,
+            np.maximum(of_flag, 1.0),
+        ),
         (
             drawn.confirmed * of_flag + (drawn.found * of_other).sum(1),
             drawn.confirmed * of_flag**2 + (drawn.found * of_other**2).sum(1),
+            of_flags + (drawn.labelled * of_other**2).sum(1),
             np.maximum(of_flag, of_other.max(axis=1)),
         ),
     ]
     verified, whole = (
-        intervals.gamma_limits(
-            Moments(
-                total / drawn.n, variance / drawn.n**2, largest / drawn.n, np.ones_like(largest)
+        limits(
+            Share(
+                total / drawn.n,
+                squares / drawn.n**2,
+                squares / drawn.n**2,
+                units / drawn.n**2,
+                largest / drawn.n,
             ),
             "fay-feuer",
             conf,
         )
-        for total, variance, largest in parts
+        for total, squares, units, largest in parts
     )
     low = np.maximum(whole.low, verified.low)
     return Interval(np.maximum(whole.estimate, low), low, np.minimum(whole.high, 1.0))

@@ -177,11 +177,11 @@ def rate_of(rows: pl.DataFrame, conf: float = 0.95) -> intervals.Interval:
     """The rate of weighed rows with the limits that a comparison would give it.
 
     Args:
-        rows: `w` (share of all messages), `cluster`, `n` (labels), `events` (of these).
+        rows: `w` (share of all messages), `stratum`, `cluster`, `n` (labels), `events` (of these).
     """
     found = _rate(
         rows.select(
-            pl.lit(0).alias("stratum"),
+            "stratum",
             pl.col("w").alias("weight"),
             "cluster",
             pl.lit(1).alias("prefixes"),

@@ -160,7 +160,7 @@ def _rate(rows: pl.DataFrame, event: str, conf: float = 0.95) -> Interval:
     """
     return rate_of(
         rows.with_columns(factor=(pl.col("v") / pl.col("w")).round(9))
-        .group_by("code", "cluster", "factor", maintain_order=True)
+        .group_by("code", "stratum", "cluster", "factor", maintain_order=True)
         .agg(w=pl.col("v").sum(), n=pl.len(), events=pl.col(event).sum()),
         conf,
     )
@@ -168,7 +168,7 @@ def _rate(rows: pl.DataFrame, event: str, conf: float = 0.95) -> Interval:
 
 def _verified(graded: pl.DataFrame, known: pl.DataFrame, conf: float = 0.95) -> Interval:
     """Confirmed flags. What was not flagged is none, labelled or not."""
-    columns = ["code", "cluster", "w", "v", "human"]
+    columns = ["code", "stratum", "cluster", "w", "v", "human"]
     others = graded.filter(~pl.col("label")).with_columns(v="w", human=pl.lit(False))
     return _rate(
         pl.concat([known.filter("label").select(columns), others.select(columns)]), "human", conf
