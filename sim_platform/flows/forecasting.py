@@ -4,7 +4,7 @@ Belongs here: reading effective counts, observed rates. Does not: the ledger (le
 scores (forecasting), graders (grading).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -25,7 +25,13 @@ from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.forecasting import forecast as methods
 from sim_platform.forecasting.drift import Drift, drift
 from sim_platform.forecasting.forecast import Array, Counts, Forecast
-from sim_platform.forecasting.raking import effective_counts, kept_size, mix_factors, rake
+from sim_platform.forecasting.raking import (
+    StratumSums,
+    effective_counts,
+    kept_size,
+    mix_factors,
+    rake,
+)
 from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, decomposition, poisson_limit, score
 from sim_platform.grading.scores import scores
 from sim_platform.registry.behaviors import Behavior, ModerationGrader
@@ -45,13 +51,14 @@ STRATA = """
         select c.behavior, c.arm, s.prefix_id, s.stratum, any_value(coalesce(s.user_key,
           s.prefix_id)) as who, any_value(s.weight) as w, avg(c.label::int) as x
         from classifier_scores c join stratified_sample s using (model_version, prefix_id)
-        where c.model_version = $release and c.behavior = $behavior
-          and c.applies and c.label is not null
+        where c.model_version = $release and c.behavior = $behavior and c.applies
           group by c.behavior, c.arm, s.prefix_id, s.stratum
-    ), users as (select behavior, arm, stratum, who, sum(w * x) as y, sum(w) as e from shares
-      group by all)
-    select behavior, arm, stratum, sum(y) as y, sum(y * y) as v, sum(e) as e from users group by all
-      order by all"""
+    ), users as (select behavior, arm, stratum, who, coalesce(sum(w * x), 0) as y,
+        sum(w) filter (x is not null) as labelled, sum(w * w) filter (x is not null) as squares,
+        sum(w) as eligible from shares group by all)
+    select behavior, arm, stratum, sum(y) as y, sum(y * y) as v, coalesce(sum(labelled), 0)
+      as labelled, coalesce(sum(squares), 0) as squares, sum(eligible) as eligible from users
+      group by all order by all"""
 MIX = """
     with newest as (select max(c.week) as last from stratified_sample s
       join deidentified_corpus c using (conversation_key) where s.model_version = $release),
@@ -263,18 +270,22 @@ def _arm(
     cells: pl.DataFrame, arm: str, names: list[str], strata: list[str], factors: Array
 ) -> Counts | None:
     mine = {(row["behavior"], row["stratum"]): row for row in cells.filter(arm=arm).to_dicts()}
-    if not mine:
+    labelled = {behavior for (behavior, _), row in mine.items() if row["labelled"]}
+    if not labelled:
         return None
-    zero = {"y": 0.0, "v": 0.0, "e": 0.0}
+    parts = [field.name for field in fields(StratumSums)]
+    zero = dict.fromkeys(parts, 0.0)
     sums = {
-        name: tuple(
-            np.array([float(mine.get((name, stratum), zero)[part]) for stratum in strata])
-            for part in ("y", "v", "e")
+        name: StratumSums(
+            *(
+                np.array([float(mine.get((name, stratum), zero)[part]) for stratum in strata])
+                for part in parts
+            )
         )
         for name in names
-        if any(n == name for n, _ in mine)
+        if name in labelled
     }
-    found = effective_counts({name: (y, v, e) for name, (y, v, e) in sums.items()}, factors)
+    found = effective_counts(sums, factors)
     nothing = Counts(np.array(0.0), np.array(0.5))  # half an event in half a message: says nothing
     return Counts(
         np.array([float(found.get(n, nothing).x) for n in names]),

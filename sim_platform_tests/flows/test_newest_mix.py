@@ -38,13 +38,24 @@ FULL: Cells = {
 
 
 def forecast_of(
-    path: Path, cells: Cells, newest_text: str = "hello", merged: str = ""
+    path: Path,
+    cells: Cells,
+    newest_text: str = "hello",
+    merged: str = "",
+    missing: dict[tuple[str, str], int] | None = None,
 ) -> MadeForecast:
     """Every prefix has weight 1 and a user of its own; `newest_text` is what conversations of the
-    newest weeks say; all strata of the surface `merged` are sampled as one.
+    newest weeks say; all strata of the surface `merged` are sampled as one; the last `missing`
+    prefixes of a cell have no label.
     """
+    lost = missing or {}
     units = [
-        (surface, language, i < newest, i < yes)
+        (
+            surface,
+            language,
+            i < newest,
+            i < yes if i < n - lost.get((surface, language), 0) else None,
+        )
         for (surface, language), (n, newest, yes) in cells.items()
         for i in range(n)
     ]
@@ -203,6 +214,26 @@ def test_with_too_few_newest_prefixes_the_forecast_keeps_the_mix_of_the_window(
         pytest.approx(float(made.rows.filter(method="M2")["rate"].item())),
         pytest.approx(1),
     )
+
+
+def test_the_weight_of_missing_outcomes_stays_in_their_stratum_in_every_method(
+    tmp_path: Path,
+) -> None:
+    """A third of the stratum in which most apologise failed: its rate counts for all of it."""
+    lost = {("app", "en"): 7}
+    labelled: Cells = {
+        cell: (n - lost.get(cell, 0), newest, yes) for cell, (n, newest, yes) in FULL.items()
+    }
+    for name, cells, place in (
+        ("M2", {cell: (n, newest // 4, yes) for cell, (n, newest, yes) in FULL.items()}, 0),
+        ("M3", FULL, 1),
+    ):
+        made = forecast_of(tmp_path / name, cells, missing=lost).rows
+        whole = sum(cell[place] for cell in FULL.values())
+        shares = {cell: counts[place] / whole for cell, counts in FULL.items()}
+        assert made.filter(method=name)["rate"].item() == pytest.approx(
+            post_stratified(labelled, shares)
+        )
 
 
 def test_without_production_and_control_there_is_a_forecast_and_no_baseline(tmp_path: Path) -> None:
