@@ -228,6 +228,7 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
                     "floor": floor,
                     "production_messages": messages,
                     "is_exploratory": rates["is_exploratory"][i],
+                    "forecast_version": methods.VERSION,
                 }
             )
     return MadeForecast(frame(RateForecast, rows), traffic.moved, traffic.weighted_to, traffic.kept)
@@ -336,12 +337,11 @@ def discrepancy_so_far(warehouse: DuckDBFile, release: str) -> float:
         .filter((pl.col("method") == "M7") & (pl.col("model_version") != release))
         .join(last_observations(ledger), on=["model_version", "behavior"], suffix="_observed")
     )
-    scored = scored.filter(
-        (pl.col("rate_observed") > pl.col("floor")) & (pl.col("events_observed") > 0)
-    )
-    residuals = (scored["rate_observed"] / scored["rate"]).log().to_numpy()
     return methods.discrepancy(
-        residuals, (scored["log_variance"] + 1 / scored["events_observed"]).to_numpy()
+        *(
+            scored[name].to_numpy()
+            for name in ("rate", "log_variance", "events_observed", "messages_observed")
+        )
     )
 
 
@@ -374,11 +374,7 @@ def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFra
         ["method"], maintain_order=True
     ):
         x, e = (np.array([observed[n][part] for n in group["behavior"]]) for part in (0, 1))
-        limits = (
-            (group["low"].to_numpy(), group["high"].to_numpy())
-            if group["low"].null_count() == 0
-            else (None, None)
-        )
+        limits = limits_for(group, e)
         floor = float(group["floor"].to_numpy()[0])
         found = score(
             group["rate"].to_numpy(), x, e, group["prior_rate"].to_numpy(), floor, *limits
@@ -393,6 +389,20 @@ def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFra
             }
         )
     return frame(ForecastScorecard, rows)
+
+
+def limits_for(made: pl.DataFrame, messages: Array) -> tuple[Array, Array] | tuple[None, None]:
+    """The 90 % limits of forecasts in the ledger, for a count on as many messages as were observed:
+    on fewer than expected, no event at all is no miss. Entries of before tau was kept have the
+    limits that were entered.
+    """
+    if made["low"].null_count():
+        return None, None
+    low, high, rate, variance, tau = (
+        made[name].to_numpy() for name in ("low", "high", "rate", "log_variance", "tau")
+    )
+    found = Forecast(rate, variance, np.full(len(rate), 0.5)).interval(messages, np.nan_to_num(tau))
+    return np.where(np.isnan(tau), low, found[0]), np.where(np.isnan(tau), high, found[1])
 
 
 def error_parts(home: Home, warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from sim_platform.forecasting.forecast import (
     Counts,
+    Forecast,
     calibrated,
     direction,
     discrepancy,
@@ -87,24 +89,80 @@ def test_rates_above_one_half_stay_rates() -> None:
 
 @pytest.mark.parametrize("events", [0, 1])
 def test_one_message_of_one_behaviour_is_forecast_as_barely_known(events: int) -> None:
+    """A count on one message is nothing or all."""
     one = counts([events], 1)
     found = calibrated(one, one, one)
     low, high = found.interval(1, 0.6)
-    assert 0 < low[0] < found.rate[0] <= high[0] <= 1
-    assert high[0] / low[0] > 5
+    assert 0 == low[0] < found.rate[0] <= high[0] == 1
+    low, high = found.interval(1000, 0.6)
+    assert low[0] < 0.5
+    assert high[0] > 0.5
 
 
-def test_discrepancy_starts_at_a_published_median_error_and_learns_from_residuals() -> None:
-    """Without residuals .60, a median error of 1.5: exp(.6745 x .60)."""
+@pytest.mark.parametrize("expected", [0.1, 0.5, 1.0, 3.0, 30.0])
+def test_with_nothing_wrong_in_the_world_the_interval_holds_nine_of_ten_counts(
+    expected: float,
+) -> None:
+    """Nothing changes, the simulator is right, and every count has that many expected events:
+    most counts of the rarest are zero.
+    """
+    random, n = np.random.default_rng(6), 10_000.0
+    shape = (100, 20)
+    candidate, production, control = (
+        Counts(random.poisson(expected, shape).astype(np.float64), np.full(shape, n))
+        for _ in range(3)
+    )
+    made = calibrated(candidate, production, control)
+    observed = random.poisson(expected, shape) / n
+    for tau in (0.03, 0.6):
+        low, high = made.interval(n, tau)
+        assert np.mean((low <= observed) & (observed <= high)) >= 0.9
+        assert np.all((low <= made.rate) & (made.rate <= high))
+
+
+def test_the_limits_of_a_few_expected_events_are_those_of_a_count_and_of_many_log_normal() -> None:
+    few = Forecast(np.array([1e-5, 3e-4, 1e-3]), np.zeros(3), np.full(3, 0.5))
+    limits = stats.poisson.ppf([[0.05], [0.95]], [0.1, 3, 10]) / 10_000
+    assert np.array(few.interval(10_000, 1e-4)) == pytest.approx(limits)
+    many = Forecast(np.array([1e-2, 1e-2]), np.array([0.0, 0.75]), np.full(2, 0.5))
+    low, high = many.interval(1e8, 0.5)
+    reach = np.exp(1.6449 * np.array([0.5, 1.0]))
+    assert low == pytest.approx(1e-2 / reach, rel=2e-3)
+    assert high == pytest.approx(1e-2 * reach, rel=2e-3)
+
+
+def test_discrepancy_starts_at_a_published_median_error_and_learns_from_counts() -> None:
+    """Without any .60, a median error of 1.5: exp(.6745 x .60)."""
     random = np.random.default_rng(2)
-    assert discrepancy([], []) == pytest.approx(0.60, abs=0.01)
-    small, large = random.normal(0, 0.15, 60), random.normal(0, 1.0, 60)
-    assert discrepancy(small, np.full(60, 0.001)) == pytest.approx(0.17, abs=0.05)
-    assert discrepancy(large, np.full(60, 0.001)) == pytest.approx(1.0, abs=0.15)
-    assert discrepancy(small, np.full(60, 5.0)) > 0.05  # residuals that say nothing leave the start
-    for bad in (([1.0], []), ([np.nan], [0.1]), ([0.1], [-1.0])):
-        with pytest.raises(ValueError, match="residuals"):
+    assert discrepancy([], [], [], []) == pytest.approx(0.60, abs=0.01)
+    p, n = np.full(60, 1e-2), np.full(60, 1e6)
+    exact, vague = np.full(60, 1e-3), np.full(60, 5.0)
+    small, large = (random.poisson(p * n * np.exp(random.normal(0, sd, 60))) for sd in (0.15, 1.0))
+    assert discrepancy(p, exact, small, n) == pytest.approx(0.17, abs=0.05)
+    assert discrepancy(p, exact, large, n) == pytest.approx(1.0, abs=0.15)
+    assert discrepancy(p, vague, small, n) > 0.05  # forecasts that knew nothing leave the start
+    for bad in (
+        ([0.1], [], [], []),
+        ([0.0], [0.1], [1], [9]),
+        ([np.nan], [0.1], [1], [9]),
+        ([0.1], [-1.0], [1], [9]),
+        ([0.1], [0.1], [1], [0]),
+    ):
+        with pytest.raises(ValueError, match="log_variances"):
             discrepancy(*bad)
+
+
+def test_a_behaviour_that_was_never_seen_widens_the_discrepancy_where_it_was_expected() -> None:
+    p, n = np.full(20, 1e-4), np.full(20, 1e5)
+    right, rare = np.full(20, 10), np.full(20, 1e-7)
+    known = np.full(20, 0.01)
+    assert discrepancy(p, known, np.where(np.arange(20) < 5, 0, right), n) > 2 * discrepancy(
+        p, known, right, n
+    )
+    with_rare = [np.concatenate(pair) for pair in ((p, rare), (known, known), (right, 0 * right))]
+    assert discrepancy(*with_rare, np.concatenate([n, n])) == pytest.approx(
+        discrepancy(p, known, right, n), rel=0.05
+    )
 
 
 def test_persistence_is_what_production_showed() -> None:
