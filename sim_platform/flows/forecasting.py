@@ -148,7 +148,7 @@ def newest_traffic(home: Home, warehouse: DuckDBFile, release: str) -> NewestTra
 
 def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeForecast:
     """Every method's forecast of every graded behaviour."""
-    version, _ = home.release(release)
+    version, replaced = home.release(release)
     covered(home, warehouse, release)  # no record, no forecast
     rates = (
         warehouse.read(RateComparison, {"model_version": release, "arm": "candidate"})
@@ -178,18 +178,20 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
     assert unweighted is not None
     known = {row["behavior"]: row for row in prior.to_dicts()}
     production = _production(known, names, recorded)
+    earlier = earlier_releases(warehouse, replaced.version, names)
+    served = [*earlier, (production, control)] if production and control else earlier
+    tau = discrepancy_so_far(warehouse, release, methods.environment(served))
     if control is None and version.provider == "recorded":
         # both versions' answers are recorded in one log: no simulator stands between them
         control = production
     before = production or Counts(np.zeros(len(names)), np.ones(len(names)))
     messages = float(before.e.max()) if production else float(candidate.e.max())
-    tau = discrepancy_so_far(warehouse, release)
     floor = PUBLISHED_FLOOR
     found = {
         "M0": Forecast(rates["rate"].to_numpy(), np.zeros(len(names)), np.full(len(names), 0.5)),
         "M2": methods.simulated(unweighted),
         "M3": methods.simulated(candidate),
-        "M7": methods.calibrated(candidate, production, control),
+        "M7": methods.calibrated(candidate, production, control, earlier),
     }
     if production:
         asked = {
@@ -329,8 +331,40 @@ def _drift(mix: pl.DataFrame, newest: Array, features: pl.DataFrame) -> Drift | 
     )
 
 
-def discrepancy_so_far(warehouse: DuckDBFile, release: str) -> float:
-    """Tau from the scored M7 forecasts of all other releases."""
+def earlier_releases(
+    warehouse: DuckDBFile, replaced: str, names: list[str]
+) -> list[tuple[Counts, Counts]]:
+    """Recorded and control arm of releases that replaced other versions, one release of each: two
+    candidates for one version share the control arm's answers.
+    """
+    columns = ["model_version", "replaces", "behavior", "arm", "rate", "n_effective"]
+    rates = warehouse.read(RateComparison, columns=columns).filter(
+        pl.col("rate").is_not_null() & (pl.col("replaces") != replaced)
+    )
+    newest = pl.col("model_version") == pl.col("model_version").max().over("replaces")
+    recorded, control = (rates.filter(newest, arm=arm) for arm in ("recorded", "control"))
+    both = recorded.join(control, on=["replaces", "behavior"], suffix="_control").sort("replaces")
+    asked = pl.DataFrame({"behavior": names}, schema={"behavior": pl.String})
+    found = []
+    for _, rows in both.filter(pl.col("behavior").is_in(names)).group_by(
+        "replaces", maintain_order=True
+    ):
+        placed = asked.join(rows, on="behavior", how="left", maintain_order="left")
+        here, there = (
+            Counts(
+                (placed[f"rate{arm}"] * placed[f"n_effective{arm}"]).fill_null(0.0).to_numpy(),
+                placed[f"n_effective{arm}"].fill_null(0.5).to_numpy(),
+            )
+            for arm in ("", "_control")
+        )
+        found.append((here, there))
+    return found
+
+
+def discrepancy_so_far(
+    warehouse: DuckDBFile, release: str, start: float = methods.PRIOR_TAU
+) -> float:
+    """Tau from the scored M7 forecasts of all other releases; `start` without any."""
     ledger = warehouse.read(ForecastLedger)
     scored = (
         first_forecasts(ledger)
@@ -341,7 +375,8 @@ def discrepancy_so_far(warehouse: DuckDBFile, release: str) -> float:
         *(
             scored[name].to_numpy()
             for name in ("rate", "log_variance", "events_observed", "messages_observed")
-        )
+        ),
+        start,
     )
 
 

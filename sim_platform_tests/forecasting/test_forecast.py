@@ -10,6 +10,7 @@ from sim_platform.forecasting.forecast import (
     calibrated,
     direction,
     discrepancy,
+    environment,
     persistence,
     simulated,
 )
@@ -36,6 +37,48 @@ def test_with_few_events_the_forecast_stays_near_what_production_showed() -> Non
     found = calibrated(candidate, production, counts([2] * 10, 1e4))
     assert found.rate == pytest.approx(np.full(10, 2e-4), rel=0.4)
     assert direction(float(found.chance_of_increase[0])) == "no call"
+
+
+def test_a_bias_that_earlier_releases_showed_is_taken_out_where_the_control_arm_saw_little() -> (
+    None
+):
+    """The simulator doubles half of the behaviours and halves the others, in every release."""
+    bias = np.exp(np.log(2) * np.where(np.arange(12) % 2, 1, -1))
+    nothing = Counts(np.zeros(12), np.full(12, 0.5))
+    earlier = [(counts([800] * 12, 1e6), Counts(800 * bias, np.full(12, 1e6)))] * 3
+    arms = Counts(80 * bias, np.full(12, 1e5)), counts([4] * 12, 5e3), None
+    learned, alone = calibrated(*arms, earlier), calibrated(*arms)
+    assert learned.rate == pytest.approx(np.full(12, 8e-4), rel=0.15)
+    assert np.abs(np.log(learned.rate / 8e-4)).max() < 0.5 * np.abs(np.log(alone.rate / 8e-4)).max()
+    assert (learned.log_variance < alone.log_variance).all()
+    unknown = calibrated(*arms, [(nothing, nothing)])
+    assert unknown.rate == pytest.approx(alone.rate, rel=0.05)
+
+
+def test_earlier_releases_that_contradict_each_other_are_hardly_listened_to() -> None:
+    random = np.random.default_rng(8)
+    now = np.exp(random.normal(0, 0.5, 20))
+    production, candidate = counts([2000] * 20, 1e6), Counts(2000 * now, np.full(20, 1e6))
+    control = Counts(2000 * now, np.full(20, 1e6))
+    earlier = [
+        (production, Counts(2000 * np.exp(random.normal(0, 0.5, 20)), production.e))
+        for _ in range(3)
+    ]
+    found = calibrated(candidate, production, control, earlier)
+    assert found.rate == pytest.approx(calibrated(candidate, production, control).rate, rel=0.02)
+
+
+def test_the_discrepancy_starts_where_the_control_arms_of_the_home_put_it() -> None:
+    """Fifteen behaviours against one residual of the published size."""
+    random = np.random.default_rng(9)
+    production, unknown = counts([1000] * 15, 1e6), counts([0] * 15, 0.5)
+    assert environment([]) == pytest.approx(0.60)
+    for sd in (0.1, 0.8):
+        there = Counts(1000 * np.exp(random.normal(0, sd, 15)), production.e)
+        start = environment([(production, there), (unknown, there), (production, unknown)])
+        assert start == pytest.approx(np.sqrt((15 * sd**2 + 0.36) / 16), rel=0.3)
+        assert start == environment([(production, there)])
+        assert discrepancy([], [], [], [], start) == pytest.approx(start, rel=0.05)
 
 
 def test_without_production_or_control_it_still_forecasts_and_says_that_it_knows_less() -> None:
