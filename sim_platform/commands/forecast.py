@@ -65,8 +65,8 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
             typer.echo(f"The forecast is {note}.")
         typer.echo(
             "n: messages of the version in service, of its newest weeks or, where these have too"
-            " few, of its whole log. The interval holds posterior, discrepancy learned from past"
-            " releases, and the noise of counting the rate in production."
+            " few, of its whole log. The interval holds posterior, discrepancy learned from control"
+            " arms and past releases, and the noise of counting the rate in production."
         )
 
 

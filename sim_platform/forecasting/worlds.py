@@ -225,7 +225,7 @@ def validate(
         }
     best_possible = multiplicative_error(now.deployed_rate[counted], truth[counted], floor)
     report["truth_known"] = float(np.median(best_possible))
-    low, high = found["M7"].interval(messages, _taus(history, now)[:, None])
+    low, high = found["M7"].interval(messages, taus(history, now)[:, None])
     inside = (low <= truth) & (truth <= high)
     report["coverage_90"] = float(inside.mean())
     report["coverage_90_above_floor"] = float(inside[counted].mean())
@@ -234,10 +234,13 @@ def validate(
     return report
 
 
-def _taus(history: Sequence[Drawn], now: Drawn) -> Array:
+def taus(history: Sequence[Drawn], now: Drawn) -> Array:
+    """Discrepancy of each world's interval: from the control arms of all releases, and from how the
+    forecasts of the earlier ones came out.
+    """
     arms = [served(drawn) for drawn in (*history, now)]
     made = [forecasts(past, history[:i])["M7"] for i, past in enumerate(history)]
-    taus = []
+    found = []
     for w in range(len(now.deployed_rate)):
         start = environment([(Counts(a.x[w], a.e[w]), Counts(b.x[w], b.e[w])) for a, b in arms])
         events, rates, variances = (
@@ -249,8 +252,8 @@ def _taus(history: Sequence[Drawn], now: Drawn) -> Array:
             )
         )
         messages = np.full(events.shape, float(now.messages))
-        taus.append(discrepancy(rates, variances, events, messages, start))
-    return np.array(taus)
+        found.append(discrepancy(rates, variances, events, messages, start))
+    return np.array(found)
 
 
 def _shares(logits: Array) -> Array:

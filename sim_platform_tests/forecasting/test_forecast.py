@@ -14,7 +14,17 @@ from sim_platform.forecasting.forecast import (
     persistence,
     simulated,
 )
-from sim_platform.forecasting.worlds import BASE, PESSIMISTIC, draw, forecasts, validate
+from sim_platform.forecasting.worlds import (
+    BASE,
+    OPTIMISTIC,
+    PESSIMISTIC,
+    WORLDS,
+    World,
+    draw,
+    forecasts,
+    taus,
+    validate,
+)
 
 
 def counts(x: list[float], e: float) -> Counts:
@@ -228,6 +238,36 @@ def test_in_synthetic_worlds_the_full_method_beats_the_simulated_rate_and_persis
         assert full <= 0.95 * naive
         assert full <= same
         assert 0.87 <= float(str(found["coverage_90"])) <= 0.97
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_without_a_ledger_the_interval_holds_nine_of_ten_and_is_narrower_than_the_published_error(
+    world: World,
+) -> None:
+    """What the control arms show stands for the discrepancy until a release is scored."""
+    now = draw(world, 200_000, 40, np.random.default_rng(5))
+    made, truth = forecasts(now)["M7"], now.deployed_events / now.messages
+    low, high = made.interval(now.messages, taus([], now)[:, None])
+    assert 0.9 <= ((low <= truth) & (truth <= high)).mean() <= 0.995
+    _, published = made.interval(now.messages, 0.60)
+    common = truth > 1e-4
+    assert np.median(high[common] / made.rate[common]) < np.median(
+        published[common] / made.rate[common]
+    )
+
+
+def test_earlier_releases_of_a_world_make_the_next_forecast_better_where_counts_are_few() -> None:
+    for world, times in ((BASE, 0.99), (OPTIMISTIC, 1.0)):
+        random = np.random.default_rng(3)
+        lasting = random.normal(0, 1, (60, 20))
+        *history, now = (draw(world, 50_000, 60, random, lasting) for _ in range(4))
+        truth = now.deployed_events / now.messages
+        seen = truth > 1e-5
+        with_them, without = (
+            np.abs(np.log(forecasts(now, past)["M7"].rate[seen] / truth[seen])).mean()
+            for past in (history, [])
+        )
+        assert with_them < times * without
 
 
 def test_a_world_is_the_same_each_time_and_its_counts_follow_its_rates() -> None:

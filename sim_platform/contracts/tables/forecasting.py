@@ -38,7 +38,9 @@ class RateForecast(Table):
     tau: float = pa.Field(
         nullable=True,
         ge=0,
-        description="discrepancy on the log scale, learned from past releases (M7)",
+        description=(
+            "discrepancy on the log scale, learned from control arms and past releases (M7)"
+        ),
     )
     chance_of_increase: float = pa.Field(
         nullable=True, ge=0, le=1, description="posterior chance that the rate rises (M7)"
