@@ -376,7 +376,7 @@ def discrepancy_so_far(
             scored[name].to_numpy()
             for name in ("rate", "log_variance", "events_observed", "messages_observed")
         ),
-        start,
+        start=start,
     )
 
 

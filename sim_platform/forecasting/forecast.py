@@ -130,7 +130,8 @@ def calibrated(
         candidate: candidate arm, post-stratified to the newest mix. production: version in service
             in production, to the same mix; None: unknown.
         control: the version in service, simulated; None: the bias of the simulator cannot be told
-            from the change.
+            from the change. The same object as production: both versions' answers are recorded,
+            and no simulator stands between.
         earlier: of each earlier release of the same home and for the same behaviours, what the
             version in service really showed and what its control arm showed; (0 events, 0.5
             messages) in both where a behaviour was not graded.
@@ -142,7 +143,9 @@ def calibrated(
     Stephens 2017, Biostatistics 18:275-294 (adaptive shrinkage).
     """
     shape = candidate.x.shape
-    observed = [_log_moments(c, shape) for c in (production, control, candidate)]
+    recorded = control is production and control is not None
+    arms = production, None if recorded else control, candidate
+    observed = [_log_moments(c, shape) for c in arms]
     y = np.stack([mean for mean, _ in observed], axis=-1)  # (..., behaviours, 3)
     noise = np.stack([variance for _, variance in observed], axis=-1)
     centre, spread = _centre(y, noise)
@@ -150,7 +153,7 @@ def calibrated(
     z = np.array([there[0] - here[0] for here, there in shifts])  # (releases, ..., behaviours)
     z_noise = np.array([there[1] + here[1] for here, there in shifts])
     results, evidence = [], []
-    for tau in SHARED:
+    for tau in SHARED[:1] if recorded else SHARED:
         own = noise + np.array([0, 0, (OWN * tau) ** 2])
         for kept in KEPT if earlier else KEPT[:1]:
             mean, variance, fit = _earlier_shift(z, z_noise, (1 - kept) * tau**2, shape)
@@ -206,6 +209,7 @@ def discrepancy(
     log_variances: npt.ArrayLike,
     events: npt.ArrayLike,
     messages: npt.ArrayLike,
+    *,
     start: float = PRIOR_TAU,
 ) -> float:
     """Tau of the forecast interval, learned from past releases: `start` without any, and then what

@@ -252,7 +252,7 @@ def taus(history: Sequence[Drawn], now: Drawn) -> Array:
             )
         )
         messages = np.full(events.shape, float(now.messages))
-        found.append(discrepancy(rates, variances, events, messages, start))
+        found.append(discrepancy(rates, variances, events, messages, start=start))
     return np.array(found)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from sim_platform.forecasting.forecast import (
     Counts,
@@ -55,7 +55,7 @@ def test_a_bias_that_earlier_releases_showed_is_taken_out_where_the_control_arm_
     """The simulator doubles half of the behaviours and halves the others, in every release."""
     bias = np.exp(np.log(2) * np.where(np.arange(12) % 2, 1, -1))
     nothing = Counts(np.zeros(12), np.full(12, 0.5))
-    earlier = [(counts([800] * 12, 1e6), Counts(800 * bias, np.full(12, 1e6)))] * 3
+    earlier = [(counts([800.0] * 12, 1e6), Counts(800 * bias, np.full(12, 1e6)))] * 3
     arms = Counts(80 * bias, np.full(12, 1e5)), counts([4] * 12, 5e3), None
     learned, alone = calibrated(*arms, earlier), calibrated(*arms)
     assert learned.rate == pytest.approx(np.full(12, 8e-4), rel=0.15)
@@ -65,10 +65,18 @@ def test_a_bias_that_earlier_releases_showed_is_taken_out_where_the_control_arm_
     assert unknown.rate == pytest.approx(alone.rate, rel=0.05)
 
 
+def test_where_both_versions_answers_are_recorded_no_bias_of_a_simulator_is_sought() -> None:
+    production, candidate = counts([200] * 4, 1e3), counts([400] * 3 + [200], 1e3)
+    found = calibrated(candidate, production, production)
+    assert found.rate == pytest.approx([0.4, 0.4, 0.4, 0.2], rel=0.03)
+    # the same counts are no second measurement of what was in service
+    assert (found.log_variance > 0.8 * special.polygamma(1, 400.5)).all()
+
+
 def test_earlier_releases_that_contradict_each_other_are_hardly_listened_to() -> None:
     random = np.random.default_rng(8)
     now = np.exp(random.normal(0, 0.5, 20))
-    production, candidate = counts([2000] * 20, 1e6), Counts(2000 * now, np.full(20, 1e6))
+    production, candidate = counts([2000.0] * 20, 1e6), Counts(2000 * now, np.full(20, 1e6))
     control = Counts(2000 * now, np.full(20, 1e6))
     earlier = [
         (production, Counts(2000 * np.exp(random.normal(0, 0.5, 20)), production.e))
@@ -88,7 +96,7 @@ def test_the_discrepancy_starts_where_the_control_arms_of_the_home_put_it() -> N
         start = environment([(production, there), (unknown, there), (production, unknown)])
         assert start == pytest.approx(np.sqrt((15 * sd**2 + 0.36) / 16), rel=0.3)
         assert start == environment([(production, there)])
-        assert discrepancy([], [], [], [], start) == pytest.approx(start, rel=0.05)
+        assert discrepancy([], [], [], [], start=start) == pytest.approx(start, rel=0.05)
 
 
 def test_without_production_or_control_it_still_forecasts_and_says_that_it_knows_less() -> None:
