@@ -65,8 +65,8 @@ def forecast(model_version: Release, as_json: Json = False) -> None:
             typer.echo(f"The forecast is {note}.")
         typer.echo(
             "n: messages of the version in service, of its newest weeks or, where these have too"
-            " few, of its whole log. The interval holds posterior, discrepancy learned from past"
-            " releases, and the noise of counting the rate in production."
+            " few, of its whole log. The interval holds posterior, discrepancy learned from control"
+            " arms and past releases, and the noise of counting the rate in production."
         )
 
 
@@ -84,7 +84,8 @@ SCORES = {
     "direction_right": "direction right of those",
     "log_score": "log score",
     "regret": "regret",
-    "coverage": "inside 90 % interval",
+    "coverage": "inside 90 % interval, of all",
+    "coverage_above_floor": "inside it, of those scored",
     "poisson_limit": "median error of noise",
 }
 """Columns of a scorecard in the words of its printed table."""
@@ -133,8 +134,10 @@ def score(model_version: Release, as_json: Json = False) -> None:
             )
         for method, (mean, low, high) in facts["over_releases"].items():
             typer.echo(
-                f"{method}: mean of the releases' medians {mean:.2f} [{low:.2f}, {high:.2f}] over"
-                f" {facts['releases']} scored"
+                f"{method}: median {mean:.2f} in the one scored release; an interval needs two"
+                if low is None
+                else f"{method}: mean of the releases' medians {mean:.2f} [{low:.2f}, {high:.2f}]"
+                f" over {facts['releases_of'][method]} scored"
             )
         typer.echo(
             f"forecast ledger: {facts['ledger']['entries']} entries, last chain"
@@ -204,8 +207,9 @@ def validate(
             )
         show(table)
         typer.echo(
-            f"coverage of the 90 % forecast interval: {found['coverage_90']:.3f}; error if the"
-            f" deployed rate were known: {found['truth_known']:.3f}"
+            f"coverage of the 90 % forecast interval: {found['coverage_90']:.3f} of all behaviours,"
+            f" {found['coverage_90_above_floor']:.3f} of those scored; error if the deployed rate"
+            f" were known: {found['truth_known']:.3f}"
         )
         typer.echo(
             f"scored {found['scored']} behaviours, {found['below_floor']} at or below the floor;"

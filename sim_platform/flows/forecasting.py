@@ -4,7 +4,7 @@ Belongs here: reading effective counts, observed rates. Does not: the ledger (le
 scores (forecasting), graders (grading).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -25,7 +25,13 @@ from sim_platform.flows.sampling import refuse_earlier_sample
 from sim_platform.forecasting import forecast as methods
 from sim_platform.forecasting.drift import Drift, drift
 from sim_platform.forecasting.forecast import Array, Counts, Forecast
-from sim_platform.forecasting.raking import effective_counts, kept_size, mix_factors, rake
+from sim_platform.forecasting.raking import (
+    StratumSums,
+    effective_counts,
+    kept_size,
+    mix_factors,
+    rake,
+)
 from sim_platform.forecasting.scorecard import PUBLISHED_FLOOR, decomposition, poisson_limit, score
 from sim_platform.grading.scores import scores
 from sim_platform.registry.behaviors import Behavior, ModerationGrader
@@ -45,13 +51,14 @@ STRATA = """
         select c.behavior, c.arm, s.prefix_id, s.stratum, any_value(coalesce(s.user_key,
           s.prefix_id)) as who, any_value(s.weight) as w, avg(c.label::int) as x
         from classifier_scores c join stratified_sample s using (model_version, prefix_id)
-        where c.model_version = $release and c.behavior = $behavior
-          and c.applies and c.label is not null
+        where c.model_version = $release and c.behavior = $behavior and c.applies
           group by c.behavior, c.arm, s.prefix_id, s.stratum
-    ), users as (select behavior, arm, stratum, who, sum(w * x) as y, sum(w) as e from shares
-      group by all)
-    select behavior, arm, stratum, sum(y) as y, sum(y * y) as v, sum(e) as e from users group by all
-      order by all"""
+    ), users as (select behavior, arm, stratum, who, coalesce(sum(w * x), 0) as y,
+        sum(w) filter (x is not null) as labelled, sum(w * w) filter (x is not null) as squares,
+        sum(w) as eligible from shares group by all)
+    select behavior, arm, stratum, sum(y) as y, sum(y * y) as v, coalesce(sum(labelled), 0)
+      as labelled, coalesce(sum(squares), 0) as squares, sum(eligible) as eligible from users
+      group by all order by all"""
 MIX = """
     with newest as (select max(c.week) as last from stratified_sample s
       join deidentified_corpus c using (conversation_key) where s.model_version = $release),
@@ -141,7 +148,7 @@ def newest_traffic(home: Home, warehouse: DuckDBFile, release: str) -> NewestTra
 
 def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeForecast:
     """Every method's forecast of every graded behaviour."""
-    version, _ = home.release(release)
+    version, replaced = home.release(release)
     covered(home, warehouse, release)  # no record, no forecast
     rates = (
         warehouse.read(RateComparison, {"model_version": release, "arm": "candidate"})
@@ -171,18 +178,20 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
     assert unweighted is not None
     known = {row["behavior"]: row for row in prior.to_dicts()}
     production = _production(known, names, recorded)
+    earlier = earlier_releases(warehouse, replaced.version, names)
+    served = [*earlier, (production, control)] if production and control else earlier
+    tau = discrepancy_so_far(warehouse, release, methods.environment(served))
     if control is None and version.provider == "recorded":
         # both versions' answers are recorded in one log: no simulator stands between them
         control = production
     before = production or Counts(np.zeros(len(names)), np.ones(len(names)))
     messages = float(before.e.max()) if production else float(candidate.e.max())
-    tau = discrepancy_so_far(warehouse, release)
     floor = PUBLISHED_FLOOR
     found = {
         "M0": Forecast(rates["rate"].to_numpy(), np.zeros(len(names)), np.full(len(names), 0.5)),
         "M2": methods.simulated(unweighted),
         "M3": methods.simulated(candidate),
-        "M7": methods.calibrated(candidate, production, control),
+        "M7": methods.calibrated(candidate, production, control, earlier),
     }
     if production:
         asked = {
@@ -221,6 +230,7 @@ def forecast_release(home: Home, warehouse: DuckDBFile, release: str) -> MadeFor
                     "floor": floor,
                     "production_messages": messages,
                     "is_exploratory": rates["is_exploratory"][i],
+                    "forecast_version": methods.VERSION,
                 }
             )
     return MadeForecast(frame(RateForecast, rows), traffic.moved, traffic.weighted_to, traffic.kept)
@@ -263,18 +273,22 @@ def _arm(
     cells: pl.DataFrame, arm: str, names: list[str], strata: list[str], factors: Array
 ) -> Counts | None:
     mine = {(row["behavior"], row["stratum"]): row for row in cells.filter(arm=arm).to_dicts()}
-    if not mine:
+    labelled = {behavior for (behavior, _), row in mine.items() if row["labelled"]}
+    if not labelled:
         return None
-    zero = {"y": 0.0, "v": 0.0, "e": 0.0}
+    parts = [field.name for field in fields(StratumSums)]
+    zero = dict.fromkeys(parts, 0.0)
     sums = {
-        name: tuple(
-            np.array([float(mine.get((name, stratum), zero)[part]) for stratum in strata])
-            for part in ("y", "v", "e")
+        name: StratumSums(
+            *(
+                np.array([float(mine.get((name, stratum), zero)[part]) for stratum in strata])
+                for part in parts
+            )
         )
         for name in names
-        if any(n == name for n, _ in mine)
+        if name in labelled
     }
-    found = effective_counts({name: (y, v, e) for name, (y, v, e) in sums.items()}, factors)
+    found = effective_counts(sums, factors)
     nothing = Counts(np.array(0.0), np.array(0.5))  # half an event in half a message: says nothing
     return Counts(
         np.array([float(found.get(n, nothing).x) for n in names]),
@@ -317,20 +331,52 @@ def _drift(mix: pl.DataFrame, newest: Array, features: pl.DataFrame) -> Drift | 
     )
 
 
-def discrepancy_so_far(warehouse: DuckDBFile, release: str) -> float:
-    """Tau from the scored M7 forecasts of all other releases."""
+def earlier_releases(
+    warehouse: DuckDBFile, replaced: str, names: list[str]
+) -> list[tuple[Counts, Counts]]:
+    """Recorded and control arm of releases that replaced other versions, one release of each: two
+    candidates for one version share the control arm's answers.
+    """
+    columns = ["model_version", "replaces", "behavior", "arm", "rate", "n_effective"]
+    rates = warehouse.read(RateComparison, columns=columns).filter(
+        pl.col("rate").is_not_null() & (pl.col("replaces") != replaced)
+    )
+    newest = pl.col("model_version") == pl.col("model_version").max().over("replaces")
+    recorded, control = (rates.filter(newest, arm=arm) for arm in ("recorded", "control"))
+    both = recorded.join(control, on=["replaces", "behavior"], suffix="_control").sort("replaces")
+    asked = pl.DataFrame({"behavior": names}, schema={"behavior": pl.String})
+    found = []
+    for _, rows in both.filter(pl.col("behavior").is_in(names)).group_by(
+        "replaces", maintain_order=True
+    ):
+        placed = asked.join(rows, on="behavior", how="left", maintain_order="left")
+        here, there = (
+            Counts(
+                (placed[f"rate{arm}"] * placed[f"n_effective{arm}"]).fill_null(0.0).to_numpy(),
+                placed[f"n_effective{arm}"].fill_null(0.5).to_numpy(),
+            )
+            for arm in ("", "_control")
+        )
+        found.append((here, there))
+    return found
+
+
+def discrepancy_so_far(
+    warehouse: DuckDBFile, release: str, start: float = methods.PRIOR_TAU
+) -> float:
+    """Tau from the scored M7 forecasts of all other releases; `start` without any."""
     ledger = warehouse.read(ForecastLedger)
     scored = (
         first_forecasts(ledger)
         .filter((pl.col("method") == "M7") & (pl.col("model_version") != release))
         .join(last_observations(ledger), on=["model_version", "behavior"], suffix="_observed")
     )
-    scored = scored.filter(
-        (pl.col("rate_observed") > pl.col("floor")) & (pl.col("events_observed") > 0)
-    )
-    residuals = (scored["rate_observed"] / scored["rate"]).log().to_numpy()
     return methods.discrepancy(
-        residuals, (scored["log_variance"] + 1 / scored["events_observed"]).to_numpy()
+        *(
+            scored[name].to_numpy()
+            for name in ("rate", "log_variance", "events_observed", "messages_observed")
+        ),
+        start=start,
     )
 
 
@@ -363,11 +409,7 @@ def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFra
         ["method"], maintain_order=True
     ):
         x, e = (np.array([observed[n][part] for n in group["behavior"]]) for part in (0, 1))
-        limits = (
-            (group["low"].to_numpy(), group["high"].to_numpy())
-            if group["low"].null_count() == 0
-            else (None, None)
-        )
+        limits = limits_for(group, e)
         floor = float(group["floor"].to_numpy()[0])
         found = score(
             group["rate"].to_numpy(), x, e, group["prior_rate"].to_numpy(), floor, *limits
@@ -382,6 +424,20 @@ def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFra
             }
         )
     return frame(ForecastScorecard, rows)
+
+
+def limits_for(made: pl.DataFrame, messages: Array) -> tuple[Array, Array] | tuple[None, None]:
+    """The 90 % limits of forecasts in the ledger, for a count on as many messages as were observed:
+    on fewer than expected, no event at all is no miss. Entries of before tau was kept have the
+    limits that were entered.
+    """
+    if made["low"].null_count():
+        return None, None
+    low, high, rate, variance, tau = (
+        made[name].to_numpy() for name in ("low", "high", "rate", "log_variance", "tau")
+    )
+    found = Forecast(rate, variance, np.full(len(rate), 0.5)).interval(messages, np.nan_to_num(tau))
+    return np.where(np.isnan(tau), low, found[0]), np.where(np.isnan(tau), high, found[1])
 
 
 def error_parts(home: Home, warehouse: DuckDBFile, release: str) -> list[dict[str, Any]]:

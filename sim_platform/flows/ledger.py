@@ -119,7 +119,7 @@ def _enter(warehouse: DuckDBFile, rows: list[dict[str, Any]]) -> int:
         number, chain = int(ledger["number"].max() or 0), str(whole.facts["last_chain"])  # type: ignore[arg-type]  # a column of numbers
         entries = []
         for row in rows:
-            figures = {name: row[name] for name in FIGURES[row["entry"]]}
+            figures = {name: row[name] for name in _figures(row)}
             entry = {
                 **dict.fromkeys(ForecastLedger.to_schema().columns),
                 **figures,
@@ -135,10 +135,16 @@ def _enter(warehouse: DuckDBFile, rows: list[dict[str, Any]]) -> int:
     return len(entries)
 
 
+def _figures(row: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the figures of an entry; tau where it has one, which entries of before have not.
+    An entry of no kind has no figures, and so no id that fits.
+    """
+    return FIGURES.get(row["entry"], ()) + (("tau",) if row.get("tau") is not None else ())
+
+
 def _id_of(row: dict[str, Any]) -> str:
     """Nine digits: sums of several threads differ in the last ones."""
-    # an entry of no kind has no figures, and so no id that fits
-    figures = ((name, row[name]) for name in FIGURES.get(row["entry"], ()))
+    figures = ((name, row[name]) for name in _figures(row))
     return sha256(
         {name: f"{value:.9g}" if isinstance(value, float) else value for name, value in figures}
     )

@@ -106,9 +106,10 @@ def stored_forecasts(home: Home, release: str) -> list[dict[str, Any]]:
 
 
 def stored_scores(home: Home, release: str) -> dict[str, Any]:
-    """The release's scorecard, and per method the mean of all scored releases' median errors with
-    its bootstrap interval; where the model was replayed on its own log, the parts of its error; how
-    long the forecast ledger is and the chain of its last entry.
+    """The release's scorecard, and per method the mean of all scored releases' median errors, its
+    bootstrap interval (null for one release) and how many they are; where the model was replayed on
+    its own log, the parts of its error; how long the forecast ledger is and the chain of its last
+    entry.
     """
     from sim_platform.flows.forecasting import error_parts  # noqa: PLC0415 - imports scipy
     from sim_platform.forecasting.scorecard import (  # noqa: PLC0415 - imports scipy
@@ -139,6 +140,7 @@ def stored_scores(home: Home, release: str) -> dict[str, Any]:
             for method, errors in medians.items()
             if errors
         },
+        "releases_of": {str(method): len(errors) for method, errors in medians.items()},
         "ledger": {"entries": entries, "last_chain": chain},
     }
 

@@ -5,11 +5,13 @@ Belongs here: the methods M0 to M7 on effective counts, and the forecast interva
 effective counts (estimation), post-stratification weights (raking), scoring (scorecard).
 
 Everything is on the log scale. A behaviour has the production rate theta of the version in service;
-the simulator shifts every model's rate by kappa (shared discrepancy); the candidate differs by g.
-Three counts measure them: production (theta), control arm (theta + kappa), candidate arm (theta +
-kappa + g). The forecast is theta + g.
+the simulator shifts every model's rate by kappa (shared discrepancy), and the candidate's by a part
+of its own beside; the candidate differs by g. Three counts measure them: production (theta),
+control arm (theta + kappa), candidate arm (theta + kappa + g + own part); a fourth measurement is
+what earlier releases showed of kappa. The forecast is theta + g.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,14 +21,26 @@ from scipy import special
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
+VERSION = "2"  # raise it when a method gives other figures
 # sd of g in the mixture: from "the same" to "another model altogether"
 SCALES = np.array([0.05, 0.15, 0.4, 0.8, 1.5, 3.0])
 # sd of kappa that are weighed against each other
 SHARED = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2])
+# share of the variance of kappa that stays from release to release, weighed against each other too
+KEPT = np.array([0.0, 0.5, 0.8, 1.0])
+# sd of the candidate's own part over that of kappa: what no count can tell from a change
+OWN = 0.4
+# how production, control arm, candidate arm and earlier releases see theta, kappa and g
+THETA, KAPPA, CHANGE = np.array([[1.0, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 0]])
 # a median error of 1.5, all of it discrepancy, worth one residual
 PRIOR_TAU, PRIOR_WEIGHT = 0.60, 1.0
 NOTHING = 1e9  # variance of a count that does not exist
 Z90 = 1.6448536269514722
+# of gammas, the log of their 95 % over their 5 % quantile, rising, and the log of their shape
+_LOG_SHAPE = np.linspace(np.log(1e8), np.log(2e-2), 4000)
+_LOG_WIDTH = np.log(
+    np.diff(np.log(special.gammaincinv(np.exp(_LOG_SHAPE), [[0.05], [0.95]])), axis=0)[0]
+)
 
 
 @dataclass(frozen=True)
@@ -57,16 +71,19 @@ class Forecast:
         self, production_messages: float | Array, tau: float | Array
     ) -> tuple[Array, Array]:
         """90 % forecast interval of the rate that will be counted on `production_messages`:
-        posterior, discrepancy tau, Poisson noise of the count.
+        posterior, discrepancy tau, and the noise of the count; it holds the forecast itself.
 
-        Source: the specification's forecast interval, log-normal: variances added.
+        Limits are counts over messages, 5 % beyond each at most. Where no event at all is likely
+        enough, the lower one is 0, and the interval covers more than 90 %.
         """
-        spread = Z90 * np.sqrt(
-            self.log_variance
-            + np.square(tau)
-            + 1 / np.maximum(np.asarray(production_messages) * self.rate, 0.5)
+        messages = np.broadcast_to(
+            np.maximum(np.floor(production_messages), 1.0), np.shape(self.rate)
         )
-        return self.rate * np.exp(-spread), np.minimum(self.rate * np.exp(spread), 1.0)
+        shape, scale = _gamma(self.rate, self.log_variance + np.square(tau))
+        low, high = (
+            _count(level, shape, scale * messages, messages) / messages for level in (0.05, 0.95)
+        )
+        return np.minimum(low, self.rate), np.maximum(high, self.rate)
 
 
 def persistence(production: Counts) -> Forecast:
@@ -95,39 +112,64 @@ def simulated(candidate: Counts) -> Forecast:
     return _plain(candidate)
 
 
-def calibrated(candidate: Counts, production: Counts | None, control: Counts | None) -> Forecast:
+def calibrated(
+    candidate: Counts,
+    production: Counts | None,
+    control: Counts | None,
+    earlier: Sequence[tuple[Counts, Counts]] = (),
+) -> Forecast:
     """M7: shrinkage of the change towards none, and the simulator's bias taken out by the control
     arm; all scales learned from the behaviours themselves.
 
     The change g has a mixture of normals around 0 whose weights are learned over the behaviours
-    (empirical Bayes), kappa a normal whose scale is learned too. Counts enter as the mean and
-    variance of the log of a gamma with half an event added.
+    (empirical Bayes), kappa a normal whose scale is learned too, and so is the share of it that
+    stays from release to release. Counts enter as the mean and variance of the log of a gamma with
+    half an event added.
 
     Args:
         candidate: candidate arm, post-stratified to the newest mix. production: version in service
             in production, to the same mix; None: unknown.
         control: the version in service, simulated; None: the bias of the simulator cannot be told
-            from the change.
+            from the change. The same object as production: both versions' answers are recorded,
+            and no simulator stands between.
+        earlier: of each earlier release of the same home and for the same behaviours, what the
+            version in service really showed and what its control arm showed; (0 events, 0.5
+            messages) in both where a behaviour was not graded.
 
     Returns:
         Forecast of the candidate's shape.
 
-    Source: linear Gaussian posterior of the three measurements; mixture weights by EM as in
+    Source: linear Gaussian posterior of the four measurements; mixture weights by EM as in
     Stephens 2017, Biostatistics 18:275-294 (adaptive shrinkage).
     """
     shape = candidate.x.shape
-    observed = [_log_moments(c, shape) for c in (production, control, candidate)]
+    recorded = control is production and control is not None
+    arms = production, None if recorded else control, candidate
+    observed = [_log_moments(c, shape) for c in arms]
     y = np.stack([mean for mean, _ in observed], axis=-1)  # (..., behaviours, 3)
     noise = np.stack([variance for _, variance in observed], axis=-1)
     centre, spread = _centre(y, noise)
-    results = [_posterior(y, noise, centre, spread, tau) for tau in SHARED]
-    # Scale of kappa: averaged over, by its marginal likelihood summed over the behaviours, with a
-    # mild preference for the published size of discrepancy.
-    evidence = (
-        np.stack([result[0] for result in results])
-        - 0.5 * (np.log(SHARED / 0.25)).reshape(-1, *([1] * (len(shape) - 1))) ** 2
-    )
-    share = np.exp(evidence - special.logsumexp(evidence, axis=0))
+    shifts = [[_log_moments(c, shape) for c in pair] for pair in earlier]
+    z = np.array([there[0] - here[0] for here, there in shifts])  # (releases, ..., behaviours)
+    z_noise = np.array([there[1] + here[1] for here, there in shifts])
+    results, evidence = [], []
+    for tau in SHARED[:1] if recorded else SHARED:
+        own = noise + np.array([0, 0, (OWN * tau) ** 2])
+        for kept in KEPT if earlier else KEPT[:1]:
+            mean, variance, fit = _earlier_shift(z, z_noise, (1 - kept) * tau**2, shape)
+            result = _posterior(
+                np.concatenate([y, mean[..., None]], axis=-1),
+                np.concatenate([own, variance[..., None]], axis=-1),
+                centre,
+                spread,
+                tau,
+                kept,
+            )
+            results.append(result)
+            # averaged over, by the marginal likelihood summed over the behaviours, with a mild
+            # preference for the published size of discrepancy
+            evidence.append(result[0] + fit.sum(axis=-1) - 0.5 * np.log(tau / 0.25) ** 2)
+    share = np.exp(np.stack(evidence) - special.logsumexp(np.stack(evidence), axis=0))
     weights = np.concatenate(
         [result[1] * share[i][..., None, None] for i, result in enumerate(results)], axis=-1
     )
@@ -141,36 +183,81 @@ def calibrated(candidate: Counts, production: Counts | None, control: Counts | N
     return Forecast(np.minimum(np.exp(median), 1.0), variance, np.clip(increase, 0.0, 1.0))
 
 
-def discrepancy(residuals: npt.ArrayLike, sampling_variances: npt.ArrayLike) -> float:
-    """Tau of the forecast interval, learned from past releases: .60 without any, and then what
-    their residuals leave after sampling noise; a run of misses widens it.
+def environment(served: Sequence[tuple[Counts, Counts]]) -> float:
+    """What discrepancy() starts at: the sd of what the simulator does to a version in service,
+    which its control arm shows before any release is scored. The candidate's own part, which
+    nothing shows, is taken to be no larger. .60 without any such pair.
 
     Args:
-        residuals: ln(observed / forecast) of past release-behaviours. sampling_variances: what
-            posterior and Poisson noise explain of each. Both may be empty.
+        served: of one release or more what the version in service really showed, and what its
+            control arm showed; behaviours with no more than half a message in either say nothing.
+    """
+    if not served:
+        return PRIOR_TAU
+    here, there = (
+        Counts(np.concatenate([c.x for c in side]), np.concatenate([c.e for c in side]))
+        for side in zip(*served, strict=True)
+    )
+    known = (here.e > 0.5) & (there.e > 0.5)
+    return discrepancy(
+        here.rate[known], special.polygamma(1, here.x[known] + 0.5), there.x[known], there.e[known]
+    )
+
+
+def discrepancy(
+    rates: npt.ArrayLike,
+    log_variances: npt.ArrayLike,
+    events: npt.ArrayLike,
+    messages: npt.ArrayLike,
+    *,
+    start: float = PRIOR_TAU,
+) -> float:
+    """Tau of the forecast interval, learned from past releases: `start` without any, and then what
+    their forecasts missed beyond posterior and counting noise; a run of misses widens it.
+
+    Args:
+        rates, log_variances: forecasts of past release-behaviours. events, messages: what was
+            counted of each, none seen included. All may be empty. start: the environment's part
+            where it is known, else the published median error of 1.5.
 
     Raises:
-        ValueError: unequal lengths, a value that is not finite, a negative variance.
+        ValueError: unequal lengths, a value that is not finite, a rate or messages that are not
+            positive, a negative variance or count.
 
-    Source: posterior mode of tau^2 for residual ~ N(0, tau^2 + sampling variance), with a prior at
-    .36 worth one residual. The weighting by likelihood, instead of subtracting sums, keeps coverage
-    near nominal from 10,000 to 1.3 million messages (docs/decisions/0004).
+    Source: posterior mode of tau^2 under the predictive distribution of the counts, with a prior at
+    start^2 worth one residual. Behaviours that were never seen count too: leaving them out would
+    keep of the rare ones only those that came out high (docs/decisions/0004).
     """
-    squares, explained = (
-        np.square(np.asarray(residuals, dtype=np.float64)),
-        np.asarray(sampling_variances, dtype=np.float64),
+    p, variance, x, n = (
+        np.asarray(values, dtype=np.float64) for values in (rates, log_variances, events, messages)
     )
-    if squares.shape != explained.shape:
+    if not p.shape == variance.shape == x.shape == n.shape:
         raise ValueError(
-            f"residuals and sampling_variances must be of the same length: {squares.shape},"
-            f" {explained.shape}"
+            "rates, log_variances, events and messages must be of the same length:"
+            f" {p.shape}, {variance.shape}, {x.shape}, {n.shape}"
         )
-    if not (np.isfinite(squares).all() and np.isfinite(explained).all() and (explained >= 0).all()):
-        raise ValueError("residuals must be finite and sampling_variances finite and not negative")
-    candidates = np.exp(np.linspace(np.log(0.03), np.log(3.0), 400)) ** 2
-    spread = candidates[:, None] + explained
-    log_posterior = -0.5 * (np.log(spread) + squares / spread).sum(axis=1) - 0.5 * PRIOR_WEIGHT * (
-        np.log(candidates) + PRIOR_TAU**2 / candidates
+    if not (
+        all(np.isfinite(values).all() for values in (p, variance, x, n))
+        and (p > 0).all()
+        and (n > 0).all()
+        and (variance >= 0).all()
+        and (x >= 0).all()
+    ):
+        raise ValueError(
+            "rates and messages must be finite and positive, log_variances and events finite and"
+            " not negative"
+        )
+    candidates = np.exp(np.linspace(np.log(0.03), np.log(3.0), 121)) ** 2
+    shape, scale = _gamma(p, candidates[:, None] + variance)
+    mean = scale * n
+    log_likelihood = (
+        special.gammaln(x + shape)
+        - special.gammaln(shape)
+        - shape * np.log1p(mean)
+        + special.xlogy(x, mean / (1 + mean))
+    )
+    log_posterior = log_likelihood.sum(axis=1) - 0.5 * PRIOR_WEIGHT * (
+        np.log(candidates) + start**2 / candidates
     )
     return float(np.sqrt(candidates[log_posterior.argmax()]))
 
@@ -186,6 +273,31 @@ def direction(chance_of_increase: float) -> str:
         if chance_of_increase <= 0.2
         else "no call"
     )
+
+
+def _gamma(median: Array, log_variance: Array) -> tuple[Array, Array]:
+    """Shape and scale of the gamma with the 5 % and 95 % quantiles of the log-normal of this median
+    and variance: a count of it is negative binomial.
+
+    By quantiles and not by moments: a gamma with the same variance of the logarithm has too light
+    an upper tail (8 to 10 % of a log-normal discrepancy lie above its 95 %).
+    """
+    reach = Z90 * np.sqrt(np.maximum(log_variance, 1e-7))
+    shape = np.exp(np.interp(np.log(2 * reach), _LOG_WIDTH, _LOG_SHAPE))
+    return shape, median * np.exp(reach) / special.gammaincinv(shape, 0.95)
+
+
+def _count(level: float, shape: Array, mean: Array, most: Array) -> Array:
+    """Quantile of the negative binomial of this shape and scale times messages, at most `most`:
+    the smallest count that is not exceeded with probability `level`.
+    """
+    below, there = np.full(np.shape(mean), -1.0), np.array(most, dtype=np.float64)
+    for _ in range(int(np.log2(float(np.max(most)) + 1)) + 2):
+        middle = np.floor((below + there) / 2)
+        enough = special.betainc(shape, np.maximum(middle, 0) + 1, 1 / (1 + mean)) >= level
+        enough &= middle >= 0
+        below, there = np.where(enough, below, middle), np.where(enough, middle, there)
+    return there
 
 
 def _plain(counts: Counts) -> Forecast:
@@ -218,24 +330,40 @@ def _centre(y: Array, noise: Array) -> tuple[Array, Array]:
     return centre, 1.5 * spread
 
 
-def _posterior(
-    y: Array, noise: Array, centre: Array, spread: Array, tau: float
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """For one scale of kappa: log marginal likelihood, mixture weights, and mean and variance of
-    theta + g and of g per component.
+def _earlier_shift(
+    z: Array, noise: Array, wobble: float, shape: tuple[int, ...]
+) -> tuple[Array, Array, Array]:
+    """What earlier releases say together of the part of kappa that stays, where each differs from
+    it by `wobble` (variance) beside its noise: mean, variance, and log likelihood of their spread.
     """
-    wide, g2 = np.broadcast_to(spread**2, (*y.shape[:-1], 1))[..., 0], SCALES**2
-    shared = np.broadcast_to(wide[..., None], (*wide.shape, len(SCALES)))
-    covariance = np.empty((*shared.shape, 3, 3))
-    covariance[...] = shared[..., None, None]
-    covariance[..., 1:, 1:] += tau**2
-    covariance[..., 2, 2] += g2
-    covariance[..., range(3), range(3)] += noise[..., None, :]
-    target = np.repeat(shared[..., None], 3, axis=-1)
-    target[..., 2] += g2
-    change = np.zeros_like(target)
-    change[..., 2] = g2
-    off = np.broadcast_to((y - centre)[..., None, :], target.shape)
+    if not len(z):
+        return np.zeros(shape), np.full(shape, NOTHING), np.zeros(shape)
+    weights = 1 / (noise + wobble)
+    variance = 1 / weights.sum(axis=0)
+    mean = variance * (weights * z).sum(axis=0)
+    spread = (np.log(weights) - weights * (z - mean) ** 2).sum(axis=0)
+    return mean, variance, 0.5 * (spread + np.log(variance))
+
+
+def _posterior(
+    y: Array, noise: Array, centre: Array, spread: Array, tau: float, kept: float
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """For one scale of kappa and one share that stays: log marginal likelihood, mixture weights,
+    and mean and variance of theta + g and of g per component.
+    """
+    wide, g2 = np.broadcast_to(spread**2, (*y.shape[:-1], 1)), SCALES**2
+    shared = tau**2 * np.outer(KAPPA, KAPPA)
+    shared[3] *= kept
+    shared[:3, 3] *= kept
+    covariance = (
+        (wide[..., None] * np.outer(THETA, THETA))[..., None, :, :]
+        + shared
+        + g2[:, None, None] * np.outer(CHANGE, CHANGE)
+    )
+    covariance[..., range(4), range(4)] += noise[..., None, :]
+    change = np.broadcast_to(g2[:, None] * CHANGE, covariance.shape[:-1])
+    target = wide[..., None] * THETA + change
+    off = np.broadcast_to((y - centre * THETA)[..., None, :], target.shape)
     solved = np.linalg.solve(covariance, np.stack([off, target, change], axis=-1))
     fit, gain, change_gain = solved[..., 0], solved[..., 1], solved[..., 2]
     _, log_det = np.linalg.slogdet(covariance)
@@ -249,19 +377,13 @@ def _posterior(
         )
     joint = log_likelihood + np.log(weights)
     total = special.logsumexp(joint, axis=-1)
-    mean = np.broadcast_to(centre, (*y.shape[:-1], 1)) + (target * fit).sum(axis=-1)
-    variance = shared + g2 - (target * gain).sum(axis=-1)
-    change_mean, change_variance = (
-        (change * fit).sum(axis=-1),
-        g2 - (change * change_gain).sum(axis=-1),
-    )
     return (
         total.sum(axis=-1),
         np.exp(joint - total[..., None]),
-        mean,
-        np.maximum(variance, 1e-12),
-        change_mean,
-        np.maximum(change_variance, 1e-12),
+        centre + (target * fit).sum(axis=-1),
+        np.maximum(wide + g2 - (target * gain).sum(axis=-1), 1e-12),
+        (change * fit).sum(axis=-1),
+        np.maximum(g2 - (change * change_gain).sum(axis=-1), 1e-12),
     )
 
 

@@ -5,6 +5,7 @@ not: deciding which mix (drift), rates (forecast).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,20 @@ import numpy.typing as npt
 from sim_platform.forecasting.forecast import Array, Counts
 
 CAP = 5.0  # a stratum's weight may grow at most this many times; a convention
+
+
+@dataclass(frozen=True)
+class StratumSums:
+    """Sums over one behaviour's prefixes in one arm, of shape (strata,), with design weights w:
+    `y` of w x and `v` of its square a user, over prefixes with a label; `labelled` and `squares` of
+    w and w^2 over the same; `eligible` of w over all that the behaviour applies to.
+    """
+
+    y: Array
+    v: Array
+    labelled: Array
+    squares: Array
+    eligible: Array
 
 
 def mix_factors(sample_mix: npt.ArrayLike, newest_mix: npt.ArrayLike, cap: float = CAP) -> Array:
@@ -96,34 +111,38 @@ def rake(
     return _factors(start, fitted, cap)
 
 
-def effective_counts(
-    strata: Mapping[str, tuple[Array, Array, Array]], factors: Array
-) -> dict[str, Counts]:
+def effective_counts(strata: Mapping[str, StratumSums], factors: Array) -> dict[str, Counts]:
     """Effective counts per behaviour after post-stratification.
 
+    Missing labels are made up for inside their stratum, as in the comparison: its eligible weight
+    is spread over its labelled prefixes, and a stratum without a label drops out.
+
     Args:
-        strata: behaviour to (y, v, exposure) per stratum: sums of w x and of w^2 x over labelled
-            prefixes, and of w, with design weights w.
-        factors: per stratum, on the design weights.
+        strata: behaviour to its sums. factors: per stratum, on the design weights.
 
     Returns:
-        x = y^2 / v events in e = y / v messages; without an event, x = 0 and e the Kish size that
-        one event of the mean weight would have. A behaviour that applies only in strata which the
-        newest traffic lacks (all their factors 0) keeps the sample's own mix.
+        x = y^2 / v events in e = y / v messages; without an event, x = 0 and e the Kish size of the
+        weights. A behaviour that applies only in strata which the newest traffic lacks (all their
+        factors 0) keeps the sample's own mix.
+
+    Raises:
+        ValueError: a behaviour without any label, by name.
     """
     found = {}
-    for behavior, (y, v, exposure) in strata.items():
-        f = factors if (factors * exposure).sum() > 0 else np.ones_like(factors)
-        whole = float((f * exposure).sum())
-        if not whole:
+    for behavior, sums in strata.items():
+        seen = sums.labelled > 0
+        if not seen.any():
             raise ValueError(f"{behavior}: no stratum has a labelled unit")
-        total, variance = float((f * y).sum()) / whole, float((f**2 * v).sum()) / whole**2
-        if total > 0:
-            found[behavior] = Counts(np.array(total**2 / variance), np.array(total / variance))
-        else:
-            found[behavior] = Counts(
-                np.array(0.0), np.array(whole**2 / float((f**2 * exposure).sum()))
-            )
+        spread = np.divide(sums.eligible, sums.labelled, out=np.zeros_like(factors), where=seen)
+        own = factors if (factors[seen] > 0).any() else np.ones_like(factors)
+        f = own * spread
+        whole = float((f * sums.labelled).sum())
+        total, variance = (f * sums.y).sum() / whole, (f**2 * sums.v).sum() / whole**2
+        found[behavior] = (
+            Counts(np.array(total**2 / variance), np.array(total / variance))
+            if total > 0
+            else Counts(np.array(0.0), np.array(whole**2 / (f**2 * sums.squares).sum()))
+        )
     return found
 
 

@@ -36,7 +36,8 @@ class Score:
     n_moved: int
     log_score: float | None  # mean binomial negative log-likelihood of the observed counts
     regret: float | None  # log_score minus that of the observed rate itself
-    coverage: float | None  # of the 90 % intervals
+    coverage: float | None  # of the 90 % intervals, over all behaviours, those below the floor too
+    coverage_above_floor: float | None  # over the scored ones alone, which are seen by their luck
 
 
 def multiplicative_error(
@@ -67,7 +68,7 @@ def score(
         forecast: rates per message, shape (behaviours,). events, messages: counted in production,
             messages > 0. prior: rates of the version in service.
         floor: registered floor, a rate > 0; behaviours observed at or below it are left
-            out and counted.
+            out and counted, except for coverage: an interval must hold what was not seen, too.
         low, high: 90 % forecast limits.
 
     Raises:
@@ -124,6 +125,7 @@ def score(
         int(moved.sum()),
         over(loss, scored),
         over(loss - best, scored),
+        over(inside, np.ones_like(scored)),
         over(inside, scored),
     )
 
@@ -166,13 +168,15 @@ def poisson_limit(
 
 def bootstrap_over_releases(
     errors: Mapping[str, Sequence[float]], seed: int = 1, draws: int = 2000
-) -> tuple[float, float, float]:
+) -> tuple[float, float | None, float | None]:
     """Mean of the releases' median errors with its 95 % interval: releases are drawn, not
-    behaviours, since the behaviours of a release share its shocks.
+    behaviours, since the behaviours of a release share its shocks. One release has no interval.
     """
     medians = np.array([np.median(list(values)) for values in errors.values() if len(values)])
     if medians.size == 0:
         raise ValueError("errors: no release has a scored behaviour")
+    if medians.size == 1:
+        return float(medians[0]), None, None
     drawn = np.random.default_rng(seed).choice(medians, (draws, medians.size)).mean(axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float(medians.mean()), float(low), float(high)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -19,8 +20,13 @@ from sim_platform.contracts.tables.forecasting import (
 )
 from sim_platform.contracts.tables.grading import Calibration
 from sim_platform.contracts.tables.schema import Table, dtypes, frame
-from sim_platform.flows.forecasting import error_parts
-from sim_platform.flows.ledger import enter_observations, last_link, the_ledger_is_whole
+from sim_platform.flows.forecasting import error_parts, limits_for
+from sim_platform.flows.ledger import (
+    enter_forecasts,
+    enter_observations,
+    last_link,
+    the_ledger_is_whole,
+)
 from sim_platform.flows.report import write_report
 from sim_platform.flows.results import stored_scores
 from sim_platform.registry.home import load_home
@@ -143,6 +149,7 @@ def test_once_in_service_the_first_forecast_is_scored_and_nothing_in_the_ledger_
     assert list(rows) == list(SCORES.values())
     assert set(SCORES) == set(dtypes(ForecastScorecard)) - {"model_version", "method"}
     assert rows["median error"] == [f"{card[method]['median']:.3g}" for method in card]
+    assert f"M7: median {card['M7']['median']:.2f} in the one scored release" in printed
     observed = {
         row["behavior"]: row["rate"] for row in ledger.filter(entry="observation").to_dicts()
     }
@@ -242,6 +249,42 @@ def test_a_ledger_of_before_there_was_a_chain_is_read_and_goes_on(home: Path) ->
     ledger = stored(home, ForecastLedger)
     assert ledger.filter(pl.col("number").is_not_null())["number"].to_list() == [1]
     assert the_ledger_is_whole(ledger).passed
+
+
+def test_entries_of_before_the_discrepancy_was_kept_are_whole_and_scored_by_their_own_limits(
+    run: Run, tmp_path: Path
+) -> None:
+    home = write_home(tmp_path)
+    run(home)
+    file = DuckDBFile(home / "warehouse.duckdb")
+    made = stored(home, RateForecast).with_columns(
+        tau=None, low=pl.col("low") * 0, high=pl.col("high") * 0
+    )
+    with file.transaction() as tx:
+        tx.execute("drop table forecast_ledger")
+    enter_forecasts(file, made)
+    with file.transaction() as tx:
+        tx.execute("alter table forecast_ledger drop column tau")
+        tx.execute("alter table forecast_scorecard drop column coverage_above_floor")
+        tx.execute("alter table rate_forecast drop column forecast_version")
+    assert the_ledger_is_whole(stored(home, ForecastLedger)).passed
+    released(home)
+    run(home)
+    card = stored(home, ForecastScorecard).filter(method="M7").to_dicts()[0]
+    assert (card["coverage"], card["coverage_above_floor"]) == (0.5, 0.0)  # only zero is in [0, 0]
+    assert the_ledger_is_whole(stored(home, ForecastLedger)).passed
+
+
+def test_a_forecast_is_not_missed_where_fewer_messages_than_expected_were_counted() -> None:
+    """Twenty events expected on 100,000 messages; none on the first thousand is no miss."""
+    tau = {"rate": [2e-4] * 2, "low": [1e-4] * 2, "high": [4e-4] * 2, "log_variance": [0.01] * 2}
+    made = pl.DataFrame({**tau, "tau": [0.2, None]})
+    low, high = limits_for(made, np.full(2, 1000.0))
+    assert low is not None
+    assert high is not None
+    assert low.tolist() == [0.0, 1e-4]
+    assert high[0] >= 1e-3
+    assert high[1] == 4e-4
 
 
 def test_a_scored_release_narrows_the_next_forecast(run: Run, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import dtypes, frame
-from sim_platform.flows.forecasting import MadeForecast, forecast_release
+from sim_platform.flows.forecasting import MadeForecast, earlier_releases, forecast_release
+from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.homes import sampled_home
 
 Cells = dict[
@@ -38,13 +39,24 @@ FULL: Cells = {
 
 
 def forecast_of(
-    path: Path, cells: Cells, newest_text: str = "hello", merged: str = ""
+    path: Path,
+    cells: Cells,
+    newest_text: str = "hello",
+    merged: str = "",
+    missing: dict[tuple[str, str], int] | None = None,
 ) -> MadeForecast:
     """Every prefix has weight 1 and a user of its own; `newest_text` is what conversations of the
-    newest weeks say; all strata of the surface `merged` are sampled as one.
+    newest weeks say; all strata of the surface `merged` are sampled as one; the last `missing`
+    prefixes of a cell have no label.
     """
+    lost = missing or {}
     units = [
-        (surface, language, i < newest, i < yes)
+        (
+            surface,
+            language,
+            i < newest,
+            i < yes if i < n - lost.get((surface, language), 0) else None,
+        )
         for (surface, language), (n, newest, yes) in cells.items()
         for i in range(n)
     ]
@@ -203,6 +215,64 @@ def test_with_too_few_newest_prefixes_the_forecast_keeps_the_mix_of_the_window(
         pytest.approx(float(made.rows.filter(method="M2")["rate"].item())),
         pytest.approx(1),
     )
+
+
+def test_the_weight_of_missing_outcomes_stays_in_their_stratum_in_every_method(
+    tmp_path: Path,
+) -> None:
+    """A third of the stratum in which most apologise failed: its rate counts for all of it."""
+    lost = {("app", "en"): 7}
+    labelled: Cells = {
+        cell: (n - lost.get(cell, 0), newest, yes) for cell, (n, newest, yes) in FULL.items()
+    }
+    for name, cells, place in (
+        ("M2", {cell: (n, newest // 4, yes) for cell, (n, newest, yes) in FULL.items()}, 0),
+        ("M3", FULL, 1),
+    ):
+        made = forecast_of(tmp_path / name, cells, missing=lost).rows
+        whole = sum(cell[place] for cell in FULL.values())
+        shares = {cell: counts[place] / whole for cell, counts in FULL.items()}
+        assert made.filter(method=name)["rate"].item() == pytest.approx(
+            post_stratified(labelled, shares)
+        )
+
+
+def test_earlier_releases_are_one_of_each_other_version_that_was_in_service(
+    tmp_path: Path,
+) -> None:
+    """Two candidates for v1 share the control arm's answers, and so does the release itself."""
+    warehouse = DuckDBFile(tmp_path / "w.duckdb")
+    blank = dict.fromkeys(dtypes(RateComparison))
+    given = {"undesired": "increase", "measures": "model", "estimator_version": "2"}
+    counts = {"n": 1, "n_missing": 0, "events": 0}
+    rows = [
+        {
+            **blank,
+            **given,
+            **counts,
+            "model_version": release,
+            "replaces": replaced,
+            "behavior": behavior,
+            "arm": arm,
+            "rate": rate,
+            "n_effective": 100.0,
+        }
+        for release, replaced, rate in (
+            ("v1", "v0", 0.1),
+            ("v2", "v1", 0.2),
+            ("v3", "v1", 0.3),
+            ("v4", "v3", 0.4),
+        )
+        for behavior, arm in (("lies", "recorded"), ("lies", "control"), ("begs", "recorded"))
+    ]
+    with warehouse.transaction() as tx:
+        tx.append(RateComparison, frame(RateComparison, rows))
+    found = earlier_releases(warehouse, "v3", ["begs", "lies"])
+    assert [[(c.x.tolist(), c.e.tolist()) for c in pair] for pair in found] == [
+        [([0.0, pytest.approx(x)], [0.5, 100.0])] * 2 for x in (10, 30)
+    ]
+    assert earlier_releases(warehouse, "v3", ["begs"]) == []
+    assert earlier_releases(DuckDBFile(tmp_path / "none.duckdb"), "v3", ["lies"]) == []
 
 
 def test_without_production_and_control_there_is_a_forecast_and_no_baseline(tmp_path: Path) -> None:

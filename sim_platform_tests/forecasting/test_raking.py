@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim_platform.forecasting.drift import drift, mix_shift, two_sample_p
-from sim_platform.forecasting.raking import effective_counts, kept_size, mix_factors, rake
+from sim_platform.forecasting.raking import (
+    StratumSums,
+    effective_counts,
+    kept_size,
+    mix_factors,
+    rake,
+)
 
 shares = st.lists(st.floats(0.05, 1), min_size=2, max_size=6)
 
@@ -76,24 +82,38 @@ def test_margins_that_do_not_fit_are_refused_by_number() -> None:
             rake([0.5, 0.5], levels, margins)
 
 
-def test_effective_counts_of_equal_weights_are_the_counts() -> None:
+def sums(events: list[float], labelled: list[float], missing: list[float], w: float) -> StratumSums:
+    """Prefixes of one weight, each of a user of its own."""
+    x, n, lost = (np.array(part) for part in (events, labelled, missing))
+    return StratumSums(w * x, w**2 * x, w * n, w**2 * n, w * (n + lost))
+
+
+@pytest.mark.parametrize("w", [1.0, 40.0])
+def test_effective_counts_of_equal_weights_are_the_counts_whatever_the_weight(w: float) -> None:
+    some, none = [60.0, 40.0], [0.0, 0.0]
     found = effective_counts(
-        {
-            "lies": (np.array([3.0, 1.0]), np.array([3.0, 1.0]), np.array([60.0, 40.0])),
-            "begs": (np.zeros(2), np.zeros(2), np.array([60.0, 40.0])),
-        },
-        np.ones(2),
+        {"lies": sums([3, 1], some, none, w), "begs": sums(none, some, none, w)}, np.ones(2)
     )
     assert (float(found["lies"].x), float(found["lies"].e)) == pytest.approx((4, 100))
     assert (float(found["begs"].x), float(found["begs"].e)) == pytest.approx((0, 100))
 
 
+def test_missing_labels_are_made_up_for_inside_their_stratum() -> None:
+    """Half of the first stratum is missing; the third has no label and leaves its share to both."""
+    found = effective_counts(
+        {"lies": sums([5, 2, 0], [50, 100, 0], [50, 0, 80], 3.0)}, np.array([1.0, 0.5, 2.0])
+    )["lies"]
+    rate = (0.1 * 100 + 0.02 * 50) / 150
+    variance = (2**2 * 5 + 0.5**2 * 2) / 150**2
+    assert (float(found.x), float(found.e)) == pytest.approx((rate**2 / variance, rate / variance))
+
+
 def test_a_behaviour_whose_strata_the_newest_traffic_lacks_keeps_the_mix_of_the_sample() -> None:
-    gone = {"lies": (np.array([3.0, 0.0]), np.array([3.0, 0.0]), np.array([60.0, 0.0]))}
+    gone = {"lies": sums([3, 0], [60, 0], [0, 0], 1)}
     found = effective_counts(gone, np.array([0.0, 2.0]))["lies"]
     assert (float(found.x), float(found.e)) == pytest.approx((3, 60))
     with pytest.raises(ValueError, match="lies: no stratum has a labelled unit"):
-        effective_counts({"lies": (np.zeros(2), np.zeros(2), np.zeros(2))}, np.ones(2))
+        effective_counts({"lies": sums([0, 0], [0, 0], [0, 0], 1)}, np.ones(2))
 
 
 def test_the_same_traffic_does_not_warn_and_other_traffic_does() -> None:

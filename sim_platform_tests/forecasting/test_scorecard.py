@@ -33,8 +33,10 @@ def test_a_hand_made_release_is_scored_by_hand() -> None:
         high=[4e-3, 9e-4, 1],
     )
     assert (found.n, found.below_floor, found.median, found.mean) == (2, 1, 1.5, 1.5)
-    seen = (found.within_2, found.within_5, found.n_moved, found.direction_right, found.coverage)
-    assert seen == (1.0, 1.0, 1, 1.0, 0.5)
+    seen = (found.within_2, found.within_5, found.n_moved, found.direction_right)
+    assert seen == (1.0, 1.0, 1, 1.0)
+    assert found.coverage == pytest.approx(2 / 3), "an interval must hold what was not seen, too"
+    assert found.coverage_above_floor == 0.5
     assert found.regret is not None
     assert found.regret > 0
 
@@ -68,6 +70,8 @@ def test_releases_are_drawn_not_behaviours() -> None:
     assert (mean, low, high) == pytest.approx((1.5, 1.1, 1.9))
     with pytest.raises(ValueError, match="no release"):
         bootstrap_over_releases({})
+    alone = bootstrap_over_releases({"a": [1.1, 1.3, 1.9], "empty": []})
+    assert alone == (1.3, None, None), "one release says nothing about others"
 
 
 @given(st.tuples(rates, rates, rates))

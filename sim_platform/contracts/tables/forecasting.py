@@ -38,7 +38,9 @@ class RateForecast(Table):
     tau: float = pa.Field(
         nullable=True,
         ge=0,
-        description="discrepancy on the log scale, learned from past releases (M7)",
+        description=(
+            "discrepancy on the log scale, learned from control arms and past releases (M7)"
+        ),
     )
     chance_of_increase: float = pa.Field(
         nullable=True, ge=0, le=1, description="posterior chance that the rate rises (M7)"
@@ -70,6 +72,10 @@ class RateForecast(Table):
     is_exploratory: bool = pa.Field(
         nullable=True, description="not registered before outcomes were seen: never decides"
     )
+    forecast_version: str = pa.Field(
+        nullable=True,
+        description="version of the methods of forecasting; null: made before there was one",
+    )
     earlier_sample: int = pa.Field(nullable=True, ge=1, description=EARLIER_SAMPLE)
 
 
@@ -93,6 +99,11 @@ class ForecastLedger(Table):
     low: float = pa.Field(nullable=True, description="lower 90 % forecast limit")
     high: float = pa.Field(nullable=True, description="upper 90 % forecast limit")
     log_variance: float = pa.Field(nullable=True, description="of the forecast on the log scale")
+    tau: float = pa.Field(
+        nullable=True,
+        ge=0,
+        description="discrepancy of the forecast; null for entries of before it was kept",
+    )
     prior_rate: float = pa.Field(
         nullable=True, description="rate of the version in service when the forecast was made"
     )
@@ -160,7 +171,14 @@ class ForecastScorecard(Table):
         nullable=True,
         ge=0,
         le=1,
-        description="share of observed rates inside the 90 % forecast interval",
+        description=(
+            "share of observed rates inside the 90 % forecast interval, over all behaviours, those"
+            " at or below the floor too; a row without coverage_above_floor was made when only"
+            " behaviours above it counted"
+        ),
+    )
+    coverage_above_floor: float = pa.Field(
+        nullable=True, ge=0, le=1, description="the same over behaviours above the floor alone"
     )
     poisson_limit: float = pa.Field(
         nullable=True, ge=1, description="median error that counting noise alone would give"
