@@ -4,4 +4,4 @@ Belongs here: the number that stands in records and beside every rate; raise it 
 other numbers. Does not: formulas. Alone in its module, so that reading a record loads none.
 """
 
-VERSION = "2"
+VERSION = "3"
