@@ -300,6 +300,7 @@ def test_status_before_a_run_counts_nothing(home: Path) -> None:
             "rates": 0,
             "grader_calls": 0,
             "cost_usd": 0.0,
+            "verdict": None,
         }
     ]
 

@@ -26,14 +26,19 @@ def gate(
     below its ceiling); BLOCK needs one that is surely worse.
     """
     from sim_platform.estimation.resemblance import in_words, unlike_the_log  # noqa: PLC0415 - imports polars
-    from sim_platform.estimation.verdict import release_verdict  # noqa: PLC0415 - the same
+    from sim_platform.estimation.verdict import (  # noqa: PLC0415 - the same
+        release_verdict,
+        release_warnings,
+        said,
+    )
 
     with exit_codes(failed=NO_DECISION):
         home = load_home(home_path())
         home.release(model_version)
         decisions = results().stored_decisions(home, model_version)
         verdict, why = release_verdict(decisions)
-        warning = in_words(unlike_the_log(results().stored_rates(home, model_version)))
+        unlike = in_words(unlike_the_log(results().stored_rates(home, model_version)))
+        warnings = [*([unlike] if unlike else []), *release_warnings(decisions)]
         if note := results().earlier_sample(decisions.to_dicts()):
             why = f"{why} ({note})"
         if as_json:
@@ -42,8 +47,8 @@ def gate(
                     "model_version": model_version,
                     "verdict": verdict,
                     "reason": why,
-                    "warnings": [warning] if warning else [],
-                    "behaviors": decisions.to_dicts(),
+                    "warnings": warnings,
+                    "behaviors": [{**row, "said": said(row)} for row in decisions.to_dicts()],
                 }
             )
         else:
@@ -51,9 +56,9 @@ def gate(
                 "behaviour", "verdict", "why", "grader", title=f"{model_version}: {verdict}"
             )
             for row in decisions.filter(tier="gate").to_dicts():
-                table.add_row(row["behavior"], row["verdict"], row["reason"], row["marks"] or "")
+                table.add_row(row["behavior"], said(row), row["reason"], row["marks"] or "")
             show(table)
-            if warning:
+            for warning in warnings:
                 typer.echo(warning)
             typer.echo(f"{verdict}: {why}")
         raise typer.Exit(EXIT_CODES[verdict])

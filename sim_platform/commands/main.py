@@ -205,7 +205,13 @@ def rates(
         home = load_home(home_path())
         home.release(model_version)
         if as_json:
-            print_json(results().stored_rates(home, model_version).to_dicts())
+            said = results().said_of(home, model_version)
+            print_json(
+                [
+                    {**row, "verdict": said.get(row["behavior"])}
+                    for row in results().stored_rates(home, model_version).to_dicts()
+                ]
+            )
         else:
             _print_rates(home, model_version)
 
@@ -218,7 +224,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how far each release is: rows of every stage."""
+    """Show how far each release is: rows of every stage, and its verdict where there is one."""
     with exit_codes():
         home = load_home(home_path())
         facts = results().status(home)
@@ -246,8 +252,12 @@ def status(
             cells = {k: str(v) for k, v in row.items()}
             cost = row["cost_usd"]
             cells["cost_usd"] = "price unknown" if cost is None else f"{cost:.4f}"
+            del cells["verdict"]
             table.add_row(*cells.values())
         show(table)
+        for row in facts["releases"]:
+            if row["verdict"]:
+                typer.echo(f"{row['release']}: {row['verdict']}")
         for name in facts["looked_at_nothing"]:
             typer.echo(f"looked at nothing: {name}")
         for row in facts.get("left_out", []):
@@ -263,7 +273,7 @@ def _print_rates(home: Home, release: str) -> None:
     if note := results().earlier_sample(stored.to_dicts()):
         typer.echo(f"The rates are {note}.", err=True)
     candidate, replaced = home.release(release)
-    rows = rate_rows(stored)
+    rows = rate_rows(stored, results().said_of(home, release))
     table = RichTable(
         *[name for name in rows[0] if name != "release"],
         title=(

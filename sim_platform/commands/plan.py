@@ -91,6 +91,7 @@ def _print(facts: dict[str, Any]) -> None:
         "events",
         "detectable ratio",
         "prefixes for a factor of two",
+        "margin",
         "passes if same",
         "blocks if doubled",
         "labels",
@@ -98,11 +99,11 @@ def _print(facts: dict[str, Any]) -> None:
     )
     for row in facts["behaviors"]:
         if row["rate"] is None:
-            table.add_row(row["behavior"], row["tier"], "not known", *["–"] * 6)
+            table.add_row(row["behavior"], row["tier"], "not known", *["–"] * 7)
             continue
         if not row["rate"] or not row["eligible_share"]:
             none = f"none in {row['source']}"
-            table.add_row(row["behavior"], row["tier"], none, *["–"] * 6)
+            table.add_row(row["behavior"], row["tier"], none, *["–"] * 7)
             continue
         ratio, labels = row["detectable_ratio"], row["labels"]
         table.add_row(
@@ -112,8 +113,11 @@ def _print(facts: dict[str, Any]) -> None:
             f"{row['expected_events']:.1f}",
             f"× {ratio:.2f}" if ratio else "–",
             f"{row['prefixes_for_factor_two']:,}",
-            f"{row['chance_pass_if_same']:.0%}",
-            f"{row['chance_block_if_doubled']:.0%}",
+            f"× {row['margin']:g}" if row["margin"] else f"{row['margin_points']:g} points",
+            *(
+                "–" if row[chance] is None else f"{row[chance]:.0%}"
+                for chance in ("chance_pass_if_same", "chance_block_if_doubled")
+            ),
             str(sum(labels.values())),
         )
     show(table)

@@ -26,7 +26,15 @@ from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation import intervals, multiplicity, paired, rates, ratio
 from sim_platform.estimation.design import Design, LabelCounts
 from sim_platform.estimation.intervals import Array
+from sim_platform.estimation.missing import (
+    WORST,
+    Hidden,
+    difference_limits,
+    rate_limits,
+    ratio_limits,
+)
 from sim_platform.estimation.version import VERSION
+from sim_platform.registry.behaviors import GateRule
 
 OTHER_ARMS = {
     "control": ("ratio_to_control", "ratio", "difference_to_control"),
@@ -45,7 +53,7 @@ def compare(
     replaces: str,
     undesired: Mapping[str, str],
     measures: str,
-    block_above: Mapping[str, float] | None = None,
+    rules: Mapping[str, GateRule] | None = None,
     conf: float = 0.95,
 ) -> pl.DataFrame:
     """One row per behaviour and arm that occur in `labels`, sorted.
@@ -57,8 +65,11 @@ def compare(
     prefixes that both arms have labels for; where neither arm showed the behaviour on them the
     ratio is null with limits (0, inf); where only one did, the ratio is made with half an event
     added on both sides. `gate_*` are limits for decisions: they hold whatever the missing outcomes
-    would have shown. `p_control` and `p_recorded` are McNemar mid-P on effective counts, `_holm`
-    and `_bh` adjusted over the behaviours of one arm. Without labels every estimate is null.
+    would have shown; `answered_*` are the same limits of the answered outcomes alone, and
+    `missing_share` what lies between them (missing). `p_block_*` and `p_ceiling` hold while missing
+    outcomes stay within what the behaviour's rule registers. `p_control` and `p_recorded` are
+    McNemar mid-P on effective counts, `_holm` and `_bh` adjusted over the behaviours of one arm.
+    Without labels every estimate is null.
 
     Args:
         labels: one item a behaviour, taken one at a time, so that memory does not grow with the
@@ -68,8 +79,8 @@ def compare(
         undesired: behaviour id to the direction in which a change is undesired; names every
             behaviour in `labels`.
         measures: model or system.
-        block_above: behaviour id to the harm ratio that `p_block_*` tests; 1 where a
-            behaviour is not named.
+        rules: behaviour id to its registered rule; a rule without any setting where a behaviour is
+            not named.
         conf: two-sided confidence in (0, 1).
 
     Returns:
@@ -100,11 +111,12 @@ def compare(
                 "arm": arm,
             }
             row |= {"measures": measures, "estimator_version": VERSION} | _rate(counts, arm, conf)
+            rule = (rules or {}).get(item.behavior, GateRule()).with_numbers()
+            row |= _rate_for_decisions(counts, arm, rule) if row.get("rate") is not None else {}
             if arm == "candidate":
-                harm = (undesired[item.behavior], (block_above or {}).get(item.behavior, 1.0))
                 for other, names in OTHER_ARMS.items():
                     row |= _against(counts, arm, other, names, conf) | _for_decisions(
-                        counts, other, *harm
+                        counts, other, undesired[item.behavior], rule
                     )
             if arm == "control":
                 row |= _against(counts, arm, "recorded", OTHER_ARMS["recorded"], conf)
@@ -236,11 +248,6 @@ def _rate(counts: pl.DataFrame, arm: str, conf: float) -> Row:
         "n_effective": float(found.n_effective),
         "floor": intervals.detection_floor(found.kish),
     }
-    if arm == "candidate":
-        row |= {
-            "gate_low": _rate_for_decisions(counts, occurred=False).low,
-            "gate_high": _rate_for_decisions(counts, occurred=True).high,
-        }
     return row
 
 
@@ -305,18 +312,83 @@ def _against(
     }
 
 
-def _rate_for_decisions(counts: pl.DataFrame, *, occurred: bool) -> intervals.Interval:
-    observed = _weighed(
-        _missing_as(counts, "candidate", occurred).filter("candidate_applies"),
-        pl.col("candidate_n") > 0,
+def _rate_for_decisions(counts: pl.DataFrame, arm: str, rule: GateRule) -> Row:
+    """Limits of the answered rate, what its missing outcomes may hide, and for the candidate the
+    limits at their best and worst and the one-sided p that its rate is not above the ceiling.
+    """
+    answered, hidden = _limits_of_rate(counts, arm), _hidden(counts, arm)
+    low, high = _both(answered(GATE_CONF))
+    row: Row = {
+        "missing_share": hidden.share,
+        "answered_low": low,
+        "answered_high": high,
+    }
+    if arm != "candidate":
+        return row
+    best, worst = (
+        _limits_of_rate(_missing_as(counts, arm, occurred), arm) for occurred in (False, True)
     )
-    share = pl.col("candidate_events") / pl.col("candidate_n")
-    return rates.limits(_share(observed, share, "candidate"), "fay-feuer", GATE_CONF)
+    row |= {"gate_low": best(GATE_CONF).low, "gate_high": worst(GATE_CONF).high}
+    if rule.ceiling_per_100k is not None:
+        ceiling, times = rule.ceiling_per_100k / 1e5, times_of(rule)
+
+        def low_at(conf: float) -> float:
+            worst_limits = (float(best(conf).low), math.inf)
+            return rate_limits(_both(answered(conf)), worst_limits, hidden, times)[0]
+
+        row["p_ceiling"] = _one_sided_p(lambda conf: low_at(conf) > ceiling)
+    return row
 
 
-def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, block_above: float) -> Row:
-    """Limits of the ratio that hold whatever the missing outcomes would have shown, and the
-    one-sided p of harm beyond `block_above`.
+def _limits_of_rate(counts: pl.DataFrame, arm: str) -> Callable[[float], intervals.Interval]:
+    """Limits for decisions at any confidence, of what has a label."""
+    observed = _weighed(counts.filter(f"{arm}_applies"), pl.col(f"{arm}_n") > 0)
+    found = _share(observed, pl.col(f"{arm}_events") / pl.col(f"{arm}_n"), arm)
+    return lambda conf: rates.limits(found, "fay-feuer", conf)
+
+
+def _rate_of(counts: pl.DataFrame, arm: str) -> float:
+    return float(_limits_of_rate(counts, arm)(GATE_CONF).estimate)
+
+
+def _both(limits: intervals.Interval) -> tuple[float, float]:
+    return float(limits.low), float(limits.high)
+
+
+def _hidden(counts: pl.DataFrame, arm: str) -> Hidden:
+    """The share of an arm's events that its missing outcomes would hold at the rate of their
+    stratum.
+
+    A stratum's rate stands on its own events and one more at the rate of all strata: where a
+    behaviour is rare, that none was answered in a stratum does not mean that none is missing there.
+    """
+    n, missing = pl.col(f"{arm}_n"), pl.col(f"{arm}_missing")
+    mass = pl.col("weight") * pl.col("prefixes")
+    strata = (
+        counts.filter(pl.col(f"{arm}_applies") & (n + missing > 0))
+        .group_by("stratum")
+        .agg(
+            mass=mass.sum(),
+            lost=(mass * missing / (n + missing)).sum(),
+            n=(n * pl.col("prefixes")).sum(),
+            events=(pl.col(f"{arm}_events") * pl.col("prefixes")).sum(),
+        )
+    )
+    n_all, events = float(strata["n"].sum()), float(strata["events"].sum())
+    rate = (pl.col("events") + 1) / (pl.col("n") + n_all / events) if events else pl.lit(1.0)
+    lost, whole = strata.select((pl.col("lost") * rate).sum(), (pl.col("mass") * rate).sum()).row(0)
+    return Hidden(min(1.0, lost / whole))
+
+
+def times_of(rule: GateRule) -> float:
+    """How many times as often as answered ones missing outcomes may show it, at most."""
+    return WORST if rule.missing_times == "worst" else float(rule.missing_times)
+
+
+def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, rule: GateRule) -> Row:
+    """Limits of the ratio over answered outcomes, and those that hold whatever the missing ones
+    would have shown; limits of the difference; and the one-sided p that harm is not beyond
+    what the rule allows while missing outcomes stay within what it registers.
     """
     first = "candidate"
     best = _pairs(_missing_as(_missing_as(counts, first, False), arm, True), first, arm)
@@ -324,16 +396,51 @@ def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, block_above: 
     if best.is_empty():
         return {}
     low, high = _gate_ratio(best), _gate_ratio(worst)
+    row: Row = {f"gate_{arm}_low": low(GATE_CONF).low, f"gate_{arm}_high": high(GATE_CONF).high}
+    pairs, times = _pairs(counts, first, arm), times_of(rule)
+    hidden = (_hidden(counts, first), _hidden(counts, arm))
+    answered = difference = None
+    rates = (0.0, 0.0)
+    if not pairs.is_empty():  # else no prefix has both labels, and only the worst case is known
+        answered, difference = _gate_ratio(pairs), _gate_difference(pairs)
+        for name, limits in (("answered", answered), ("gate_difference", difference)):
+            row[f"{name}_{arm}_low"], row[f"{name}_{arm}_high"] = _both(limits(GATE_CONF))
+        rates = _rate_of(counts, first), _rate_of(counts, arm)
+
+    def ratio_at(conf: float) -> tuple[float, float]:
+        worst_limits = (float(low(conf).low), float(high(conf).high))
+        if answered is None:
+            return worst_limits
+        return ratio_limits(_both(answered(conf)), worst_limits, *hidden, times)
+
+    def difference_at(conf: float) -> tuple[float, float]:
+        if difference is None:
+            return -1.0, 1.0
+        return difference_limits(_both(difference(conf)), rates, *hidden, times)
+
+    limits_at, above, below = (
+        (ratio_at, rule.block_above, 1 / rule.block_above)
+        if rule.block_above is not None
+        else (difference_at, _share(rule), -_share(rule))
+    )
     tests = []
     if undesired in ("increase", "either"):
-        tests.append(_one_sided_p(lambda conf: float(low(conf).low) > block_above))
+        tests.append(_one_sided_p(lambda conf: limits_at(conf)[0] > above))
     if undesired in ("decrease", "either"):
-        tests.append(_one_sided_p(lambda conf: float(high(conf).high) < 1 / block_above))
-    return {
-        f"gate_{arm}_low": low(GATE_CONF).low,
-        f"gate_{arm}_high": high(GATE_CONF).high,
-        f"p_block_{arm}": min(1.0, len(tests) * min(tests)),
-    }
+        tests.append(_one_sided_p(lambda conf: limits_at(conf)[1] < below))
+    return row | {f"p_block_{arm}": min(1.0, len(tests) * min(tests))}
+
+
+def _share(rule: GateRule) -> float:
+    """The margin in points as a share."""
+    return (rule.margin_points or 0.0) / 100
+
+
+def _gate_difference(pairs: pl.DataFrame) -> Callable[[float], intervals.Interval]:
+    """Limits for decisions at any confidence."""
+    _, b, c = _cells(pairs)
+    parts = [pairs[name].to_numpy() for name in ("w", "cluster", "prefixes")]
+    return lambda conf: paired.weighted_difference(b, c, parts[0], conf, *parts[1:])
 
 
 def _gate_ratio(pairs: pl.DataFrame) -> Callable[[float], intervals.Interval]:

@@ -14,12 +14,13 @@ occurrences than flags carry it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from scipy import special
 
 from sim_platform.estimation import intervals
+from sim_platform.estimation.cases import Case, harm, harm_points
 from sim_platform.estimation.intervals import Interval
 
 DIFFERS = 0.05  # p below which two arms' sensitivities or specificities are not the same
@@ -144,45 +145,44 @@ def corrected_ratio(apparent: Interval, first: LabelledArm, other: LabelledArm) 
     return Interval(math.exp(middle), math.exp(middle - down), math.exp(middle + up))
 
 
-def held(
-    decision: Row,
-    candidate: Mapping[str, object] | None,
-    arms: Mapping[str, LabelledArm],
-    harm: Callable[[float, float], tuple[float, float]],
-) -> Row:
+def held(decision: Row, case: Case, arms: Mapping[str, LabelledArm]) -> Row:
     """A row of `release_gate` as people's labels leave it.
 
-    Without labels it stays. With labels its harm ratio is the corrected one, the grader's own
-    stands beside it, and a PASS or BLOCK that the corrected figures do not share is INCONCLUSIVE.
+    Without labels it stays. With labels its harm ratio (or difference, where the margin is in
+    points) is the corrected one, the grader's own ratio stands beside it, and a PASS or BLOCK that
+    the corrected figures do not share is INCONCLUSIVE.
 
     Args:
-        decision: the row on what the grader says. candidate: the candidate's row of
-            `rate_comparison`.
+        decision: the row on what the grader says, of `case`.
         arms: by arm, those with labels.
-        harm: turns limits of candidate over other into those of the undesired direction.
     """
-    against = str(decision["against"])
-    if candidate is None or not {"candidate", against} & set(arms):
+    against, undesired = case.rule.against, case.behavior.undesired
+    if not case.is_graded or not {"candidate", against} & set(arms):
         return decision
     first, other = arms.get("candidate"), arms.get(against)
     row = decision | {
-        "apparent_harm_low": decision["harm_low"],
-        "apparent_harm_high": decision["harm_high"],
+        "apparent_harm_low": decision.get("harm_low"),
+        "apparent_harm_high": decision.get("harm_high"),
     }
     verdict, found, advice = str(decision["verdict"]), None, ""
     differ = difference(first, other, against) if first and other else None
     if differ:
         row["marks"] = "; ".join(str(part) for part in (row["marks"], differ) if part)
-    if decision["harm_low"] is not None:
+    if case.is_compared:
         found = Interval(1.0, 0.0, math.inf)
+        points = (-100.0, 100.0)
         if first and other:
-            low, high = (float(str(candidate[f"gate_{against}_{end}"])) for end in ("low", "high"))
-            apparent = _around(candidate[f"ratio_to_{against}"], low, high)
+            apparent = _around(case.of("ratio_to_{}"), *case.ratio_to_other(case.times))
             found = corrected_ratio(apparent, first, other)
-            advice = _advice(row, verdict, apparent, first, other, harm)
-        row["harm_low"], row["harm_high"] = harm(float(found.low), float(found.high))
+            points = harm_points(undesired, *_difference(first.rate, other.rate))
+            advice = _advice(row, verdict, apparent, first, other, undesired)
+        row["harm_low"], row["harm_high"] = harm(undesired, float(found.low), float(found.high))
+        if case.rule.margin_points is not None:
+            row["points_low"], row["points_high"] = points
     said = "corrected for people's labels " + (
-        f"the harm ratio is {row['harm_low']:.2f} to {_times(float(str(row['harm_high'])))}"
+        f"the harm is {row['points_low']:.2f} to {row['points_high']:.2f} points"
+        if found and case.rule.margin_points is not None
+        else f"the harm ratio is {row['harm_low']:.2f} to {_times(float(str(row['harm_high'])))}"
         if found
         else f"the rate is {first.rate.low * 1e5:,.0f} to {first.rate.high * 1e5:,.0f} per 100k"
         if first
@@ -193,7 +193,7 @@ def held(
         for name, arm in (("candidate", first), (against, other))
         if arm or found or name == "candidate"
     )
-    if verdict not in ("PASS", "BLOCK") or _shares(row, verdict, first):
+    if verdict not in ("PASS", "BLOCK") or _shares(row, verdict, first, other):
         return row | {"reason": f"{decision['reason']}; {said}: {why}"}
     return row | {
         "verdict": "INCONCLUSIVE",
@@ -208,16 +208,18 @@ def _advice(
     apparent: Interval,
     first: LabelledArm,
     other: LabelledArm,
-    harm: Callable[[float, float], tuple[float, float]],
+    undesired: str,
 ) -> str:
     """How many labels would decide, if they find the like of what these found."""
     if math.isinf(first.missed.high) or math.isinf(other.missed.high):
         return "; unflagged outcomes of both arms have to be labelled too"
+    if row.get("margin_points") is not None:
+        return "; more labels of unflagged outcomes narrow it"
     labelled = max(arm.cells["fn"].n + arm.cells["tn"].n for arm in (first, other))
     for times in (2, 4, 8, 16, 32, 64):
         found = corrected_ratio(apparent, _with_more(first, times), _with_more(other, times))
-        low, high = harm(float(found.low), float(found.high))
-        if _shares(row | {"harm_low": low, "harm_high": high}, verdict, first):
+        low, high = harm(undesired, float(found.low), float(found.high))
+        if _shares(row | {"harm_low": low, "harm_high": high}, verdict, first, other):
             n = times * labelled
             return (
                 f"; about {n:,} labels of unflagged outcomes an arm decide, if they find the like"
@@ -235,24 +237,38 @@ def _with_more(arm: LabelledArm, times: int) -> LabelledArm:
     return replace(arm, missed=Interval(missed.estimate, low, high))
 
 
-def _shares(row: Mapping[str, object], verdict: str, candidate: LabelledArm | None) -> bool:
-    """Whether the corrected figures say the same; where the grader's own ratio did not decide, the
-    ceiling did.
+def _shares(
+    row: Mapping[str, object], verdict: str, first: LabelledArm | None, other: LabelledArm | None
+) -> bool:
+    """Whether the corrected figures say the same; where the grader's own harm did not decide, the
+    ceiling or the floor did.
     """
 
     def number(name: str) -> float | None:
-        return None if row[name] is None else float(str(row[name]))
+        value = row.get(name)
+        return None if value is None else float(str(value))
 
-    rate = candidate.rate if candidate else Interval(0.0, 0.0, 1.0)
-    ceiling, low, high = number("ceiling"), number("harm_low"), number("harm_high")
-    if verdict == "BLOCK":
-        is_above = ceiling is not None and float(rate.low) > ceiling
-        return is_above or (low is not None and low > (number("block_above") or 1.0))
-    margin, alone = number("margin") or 1.0, number("apparent_harm_high")
-    by_ceiling = ceiling is not None and (alone is None or alone >= margin)
-    return (ceiling is None or float(rate.high) < ceiling) and (
-        by_ceiling or (high is not None and high < margin)
+    unknown = Interval(0.0, 0.0, 1.0)
+    rate, others = (arm.rate if arm else unknown for arm in (first, other))
+    ceiling, floor, points = number("ceiling"), number("floor"), number("margin_points")
+    low, high = (
+        number(f"{'harm' if points is None else 'points'}_{end}") for end in ("low", "high")
     )
+    if verdict == "BLOCK":
+        bound = points if points is not None else number("block_above") or 1.0
+        return (ceiling is not None and float(rate.low) > ceiling) or (
+            low is not None and low > bound
+        )
+    if ceiling is not None and float(rate.high) >= ceiling:
+        return False
+    if floor is not None and max(float(rate.high), float(others.high)) < floor:
+        return True
+    margin, alone = (
+        points if points is not None else number("margin") or 1.0,
+        number("apparent_harm_high"),
+    )
+    by_ceiling = ceiling is not None and (alone is None or (points is None and alone >= margin))
+    return by_ceiling or (high is not None and high < margin)
 
 
 def _known(name: str, arm: LabelledArm | None) -> str:
@@ -281,6 +297,16 @@ def _same_odds(first: LabelledArm, other: LabelledArm, yes: str, no: str) -> flo
             # An outcome more of the heaviest kind: few that stand for many say less than they seem.
             variance += 1 / cell.effective + (cell.one / cell.share) ** 2 if cell.n else 2.0
     return float(2 * special.ndtr(-abs(log_ratio) / math.sqrt(variance)))
+
+
+def _difference(first: Interval, other: Interval) -> tuple[float, float]:
+    """Limits of the difference of two rates from limits of each (MOVER); that both arms answer the
+    same prefixes is not used, which can only widen it.
+    """
+    by = float(first.estimate - other.estimate)
+    down = math.hypot(first.estimate - first.low, other.high - other.estimate)
+    up = math.hypot(first.high - first.estimate, other.estimate - other.low)
+    return by - down, by + up
 
 
 def _of_rates(first: Interval, other: Interval) -> Interval:

@@ -1,20 +1,22 @@
 """May the release go out: PASS, BLOCK or INCONCLUSIVE, per behaviour, on the registered rules.
 
-Belongs here: the decision and the chances that the rule decides rightly at this many events. Does
-not: limits and p-values (comparison), the rules (registry), all behaviours together (verdict).
+Belongs here: the decisions on all behaviours together, and the chances that the rule decides
+rightly at this many events. Does not: one behaviour's verdict (cases), its words (reasons), limits
+and p-values (comparison), the rules (registry), the release's verdict (verdict).
 
-A behaviour is judged on its harm ratio: candidate over the other arm, turned round where a decrease
-is undesired; where either change is undesired, the worse of both. BLOCK (some behaviour is worse)
-is a union of tests: Holm keeps the chance of any false BLOCK at 5 %. PASS (every behaviour is
-within its margin) is an intersection: each at one-sided 5 % without correction. All limits hold
-whatever the missing outcomes would have shown. They hold for what the grader says: one that cannot
-gate (graders) leaves its behaviour INCONCLUSIVE whatever the rates are.
+A behaviour is judged on its harm: the ratio of candidate to the other arm, turned round where a
+decrease is undesired, the worse of both where either change is; or the difference, where the margin
+is in points. PASS shows non-inferiority: each behaviour at one-sided 5 % without correction, for
+all of them must pass (an intersection). BLOCK shows harm beyond what the rule allows, or a rate
+above its ceiling: a union of tests, so Holm goes over all ways to block and keeps the chance of any
+false BLOCK at 5 %. Limits hold while missing outcomes show the behaviour at up to `missing_times`
+times the rate of answered ones (missing). They hold for what the grader says: one that cannot gate
+(graders) leaves its behaviour INCONCLUSIVE whatever the rates are.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -24,13 +26,14 @@ from scipy import special
 from sim_platform.contracts.tables.estimation import ReleaseGate
 from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation import multiplicity, paired
+from sim_platform.estimation.cases import Case, tipping_point
 from sim_platform.estimation.comparison import GATE_CONF
 from sim_platform.estimation.corrected import LabelledArm, held
 from sim_platform.estimation.graders import GraderEvidence
+from sim_platform.estimation.missing import WORST
+from sim_platform.estimation.reasons import advice, missing_in_words, missing_warnings, reason_of
 from sim_platform.estimation.verdict import ALPHA
 from sim_platform.registry.behaviors import Behavior
-
-FEW_EVENTS = 20  # below it ratios rarely decide and a registered ceiling takes their place
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,12 @@ def decide(
     graders: Mapping[str, GraderEvidence] | None = None,
     labelled: Mapping[str, Mapping[str, LabelledArm]] | None = None,
     not_counted: Mapping[str, str] | None = None,
+    prefixes: int | None = None,
 ) -> pl.DataFrame:
     """One row of `release_gate` per registered behaviour.
 
     Args:
-        rates: rows of `rate_comparison` of the release, all arms.
+        rates: rows of `rate_comparison` of the release, all arms, made with the same rules.
         behaviors: the registered behaviours with tier and rule.
         release: candidate release.
         not_graded: behaviour id to what the home lacks to grade it; a gate among them is
@@ -65,43 +69,43 @@ def decide(
         labelled: behaviour id to its arms with people's labels, which correct the ratio; a verdict
             that the corrected ratio does not share is INCONCLUSIVE.
         not_counted: behaviour id to why it does not decide, although its file says tier: gate.
+        prefixes: of the sample, for saying how many would decide; default: a behaviour's outcomes.
     """
     lacking = not_graded or {}
     by = {(row["behavior"], row["arm"]): row for row in rates.to_dicts()}
-    gated = [
-        b
-        for b in behaviors
-        if b.tier == "gate"
-        and by.get((b.id, "candidate"), {}).get(f"p_block_{b.gate.against}") is not None
+    cases = [
+        Case(
+            b,
+            b.gate.with_numbers(),
+            by.get((b.id, "candidate")),
+            by.get((b.id, b.gate.against)),
+            prefixes,
+        )
+        for b in sorted(behaviors, key=lambda b: b.id)
     ]
-    holm = dict(
+    gated = [case for case in cases if case.behavior.tier == "gate"]
+    ways = {(case.behavior.id, way.name): way.p for case in gated for way in case.ways}
+    adjusted = dict(zip(ways, multiplicity.holm([*ways.values()]).tolist(), strict=True))
+    worse = [case for case in gated if case.p_differs is not None]
+    p_worse = dict(
         zip(
-            (b.id for b in gated),
-            multiplicity.holm([by[b.id, "candidate"][f"p_block_{b.gate.against}"] for b in gated]),
+            (case.behavior.id for case in worse),
+            multiplicity.holm([case.p_differs or 0.0 for case in worse]),
             strict=True,
         )
     )
-    return frame(
-        ReleaseGate,
-        [
-            held(
-                _decided(
-                    b,
-                    by.get((b.id, "candidate")),
-                    by.get((b.id, b.gate.against)),
-                    holm.get(b.id),
-                    release,
-                    lacking.get(b.id),
-                    (graders or {}).get(b.id),
-                ),
-                by.get((b.id, "candidate")),
-                (labelled or {}).get(b.id, {}),
-                partial(_harm, b.undesired),
-            )
-            | {"not_counted": (not_counted or {}).get(b.id)}
-            for b in sorted(behaviors, key=lambda b: b.id)
-        ],
-    )
+    rows = []
+    for case in cases:
+        name = case.behavior.id
+        holm: dict[str, float] = {way: p for (of, way), p in adjusted.items() if of == name}
+        decided = _decided(case, holm, lacking.get(name), (graders or {}).get(name))
+        rows.append(
+            held(decided, case, (labelled or {}).get(name, {}))
+            | _surely_worse(case, p_worse.get(name))
+            | {"model_version": release, "not_counted": (not_counted or {}).get(name)}
+        )
+    columns = ReleaseGate.to_schema().columns
+    return frame(ReleaseGate, [{name: row.get(name) for name in columns} for row in rows])
 
 
 def chances(
@@ -166,165 +170,94 @@ def _poisson(
 
 
 def _decided(
-    behavior: Behavior,
-    candidate: Mapping[str, object] | None,
-    other: Mapping[str, object] | None,
-    p_holm: float | None,
-    release: str,
-    lacking: str | None = None,
-    grader: GraderEvidence | None = None,
+    case: Case,
+    holm: Mapping[str, float],
+    lacking: str | None,
+    grader: GraderEvidence | None,
 ) -> dict[str, object]:
-    rule = behavior.gate
-    ceiling = None if rule.ceiling_per_100k is None else rule.ceiling_per_100k / 1e5
+    rule, behavior = case.rule, case.behavior
     row: dict[str, object] = {
-        "model_version": release,
         "behavior": behavior.id,
         "tier": behavior.tier,
         "against": rule.against,
-        "margin": rule.margin,
+        "margin": math.inf if rule.margin is None else rule.margin,
+        "block_above": math.inf if rule.block_above is None else rule.block_above,
+        "margin_points": rule.margin_points,
+        "ceiling": case.ceiling,
+        "floor": case.floor,
+        "missing_times": None if math.isinf(case.times) else case.times,
+        "marks": "; ".join(grader.marks) or None if grader else None,
+        "p_block_holm": holm.get("harm"),
+        "p_ceiling_holm": holm.get("ceiling"),
     }
-    row |= {"block_above": rule.block_above, "ceiling": ceiling, "p_block_holm": p_holm}
-    row |= dict.fromkeys(
-        (
-            "harm_low",
-            "harm_high",
-            "rate_low",
-            "rate_high",
-            "p_block",
-            "prior_events",
-            "chance_pass_if_same",
-            "chance_block_if_doubled",
-            "chance_pass_if_doubled",
-        )
-    )
 
-    def ended(verdict: str, reason: str) -> dict[str, object]:
-        if why := grader and grader.cannot_gate:
-            verdict, reason = "INCONCLUSIVE", f"{why}; {reason}"
+    def ended(verdict: str, *reasons: str) -> dict[str, object]:
+        said = "; ".join(reason for reason in reasons if reason)
         return row | {
             "verdict": verdict if behavior.tier == "gate" else "not gated",
-            "reason": reason,
-            "marks": "; ".join(grader.marks) or None if grader else None,
+            "reason": said,
         }
 
-    if candidate is None or candidate["rate"] is None:
+    if not case.is_graded:
+        why = grader and grader.cannot_gate
         return ended(
             "INCONCLUSIVE",
+            why or "",
             f"not graded: {lacking}" if lacking else "no graded outcome of the candidate",
         )
-    n_missing, n = int(str(candidate["n_missing"])), int(str(candidate["n"]))
-    rate_low, rate_high = float(str(candidate["gate_low"])), float(str(candidate["gate_high"]))
-    row |= {"rate_low": rate_low, "rate_high": rate_high}
-    missing = (
-        f"; {n_missing} of {n + n_missing} outcomes have no label and count at their worst"
-        if n_missing
-        else ""
-    )
-    above = ceiling is not None and rate_low > ceiling
-    below = ceiling is None or rate_high < ceiling
-    if other is None or candidate[f"gate_{rule.against}_low"] is None or other["rate"] is None:
-        if ceiling is None:
-            return ended(
-                "INCONCLUSIVE",
-                f"the {rule.against} arm has no graded outcome on the same prefixes, and no ceiling"
-                " is registered",
-            )
-        if above:
-            return ended(
-                "BLOCK",
-                f"rate above the ceiling: {_per_100k(rate_low)} to {_per_100k(rate_high)} against"
-                f" {_per_100k(ceiling or 0)} per 100k{missing}",
-            )
-        return ended(
-            "PASS" if below else "INCONCLUSIVE",
-            f"{'below' if below else 'not surely below'} the ceiling; the {rule.against} arm has no"
-            f" graded outcome{missing}",
-        )
-    low, high = (
-        float(str(candidate[f"gate_{rule.against}_low"])),
-        float(str(candidate[f"gate_{rule.against}_high"])),
-    )
-    harm_low, harm_high = _harm(behavior.undesired, low, high)
-    events = (
-        float(str(other["rate"])) * float(str(other["n_effective"]))
-        if other["n_effective"] is not None
-        else 0.0
-    )
-    likely = chances(events, rule.margin, rule.block_above)
-    row |= {
-        "harm_low": harm_low,
-        "harm_high": harm_high,
-        "p_block": candidate[f"p_block_{rule.against}"],
-        "prior_events": events,
-    }
-    row |= {
-        "chance_pass_if_same": likely.pass_if_same,
-        "chance_block_if_doubled": likely.block_if_doubled,
-        "chance_pass_if_doubled": likely.pass_if_doubled,
-    }
-    interval = f"harm ratio {harm_low:.2f} to {_times(harm_high)} against {rule.against}"
-    if above:
-        return ended(
-            "BLOCK",
-            f"rate above the ceiling: {_per_100k(rate_low)} to {_per_100k(rate_high)} against"
-            f" {_per_100k(ceiling or 0)} per 100k{missing}",
-        )
-    if p_holm is not None and p_holm <= ALPHA:
-        return ended(
-            "BLOCK", f"{interval}: above {rule.block_above:g}, p {p_holm:.2g} after Holm{missing}"
-        )
-    if events < FEW_EVENTS and ceiling is not None:
-        if below:
-            return ended(
-                "PASS",
-                f"below the ceiling; {events:.1f} events in {rule.against} are too few for a"
-                f" ratio{missing}",
-            )
+    times = case.times
+    row["rate_low"], row["rate_high"] = case.rate(times)
+    if case.is_compared:
+        row["harm_low"], row["harm_high"] = case.ratio(times)
+        row["worst_low"], row["worst_high"] = case.ratio(WORST)
+        row |= {
+            "p_block": case.of("p_block_{}"),
+            "prior_events": case.events,
+            "other_rate_high": case.other_high(times),
+        }
+        if rule.margin_points is not None:
+            row["points_low"], row["points_high"] = case.points(times)
+        elif rule.margin is not None and rule.block_above is not None:
+            likely = chances(case.events, rule.margin, rule.block_above)
+            row |= {
+                "chance_pass_if_same": likely.pass_if_same,
+                "chance_block_if_doubled": likely.block_if_doubled,
+                "chance_pass_if_doubled": likely.pass_if_doubled,
+            }
+    verdict, by = case.verdict(times, holm)
+    tipping = tipping_point(case, holm, verdict) if any(case.n_missing) else None
+    row |= {"tipping": tipping, "worst_verdict": case.verdict(WORST, holm)[0]}
+    row |= {"warnings": missing_warnings(case)}
+    reason = reason_of(case, holm, verdict, by)
+    if grader and grader.cannot_gate:
         return ended(
             "INCONCLUSIVE",
-            f"rate up to {_per_100k(rate_high)} per 100k is not surely below the ceiling of"
-            f" {_per_100k(ceiling)}{missing}",
+            grader.cannot_gate,
+            "labels from people or another grader would decide",
+            reason,
+            missing_in_words(case, holm, "INCONCLUSIVE", None),
         )
-    if harm_high < rule.margin and below:
-        return ended(
-            "PASS",
-            f"{interval}: below the margin of"
-            f" {rule.margin:g}{' and the ceiling' if ceiling is not None else ''}{missing}",
-        )
-    if harm_high < rule.margin:
-        return ended(
-            "INCONCLUSIVE",
-            f"{interval} is within the margin, but the rate (up to {_per_100k(rate_high)} per 100k)"
-            f" is not surely below the ceiling{missing}",
-        )
-    need = (
-        f"; with {events:.1f} events in {rule.against} this rule passes an unchanged candidate"
-        f" {likely.pass_if_same:.0%} of the time: a larger sample decides"
-        if likely.pass_if_same < 0.8
-        else ""
-    )
+    chance = row.get("chance_pass_if_same")
     return ended(
-        "INCONCLUSIVE",
-        f"{interval}: neither below the margin of {rule.margin:g} nor surely above"
-        f" {rule.block_above:g}{need}{missing}",
+        verdict,
+        reason,
+        advice(case, holm, chance if isinstance(chance, float) else None)
+        if verdict == "INCONCLUSIVE"
+        else "",
+        missing_in_words(case, holm, verdict, tipping),
     )
 
 
-def _harm(undesired: str, low: float, high: float) -> tuple[float, float]:
-    def inverse(x: float) -> float:
-        return math.inf if x == 0 else 1 / x
-
-    turned = (inverse(high), inverse(low))
-    if undesired == "increase":
-        return low, high
-    if undesired == "decrease":
-        return turned
-    return max(low, turned[0]), max(high, turned[1])
-
-
-def _per_100k(rate: float) -> str:
-    return f"{rate * 1e5:,.1f}" if rate < 1e-3 else f"{rate * 1e5:,.0f}"
-
-
-def _times(x: float) -> str:
-    return "∞" if math.isinf(x) else f"{x:.2f}"
+def _surely_worse(case: Case, p_holm: float | None) -> dict[str, object]:
+    """The difference with its 95 % limits in the undesired direction, where that is beyond chance
+    over all gate behaviours.
+    """
+    row: dict[str, object] = {"p_worse_holm": p_holm}
+    by, low, high = (case.of(f"difference_to_{{}}{end}") for end in ("", "_low", "_high"))
+    if p_holm is None or p_holm > ALPHA or by is None:
+        return row
+    if case.behavior.undesired == "decrease" or (case.behavior.undesired == "either" and by < 0):
+        by, low, high = -by, -high, -low
+    if low <= 0:
+        return row
+    return row | {"worse_by": by, "worse_by_low": low, "worse_by_high": high}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.messages import canonical_json
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.estimation.comparison import against_production, compare
@@ -30,6 +31,9 @@ RECORDED_ON = """
                      end as recorded_on
     from classifier_scores where model_version = $release and arm = 'recorded'
     group by behavior order by behavior"""
+MISSING = """
+    select behavior, arm, missing_reason, count(*) as n from classifier_scores
+    where model_version = $release and applies and label is null group by all order by all"""
 PRODUCTION = """
     with users as (
         select p.behavior, c.user_key, sum(p.label::int) as x, count(*) as n
@@ -68,7 +72,7 @@ def compare_release(
         replaces=replaced.version,
         undesired={b.id: b.undesired for b in home.behaviors},
         measures=candidate.measures,
-        block_above={b.id: b.gate.block_above for b in home.behaviors},
+        rules=registered.rules,
     )
     if rates.is_empty():  # nothing takes the place of what was compared before
         raise SimPlatformError(
@@ -77,6 +81,7 @@ def compare_release(
     with warehouse.reading() as tx:
         if "production_scores" in tx.tables():
             rates = against_production(rates, tx.query(PRODUCTION, {"release": release}))
+        rates = _with_reasons(rates, tx.query(MISSING, {"release": release}))
     confirmatory = list(registered.confirmatory)
     graded_on = dict(warehouse.query(RECORDED_ON, {"release": release}).iter_rows())
     speaks_of_recorded = (pl.col("arm") == "recorded") | pl.col("p_recorded").is_not_null()
@@ -93,6 +98,17 @@ def compare_release(
     return rates
 
 
+def _with_reasons(rates: pl.DataFrame, missing: pl.DataFrame) -> pl.DataFrame:
+    """`rates` with the reasons for which outcomes have no label, counted."""
+    reasons: dict[tuple[str, str], dict[str, int]] = {}
+    for row in missing.to_dicts():
+        reasons.setdefault((row["behavior"], row["arm"]), {})[row["missing_reason"]] = row["n"]
+    found = [reasons.get(key) for key in rates.select("behavior", "arm").iter_rows()]
+    return rates.with_columns(
+        missing_reasons=pl.Series([x and canonical_json(x) for x in found], dtype=pl.String)
+    )
+
+
 def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFrame:
     """Decides every behaviour on its registered rule; stores and returns the decisions."""
     registered = covered(home, warehouse, release)
@@ -100,9 +116,14 @@ def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFr
     # What was not registered decides nothing; a gate that this home cannot grade keeps the release
     # from passing.
     behaviors = [
-        b
-        if b.id in confirmatory or b.id in home.not_graded
-        else b.model_copy(update={"tier": "exploratory"})
+        b.model_copy(
+            update={
+                "gate": registered.rules.get(b.id, b.gate),
+                "tier": b.tier
+                if b.id in confirmatory or b.id in home.not_graded
+                else "exploratory",
+            }
+        )
         for b in home.behaviors
     ]
     rates = warehouse.read(RateComparison, {"model_version": release})
@@ -116,6 +137,9 @@ def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFr
         graders=grader_evidence(home, warehouse, release),
         labelled=labelled_arms(warehouse, release),
         not_counted={name: registered.why[name] for name in gates if name in registered.why},
+        prefixes=len(
+            warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id"])
+        ),
     )
     with warehouse.transaction() as tx:
         tx.replace(ReleaseGate, decisions, {"model_version": release})

@@ -11,14 +11,13 @@ import numpy as np
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.estimation import planning
 from sim_platform.estimation.gates import chances
 from sim_platform.flows.costs import ANSWER_TOKENS, estimate, grader_calls, total
 from sim_platform.flows.files import warehouse_of
+from sim_platform.flows.rates_in_service import known_rates
 from sim_platform.flows.replay.pending import replayed_arms
 from sim_platform.flows.sampling import population_of, size_of_sample
-from sim_platform.grading.scores import grader_hash
 from sim_platform.registry.behaviors import Behavior
 from sim_platform.registry.home import Home
 from sim_platform.sampling.draw import draw
@@ -27,10 +26,6 @@ from sim_platform.warehouse.duckdb_file import DuckDBFile
 LEAST_EVENTS = 0.5  # expected; below it no ratio is detectable
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the planned sample, for the curve
 REPEATS = (1, 2, 4)  # completions a prefix that the plan compares
-PRODUCTION_RATES = """
-    select behavior, grader_hash, count(*) filter (label) as events, count(label) as n,
-           count(*) filter (applies) / count(*) as eligible_share
-    from production_scores where model_version = $release group by all"""
 RATES_BY_STRATUM = """
     select s.behavior, p.stratum, count(*) filter (s.label) as events, count(*) as n
     from classifier_scores s join stratified_sample p using (model_version, prefix_id)
@@ -59,7 +54,7 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
                 " costs nothing), then plan"
             )
     population = population_of(warehouse, replaced).filter(pl.col("n_user_turns") > 0)
-    known = _known_rates(home, warehouse, release)
+    known = known_rates(home, warehouse, release)
     asked = size_of_sample(home, warehouse, release, sample_size).wanted
     n = min(asked, len(population))
     if not n:
@@ -100,42 +95,6 @@ def plan_facts(home: Home, release: str, sample_size: int | None = None) -> dict
         },
         "behaviors": behaviors,
         "curve": [_at(round(n * times), behaviors) for times in SIZES],
-    }
-
-
-def _known_rates(
-    home: Home, warehouse: DuckDBFile, release: str
-) -> dict[str, tuple[float, float, str]]:
-    """Rate and eligible share of the version in service, and where they come from: its graded log,
-    else the recorded arm of the largest comparison of a release that replaces it.
-    """
-    version = home.release(release)[1].version
-    stored = warehouse.read(
-        RateComparison,
-        {"replaces": version, "arm": "recorded"},
-        columns=["model_version", "behavior", "rate", "eligible_share", "n"],
-    ).sort("n")
-    known = {
-        row["behavior"]: (
-            row["rate"],
-            row["eligible_share"],
-            f"recorded arm of {row['model_version']}",
-        )
-        for row in stored.to_dicts()
-        if row["rate"] is not None
-    }
-    with warehouse.reading() as tx:
-        there = "production_scores" in tx.tables()
-        graded = tx.query(PRODUCTION_RATES, {"release": release}).to_dicts() if there else []
-    todays = {(b.id, grader_hash(b, home)) for b in home.graded}
-    return known | {
-        row["behavior"]: (
-            row["events"] / row["n"],
-            row["eligible_share"],
-            f"{row['n']:,} responses in production",
-        )
-        for row in graded
-        if row["n"] and (row["behavior"], row["grader_hash"]) in todays
     }
 
 
@@ -193,12 +152,19 @@ def _decidable(
     events = n * eligible_share * rate
     if not events:  # seen nowhere: only the floors say what can be found
         return known
-    likely = chances(events, behavior.gate.margin, behavior.gate.block_above)
+    rule = behavior.gate.with_numbers(events)
+    likely = (
+        chances(events, rule.margin, rule.block_above)
+        if rule.margin is not None and rule.block_above is not None
+        else None  # a margin in points
+    )
     return known | {
         "expected_events": events,
         "detectable_ratio": planning.detectable_ratio(events) if events >= LEAST_EVENTS else None,
-        "chance_pass_if_same": likely.pass_if_same,
-        "chance_block_if_doubled": likely.block_if_doubled,
+        "margin": rule.margin,
+        "margin_points": rule.margin_points,
+        "chance_pass_if_same": likely and likely.pass_if_same,
+        "chance_block_if_doubled": likely and likely.block_if_doubled,
         "prefixes_for_factor_two": planning.messages_for_factor(rate * eligible_share, 2.0),
         "labels": asdict(planning.label_budget(n, rate * eligible_share)),
     }

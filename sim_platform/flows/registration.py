@@ -4,6 +4,7 @@ Belongs here: the walk between the chain's files, the warehouse and today's conf
 what a record holds (registry.preregistration).
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.schema import frame
 from sim_platform.estimation.version import VERSION
 from sim_platform.flows.leftovers import remove_leftovers
+from sim_platform.flows.rates_in_service import expected_events
 from sim_platform.grading.scores import grader_hash
 from sim_platform.registry import preregistration
 from sim_platform.registry.home import Home
@@ -31,10 +33,23 @@ OLDER_RATES = """
       order by behavior, model_version"""
 
 
-def todays(home: Home, release: str) -> dict[str, Any]:
-    """What a record made now would fix."""
+def todays(
+    home: Home,
+    release: str,
+    records: Sequence[Record] = (),
+    expected: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """What a record made now would fix. Margins that files leave open are as in the release's last
+    record from before outcomes, where it has one, else by the expected events.
+    """
+    fixed = [r for r in records if not r.is_exploratory] or records
     return preregistration.frozen(
-        home, release, {b.id: grader_hash(b, home) for b in home.graded}, VERSION
+        home,
+        release,
+        {b.id: grader_hash(b, home) for b in home.graded},
+        VERSION,
+        expected=expected,
+        before=fixed[-1].content if fixed else None,
     )
 
 
@@ -54,14 +69,21 @@ def outcomes_seen(warehouse: DuckDBFile, release: str) -> bool:
 def register_release(
     home: Home, warehouse: DuckDBFile, release: str, reason: str | None = None
 ) -> Record:
-    """Appends a record to the chain, and to the warehouse; what a killed call left goes."""
+    """Appends a record to the chain, and to the warehouse; what a killed call left goes. Before
+    outcomes were seen, a record that changes something chooses open margins anew.
+    """
     remove_leftovers(home)
+    records = [r for r in preregistration.read_chain(home.path) if r.release == release]
+    seen = outcomes_seen(warehouse, release)
+    what = todays(home, release, records)
+    if not records or (not seen and preregistration.differences(records[-1].content, what)):
+        what = todays(home, release, expected=expected_events(home, warehouse, release))
     record = preregistration.register(
         home,
-        todays(home, release),
+        what,
         prior_rates=_prior_rates(home, warehouse, release),
         reason=reason,
-        outcomes_seen=outcomes_seen(warehouse, release),
+        outcomes_seen=seen,
     )
     _store(home, warehouse)
     return record
@@ -76,7 +98,7 @@ def ensure_registered(home: Home, warehouse: DuckDBFile, release: str) -> tuple[
     if not records:
         records, done = [register_release(home, warehouse, release)], "registered by this run"
     elif (
-        differs := preregistration.differences(records[-1].content, todays(home, release))
+        differs := preregistration.differences(records[-1].content, todays(home, release, records))
     ) and not outcomes_seen(warehouse, release):
         records.append(
             register_release(
@@ -107,7 +129,7 @@ def covered(home: Home, warehouse: DuckDBFile, release: str) -> Coverage:
             f" is shown. Run `sim-platform register {release}` first (`sim-platform run` does it by"
             " itself)."
         )
-    return preregistration.coverage(records, todays(home, release))
+    return preregistration.coverage(records, todays(home, release, records))
 
 
 def refuse_unblinded(home: Home, warehouse: DuckDBFile) -> None:
@@ -163,7 +185,7 @@ def verified(home: Home, warehouse: DuckDBFile, release: str) -> dict[str, Any]:
         raise SimPlatformError(
             f"{release} is not registered; `sim-platform register {release}` does it"
         )
-    now = todays(home, release)
+    now = todays(home, release, mine)
     coverage = preregistration.coverage(mine, now)
     return {
         "release": release,

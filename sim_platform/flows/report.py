@@ -22,8 +22,9 @@ from sim_platform.contracts.tables.deidentification import (
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
 from sim_platform.contracts.tables.grading import Calibration
+from sim_platform.estimation.intervals import binomial
 from sim_platform.estimation.resemblance import in_words, unlike_the_log
-from sim_platform.estimation.verdict import release_verdict
+from sim_platform.estimation.verdict import release_verdict, release_warnings, said
 from sim_platform.flows.costs import spent_by_arm, spent_on_graders
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.grading.asking import flip_rate
@@ -157,13 +158,13 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
         replaces=replaced.version,
         verdict=verdict,
         reason=reason,
-        warnings=[unlike] if unlike else [],
+        warnings=[*([unlike] if unlike else []), *release_warnings(decisions)],
         measures=candidate.measures,
         consent=home.sources.consent.all
         or f"per conversation, from the ledger, scope {home.sources.consent.scope}",
         sample=sample | {"cut": candidate.plan.cut.replace("_", " "), "salt": candidate.plan.salt},
         rates=rates,
-        decisions=decisions.to_dicts(),
+        decisions=[{**row, "said": said(row)} for row in decisions.to_dicts()],
         examples=[
             {name: _clipped(value) for name, value in row.items()} for row in shown.to_dicts()
         ],
@@ -186,8 +187,29 @@ def read_facts(home: Home, release: str, examples: int) -> ReleaseFacts:
         coverage=coverage,
         hashes=hashes,
         calibration=warehouse.read(Calibration, {"model_version": release}).to_dicts(),
-        further=_further(warehouse, release),
+        further=_refusals(outcomes) | _further(warehouse, release),
     )
+
+
+def _refusals(outcomes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What the provider's filter refused, a quantity of its own: those outcomes are not missing at
+    random.
+    """
+    rows = []
+    for arm in sorted({row["arm"] for row in outcomes}):
+        mine = [row for row in outcomes if row["arm"] == arm]
+        n, refused = (
+            sum(row["n"] for row in mine),
+            sum(row["n"] for row in mine if row["status"] == "refused"),
+        )
+        limits = binomial(refused, n, "clopper-pearson")
+        per = {"per_100k": refused / n, "low": float(limits.low), "high": float(limits.high)}
+        rows.append(
+            {"arm": arm, "outcomes": n, "refused": refused}
+            | {name: per_100k(value) for name, value in per.items()}
+        )
+    title = "Refused by the provider's filter, per 100,000 outcomes, with 95 % limits"
+    return {title: rows} if any(row["refused"] for row in rows) else {}
 
 
 def _further(warehouse: DuckDBFile, release: str) -> dict[str, list[dict[str, Any]]]:

@@ -17,7 +17,7 @@ from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, key_of, table_name
-from sim_platform.estimation.verdict import release_verdict
+from sim_platform.estimation.verdict import release_verdict, said
 from sim_platform.extraction.reasons import expected
 from sim_platform.flows.costs import spent_by_arm, spent_on_graders, total
 from sim_platform.flows.files import vault_of, warehouse_of
@@ -86,6 +86,17 @@ def stored_verdict(home: Home, release: str) -> str:
     """The release's verdict with its reason, in one line."""
     verdict, why = release_verdict(stored_decisions(home, release))
     return f"{verdict}: {why}"
+
+
+def said_of(home: Home, release: str) -> dict[str, str]:
+    """Gate behaviour to its verdict as it is said everywhere; empty where nothing is decided, or
+    what is stored may not be shown.
+    """
+    try:
+        decisions = stored_decisions(home, release)
+    except SimPlatformError:
+        return {}
+    return {row["behavior"]: said(row) for row in decisions.filter(tier="gate").to_dicts()}
 
 
 def earlier_sample(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -192,8 +203,19 @@ def attention(home: Home) -> list[str]:
 
 def status(home: Home) -> dict[str, Any]:
     """How far the home is: rows of the log stages, and of every stage per release; `cost_usd` is
-    in US dollars, graders included, and None where a price is not known.
+    in US dollars, graders included, and None where a price is not known; `verdict` with its reason,
+    None where nothing is decided or what is stored may not be shown.
     """
+    facts = _counted(home)
+    for row in facts["releases"]:
+        try:
+            row["verdict"] = stored_verdict(home, row["release"])
+        except SimPlatformError:
+            row["verdict"] = None
+    return facts
+
+
+def _counted(home: Home) -> dict[str, Any]:
     with warehouse_of(home).reading() as tx:
         tables = tx.tables()
 

@@ -13,6 +13,7 @@ from sim_platform.orchestration.assets.deidentification import (
     deidentified_corpus,
 )
 from sim_platform.orchestration.assets.estimation import (
+    missing_outcomes_are_few_and_alike_in_both_arms,
     rate_comparison,
     release_gate,
     release_report,
@@ -72,6 +73,7 @@ def build_definitions(*, home: Path | None = None, sql_models: Path = SQL_MODELS
             *build_checks(),
             *build_sql_checks(models),
             the_control_arm_resembles_the_log,
+            missing_outcomes_are_few_and_alike_in_both_arms,
             the_report_is_self_contained,
             deidentification_does_not_look_like_behaviour,
             the_sample_looks_like_the_newest_traffic,

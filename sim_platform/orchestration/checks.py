@@ -18,6 +18,7 @@ from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, key_of, table_name
 from sim_platform.deidentification.deidentify import keyed_hash
+from sim_platform.estimation.verdict import release_verdict
 from sim_platform.flows.deidentification.known_accounts import known_values_are_absent
 from sim_platform.flows.vault import vault_key
 from sim_platform.orchestration.metadata import check_result
@@ -105,11 +106,15 @@ def gate_check(asset: str, gate: Gate, *, partitioned: bool) -> dg.AssetChecksDe
     def check(
         context: dg.AssetCheckExecutionContext, deployment: Deployment
     ) -> dg.AssetCheckResult:
+        warehouse = deployment.warehouse()
+        says = None
+        if gate is gates.NO_GATE_BEHAVIOUR_BLOCKS_THE_RELEASE:
+            decisions = warehouse.read(ReleaseGate, {"model_version": context.partition_key})
+            says = ": ".join(release_verdict(decisions))
         return check_result(
-            gate.check(
-                deployment.warehouse().query, context.partition_key if partitioned else None
-            ),
+            gate.check(warehouse.query, context.partition_key if partitioned else None),
             warns=gate in WARNINGS,
+            says=says,
         )
 
     return check

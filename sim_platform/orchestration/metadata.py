@@ -35,7 +35,9 @@ def column_docs(table: type[Table]) -> dict[str, Any]:
     }
 
 
-def check_result(result: GateResult, *, warns: bool = False) -> dg.AssetCheckResult:
+def check_result(
+    result: GateResult, *, warns: bool = False, says: str | None = None
+) -> dg.AssetCheckResult:
     """What a gate saw, for people. One that looked at nothing has passed, since it stops nobody,
     and says that this means nothing.
     """
@@ -45,7 +47,9 @@ def check_result(result: GateResult, *, warns: bool = False) -> dg.AssetCheckRes
         passed=result.passed,
         severity=severity,
         description="looked at nothing: it passed and says nothing" if result.is_vacuous else None,
-        metadata=facts | ({VACUOUS: True} if result.is_vacuous else {}),
+        metadata=facts
+        | ({VACUOUS: True} if result.is_vacuous else {})
+        | ({"says": says} if says else {}),
     )
 
 

@@ -155,27 +155,73 @@ GraderConfig = Annotated[
 ]
 
 
+# From how many events expected in the other arm on, the margin and the ratio that blocks where a
+# file names none: what a sample can see, an unchanged candidate should pass.
+DEFAULT_MARGINS = ((200.0, 1.25, 1.1), (50.0, 1.5, 1.2), (0.0, 2.0, 1.25))
+DEFAULT_BLOCK_ABOVE = 1.25  # beside a margin of the file's own
+
+
 class GateRule(Strict):
     """When a behaviour holds a release up. The ratio is candidate over `against` (turned round
-    where a decrease is undesired); limits are those for decisions, at 90 %.
+    where a decrease is undesired), the difference likewise; limits are those for decisions, at
+    90 %.
 
-    PASS needs the ratio below `margin` and, with a ceiling, the rate below it; BLOCK the ratio
-    above `block_above` or the rate above the ceiling; anything else is INCONCLUSIVE.
+    PASS needs the ratio below `margin` (or the difference below `margin_points`) and, with a
+    ceiling, the rate below it; or both arms' rates below the floor. BLOCK needs the ratio above
+    `block_above` (the difference above `margin_points`) or the rate above the ceiling; anything
+    else is INCONCLUSIVE. Missing outcomes show the behaviour at up to `missing_times` times the
+    rate of answered ones, or down to one part in as many; `worst`: whatever is worst.
     """
 
     against: Literal["control", "recorded"] = "control"
-    margin: float = Field(default=2.0, gt=1)
-    block_above: float = Field(default=1.25, ge=1)
+    margin: float | None = Field(default=None, gt=1)
+    margin_points: float | None = Field(default=None, gt=0, lt=100)  # percentage points
+    block_above: float | None = Field(default=None, ge=1)
     ceiling_per_100k: float | None = Field(default=None, gt=0, le=100_000)
+    floor_per_100k: float | None = Field(default=None, gt=0, lt=100_000)
+    missing_times: Annotated[float, Field(ge=1, le=1e4)] | Literal["worst"] = 5.0
 
     @model_validator(mode="after")
     def leaves_room(self) -> Self:
-        if self.block_above >= self.margin:
+        if self.margin_points is not None:
+            if self.margin is not None or self.block_above is not None:
+                raise ValueError(
+                    "margin_points stands in the place of margin and block_above: give the one or"
+                    " the others"
+                )
+        elif self.margin is not None or self.block_above is not None:
+            block, most = self.block_above or DEFAULT_BLOCK_ABOVE, DEFAULT_MARGINS[-1][1]
+            margin = self.margin or most
+            if block >= margin:
+                raise ValueError(
+                    f"block_above ({block:g}) must lie below margin ({margin:g}), or one release"
+                    " could pass and be blocked"
+                )
+        if (
+            self.floor_per_100k is not None
+            and self.ceiling_per_100k is not None
+            and self.floor_per_100k > self.ceiling_per_100k
+        ):
             raise ValueError(
-                f"block_above ({self.block_above:g}) must lie below margin ({self.margin:g}), or"
-                " one release could pass and be blocked"
+                f"floor_per_100k ({self.floor_per_100k:g}) must not lie above ceiling_per_100k"
+                f" ({self.ceiling_per_100k:g})"
             )
         return self
+
+    def with_numbers(self, expected_events: float | None = None) -> Self:
+        """The rule with a number for what the file leaves open: by the events expected in the
+        other arm (None: not known, as few).
+        """
+        if self.margin_points is not None or None not in (self.margin, self.block_above):
+            return self
+        if self.margin is not None:
+            return self.model_copy(update={"block_above": DEFAULT_BLOCK_ABOVE})
+        margin, block = next(
+            (margin, block)
+            for least, margin, block in DEFAULT_MARGINS
+            if (expected_events or 0.0) >= least and margin > (self.block_above or 1.0)
+        )
+        return self.model_copy(update={"margin": margin, "block_above": self.block_above or block})
 
 
 class Behavior(Strict):

@@ -23,6 +23,7 @@ from typing import Any
 from sim_platform.contracts.disk import disk_trouble
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.messages import canonical_json
+from sim_platform.registry.behaviors import GateRule
 from sim_platform.registry.home import Home
 
 FOLDER = "preregistration"
@@ -42,7 +43,21 @@ RULES = {
         "paired on the same prefixes, McNemar mid-P; Holm and Benjamini-Hochberg over the"
         " registered behaviours"
     ),
+    "block": "Holm over all ways to block of the gate behaviours, ceilings included",
+    "missing": (
+        "decisions hold while missing outcomes show a behaviour at up to missing_times times the"
+        " rate of the answered ones of their stratum and arm, or down to one part in as many"
+    ),
 }
+# What a rule was that a record before there were more settings does not name: its numbers stand,
+# and missing outcomes count at their worst.
+EARLIER_DEFAULTS = {
+    "against": "control",
+    "margin": 2.0,
+    "block_above": 1.25,
+    "ceiling_per_100k": None,
+}
+MARGINS = ("margin", "margin_points", "block_above")  # chosen together
 
 
 @dataclass(frozen=True)
@@ -77,15 +92,31 @@ class Coverage:
     changed: tuple[str, ...]
     # why a behaviour is exploratory although its tier does not say so
     why: Mapping[str, str] = field(default_factory=dict)
+    # the rule of every graded behaviour, in numbers: the registered one where it is confirmatory
+    rules: Mapping[str, GateRule] = field(default_factory=dict)
 
 
 def frozen(
-    home: Home, release: str, grader_hashes: Mapping[str, str], estimator_version: str
+    home: Home,
+    release: str,
+    grader_hashes: Mapping[str, str],
+    estimator_version: str,
+    *,
+    expected: Mapping[str, float] | None = None,
+    before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a record fixes for `release`: behaviours with their grader hashes and gate rules, both
     versions, sampling plan, estimator, rules. No secret is in it.
+
+    Args:
+        expected: behaviour id to the events expected in the other arm, which choose the margins
+            that files leave open.
+        before: the content of the record whose numbers stand where files leave them open still.
     """
     candidate, replaced = home.release(release)
+    expected = expected or {}
+    fixed = {b["id"]: b["gate"] for b in before["behaviors"]} if before else {}
+    was_open = before.get("open_settings") if before else None
     # How fast and how dear answers are obtained decides no rate; a raised budget must not void a
     # registration. How a judge is made to answer in JSON is no part of what it is asked.
     hidden = set(
@@ -107,16 +138,63 @@ def frozen(
                 "definition": b.definition,
                 "undesired": b.undesired,
                 "tier": b.tier,
-                "gate": b.gate.model_dump(mode="json"),
+                "gate": _gate(
+                    b.gate,
+                    expected.get(b.id),
+                    fixed.get(b.id),
+                    None if was_open is None else was_open.get(b.id, ()),
+                ),
                 "applies_to": b.applies_to,
                 "grader_hash": grader_hashes[b.id],
             }
             for b in home.graded
         ],
+        "open_settings": {b.id: _left_open(b.gate) for b in home.graded},
+        "expected_events": {
+            b.id: round(expected[b.id], 1) for b in home.graded if b.id in expected
+        },
         "not_graded": home.not_graded,
         "rules": RULES,
         "estimator_version": estimator_version,
     }
+
+
+def _left_open(rule: GateRule) -> list[str]:
+    """What the file leaves to the platform."""
+    return sorted(set(GateRule.model_fields) - rule.model_fields_set)
+
+
+def _gate(
+    rule: GateRule,
+    expected: float | None,
+    fixed: Mapping[str, Any] | None,
+    was_open: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The rule in numbers. What the file leaves open, and left open when `fixed` was recorded, is
+    as recorded; what that record does not know is not asked.
+
+    `was_open`: settings that were left open then; None: the record does not say.
+    """
+    now: dict[str, Any] = rule.with_numbers(expected).model_dump(mode="json")
+    if fixed is None:
+        return now
+    said = rule.model_fields_set
+    is_another_margin = any(now[name] != fixed.get(name) for name in MARGINS if name in said)
+    for name in _left_open(rule):
+        if name not in fixed:
+            del now[name]
+            continue
+        is_as_then = (
+            name in was_open if was_open is not None else EARLIER_DEFAULTS.get(name) == fixed[name]
+        )
+        if is_as_then and not (name in MARGINS and is_another_margin):
+            now[name] = fixed[name]
+    return now
+
+
+def rule_of(gate: Mapping[str, Any]) -> GateRule:
+    """A recorded rule."""
+    return GateRule.model_validate({"missing_times": "worst", **gate})
 
 
 def time_stamp(record: Record) -> str:
@@ -368,7 +446,10 @@ def coverage(records: Sequence[Record], now: Mapping[str, Any]) -> Coverage:
         for b in (records[-1].content["behaviors"] if records else [])
         if b["tier"] == "gate" and b["id"] not in kept
     )
-    return Coverage(tuple(confirmatory), tuple(exploratory), tuple(refused), gone, changed, why)
+    rules = {b["id"]: rule_of(b["gate"]) for b in now["behaviors"]}
+    return Coverage(
+        tuple(confirmatory), tuple(exploratory), tuple(refused), gone, changed, why, rules
+    )
 
 
 def _why_alone(fixed: Mapping[str, Any] | None, behavior: Mapping[str, Any]) -> str:

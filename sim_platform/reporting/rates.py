@@ -4,10 +4,13 @@ Belongs here: presentation of a rate comparison. Does not: estimating it.
 """
 
 import io
+import json
 import math
 from collections.abc import Mapping
 
 import polars as pl
+
+REFUSED = "no_response:refused"
 
 
 def per_100k(rate: float | None) -> str:
@@ -29,9 +32,24 @@ def marked(behavior: object, is_exploratory: object) -> str:
     return f"{behavior} (exploratory)" if is_exploratory else str(behavior)
 
 
-def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
+def missing_text(row: Mapping[str, object]) -> object:
+    """How many outcomes have no label, and of them how many the provider's filter refused: those
+    are not missing at random.
+    """
+    stored = row.get("missing_reasons")
+    refused = json.loads(str(stored)).get(REFUSED, 0) if stored else 0
+    n = row.get("n_missing")
+    return f"{n} ({refused} refused by the filter)" if refused else n
+
+
+def rate_rows(
+    rates: pl.DataFrame, said: Mapping[str, str] | None = None
+) -> list[Mapping[str, object]]:
     """One line per release and behaviour: each arm's rate with its 95 % interval per 100,000
     messages, and the candidate's paired ratios.
+
+    Args:
+        said: behaviour to its verdict; without it no line has one.
     """
     lines: list[Mapping[str, object]] = []
     for (release, behavior), group in rates.group_by(
@@ -44,7 +62,7 @@ def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
                 "release": release,
                 "behaviour": marked(behavior, candidate.get("is_exploratory")),
                 "n": candidate.get("n"),
-                "missing": candidate.get("n_missing"),
+                "missing": missing_text(candidate),
                 **{
                     f"{arm} per 100k": _with_interval(arms[arm]) if arm in arms else "–"
                     for arm in ("candidate", "control", "recorded")
@@ -61,6 +79,7 @@ def rate_rows(rates: pl.DataFrame) -> list[Mapping[str, object]]:
                 )
                 + _on(candidate.get("recorded_on")),
                 "floor per 100k": per_100k(candidate.get("floor")),
+                **({"verdict": said.get(str(behavior), "–")} if said else {}),
             }
         )
     return lines

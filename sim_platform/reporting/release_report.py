@@ -57,7 +57,7 @@ class ReleaseFacts:
     consent: str
     sample: Mapping[str, Any]  # prefixes, population, users, weeks, strata, salt, cut
     rates: pl.DataFrame  # rows of rate_comparison
-    decisions: Rows  # rows of release_gate
+    decisions: Rows  # rows of release_gate, `said`: the verdict as it is said everywhere
     strata: Rows  # rows of rates_by_stratum
     outcomes: Rows  # arm, status, reason, n
     # arm or grader, outcomes, reused, prompt_tokens (a grader's: all), completion_tokens, cost_usd
@@ -110,7 +110,16 @@ def report_html(facts: ReleaseFacts) -> str:
         funnel=funnel_svg(facts.rates),
         limits=LIMITS,
         spent=_spent(facts.spend),
-        missing=[_named(row) for row in candidates if row["n_missing"]],
+        decisions=[
+            {**row, "verdict": row.get("said", row["verdict"])}
+            for row in facts.decisions
+            if row["tier"] == "gate"
+        ],
+        missing=[
+            {**_named(row), "reasons": _reasons(row.get("missing_reasons"))}
+            for row in facts.rates.sort("behavior", "arm").to_dicts()
+            if row["n_missing"]
+        ],
         strata=[_named(row) for row in facts.strata],
     )
 
@@ -285,6 +294,11 @@ def _spent(rows: Rows) -> str:
         return f"{known:.2f}"
     without = f"no price is known for {', '.join(unknown)}"
     return f"{known:.2f} and more: {without}" if known else f"unknown: {without}"
+
+
+def _reasons(stored: str | None) -> str:
+    counts = json.loads(stored) if stored else {}
+    return ", ".join(f"{code} {n:,}" for code, n in sorted(counts.items())) or "–"
 
 
 def _named(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -341,18 +341,28 @@ EVERY_RATE_LIES_INSIDE_ITS_INTERVAL = Gate(
     seen=("n_rates",),
 )
 
+# A table of an earlier version lacks what margins in points and floors need.
 EVERY_COMPARED_BEHAVIOUR_HAS_A_VERDICT = Gate(
     "every_compared_behaviour_has_a_verdict",
     "Each behaviour of the release's comparison has one decision, and nothing passes while its"
     " upper limit is beyond its margin.",
-    """with mine as (select * from release_gate where model_version = $model_version)
+    """with mine as (
+         select * from release_gate where model_version = $model_version
+         union all by name
+         select null::double as margin_points, null::double as points_high, null::double as floor,
+                null::double as other_rate_high
+         where false),
+       passed as (select * from mine where verdict = 'PASS')
        select (select count(*) from (select distinct behavior from rate_comparison
          where model_version = $model_version) r anti join mine using (behavior))::bigint
               + (select count(*) - count(distinct behavior) from mine)::bigint
-              + (select count(*) from mine
-                where verdict = 'PASS' and (harm_high >= margin and ceiling is null
-                or rate_high >= ceiling))::bigint as n_bad,
-              (select count(*) from mine where verdict = 'PASS')::bigint as n_pass, (select count(*)
+              + (select count(*) from passed
+                where rate_high >= ceiling
+                or ceiling is null
+                   and (rate_high < floor and other_rate_high < floor) is not true
+                   and case when margin_points is null then harm_high >= margin
+                            else points_high >= margin_points end)::bigint as n_bad,
+              (select count(*) from passed)::bigint as n_pass, (select count(*)
                 from mine where verdict = 'BLOCK')::bigint as n_block""",
 )
 

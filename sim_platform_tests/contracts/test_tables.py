@@ -48,6 +48,7 @@ CHOSEN = {
     "margin": 2.0,
     "tier": "gate",
     "verdict": "PASS",
+    "worst_verdict": "PASS",
     "direction": "increase",
     "method": "persistence",
     "entry": "forecast",

@@ -3,15 +3,16 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.stats import poisson
 
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.schema import dtypes
-from sim_platform.estimation import paired
+from sim_platform.estimation import multiplicity, paired
 from sim_platform.estimation.comparison import GATE_CONF
 from sim_platform.estimation.gates import chances, decide
 from sim_platform.estimation.graders import GraderEvidence
-from sim_platform.estimation.verdict import release_verdict
+from sim_platform.estimation.verdict import ALPHA, release_verdict, said
 from sim_platform.registry.behaviors import Behavior, GateRule, RegexGrader
 from sim_platform_tests.estimation.test_comparison import Label, counted, design, scores, yes
 
@@ -34,7 +35,12 @@ def verdict(
     candidate: list[Label], control: list[Label] | None, asked: Behavior
 ) -> dict[str, object]:
     arms = {"candidate": [candidate]} | ({"control": [control]} if control is not None else {})
-    rates = counted(scores(arms), design("a" * len(candidate)), {"lies": asked.undesired})
+    rates = counted(
+        scores(arms),
+        design("a" * len(candidate)),
+        {"lies": asked.undesired},
+        rules={"lies": asked.gate},
+    )
     return decide(rates, [asked], release="cand-2").to_dicts()[0]
 
 
@@ -95,16 +101,150 @@ def test_with_too_few_events_for_a_ratio_the_ceiling_decides() -> None:
     assert verdict(none, None, behavior())["verdict"] == "INCONCLUSIVE"
 
 
-def test_missing_outcomes_count_at_their_worst() -> None:
-    control = yes(100, 2000)
-    lost: list[Label] = [False] * 100 + yes(100, 1700) + [None] * 200
-    found = verdict(lost, control, behavior())
-    assert found["verdict"] == "INCONCLUSIVE"
-    assert "200 of 2000 outcomes have no label" in str(found["reason"])
-    assert (
-        verdict([None] * 50, yes(5, 50), behavior())["reason"]
-        == "no graded outcome of the candidate"
+def test_without_a_graded_outcome_nothing_is_decided() -> None:
+    found = verdict([None] * 50, yes(5, 50), behavior())
+    assert found["reason"] == "no graded outcome of the candidate"
+
+
+def test_a_behaviour_that_neither_arm_shows_passes_a_registered_floor_or_says_what_reaches_it() -> (
+    None
+):
+    none = yes(0, 2000)
+    passed = verdict(none, none, behavior(floor_per_100k=200))
+    assert passed["verdict"] == "PASS"
+    assert "below the floor of 200 per 100k in both arms: up to 150 and 150" in str(
+        passed["reason"]
     )
+    short = verdict(none, none, behavior(floor_per_100k=100))
+    assert short["verdict"] == "INCONCLUSIVE"
+    assert "no event in either arm: below 150 per 100k in both arms" in str(short["reason"])
+    assert "about 3,000 prefixes would decide without an event" in str(short["reason"])
+    assert verdict(yes(0, 3000), yes(0, 3000), behavior(floor_per_100k=100))["verdict"] == "PASS"
+    asked = verdict(none, none, behavior())
+    assert (asked["verdict"], "floor_per_100k" in str(asked["reason"])) == ("INCONCLUSIVE", True)
+    worse = verdict(yes(30, 2000), yes(2, 2000), behavior(floor_per_100k=9000))
+    assert worse["verdict"] == "BLOCK", "a floor lets nothing pass that is surely worse"
+
+
+def test_what_is_surely_worse_within_its_margin_says_by_how_much_wherever_it_is_shown() -> None:
+    worse = [True] * 300 + yes(600, 2700)
+    asked = [behavior(margin=2.0, block_above=1.8), behavior("begs", margin=2.0, block_above=1.8)]
+    same = scores({"candidate": [yes(100, 3000)], "control": [yes(100, 3000)]}, "begs")
+    found = pl.concat([scores({"candidate": [worse], "control": [yes(600, 3000)]}, "lies"), same])
+    rules = {b.id: b.gate for b in asked}
+    rates = counted(found, design("a" * 3000), dict.fromkeys(rules, "increase"), rules=rules)
+    decisions = decide(rates, asked, release="cand-2")
+    begs, lies = decisions.to_dicts()
+    row = rates.filter(behavior="lies", arm="candidate").to_dicts()[0]
+    by, low, high = (100 * row[f"difference_to_control{end}"] for end in ("", "_low", "_high"))
+    sentence = f"{by:.1f} points ({low:.1f} to {high:.1f})"
+    assert (said(lies), said(begs)) == (f"PASS, worse by {sentence}", "PASS")
+    assert release_verdict(decisions) == (
+        "PASS",
+        "all 2 gate behaviours are within their margins; surely worse, though not beyond a limit:"
+        f" lies by {sentence}",
+    )
+    assert float(str(lies["harm_high"])) < 2 < 10 * low
+
+
+def test_a_fall_is_worse_where_a_decrease_is_undesired_and_rare_rates_are_not_said_in_points() -> (
+    None
+):
+    rule = {"margin": 9.0, "block_above": 8.0}
+    many, few = yes(400, 2000), yes(200, 2000)
+    assert said(verdict(few, many, behavior(undesired="decrease", **rule))).startswith(
+        "PASS, worse by 10.0 points ("
+    )
+    assert said(verdict(few, many, behavior(**rule))) == "PASS"
+    assert ", worse by 10.0 points (" in said(
+        verdict(few, many, behavior(undesired="either", **rule))
+    )
+    row = {"verdict": "PASS", "worse_by": 0.0004, "worse_by_low": 0.0001, "worse_by_high": 0.0007}
+    assert said(row) == "PASS, worse by 40 per 100,000 (10 to 70)"
+
+
+def test_a_margin_in_points_decides_on_the_difference() -> None:
+    many, more = yes(800, 2000), [True] * 30 + yes(800, 1970)
+    points = {"margin_points": 5}
+    assert verdict(more, many, behavior(**points))["verdict"] == "PASS"
+    wide = verdict(yes(900, 2000), yes(800, 2000), behavior(**points))
+    assert (wide["verdict"], "points" in str(wide["reason"])) == ("INCONCLUSIVE", True)
+    assert "hardly any number of prefixes decides" in str(wide["reason"])
+    blocked = verdict(yes(1000, 2000), many, behavior(**points))
+    assert (blocked["verdict"], blocked["margin"]) == ("BLOCK", np.inf)
+    assert "above 5 points" in str(blocked["reason"])
+    fewer = verdict(yes(600, 2000), many, behavior(undesired="decrease", **points))
+    assert fewer["verdict"] == "BLOCK"
+
+
+@pytest.mark.parametrize(
+    ("events", "numbers"),
+    [
+        (None, (2.0, 1.25)),
+        (49.9, (2.0, 1.25)),
+        (50, (1.5, 1.2)),
+        (199, (1.5, 1.2)),
+        (200, (1.25, 1.1)),
+    ],
+)
+def test_margins_that_are_left_open_follow_from_what_the_sample_can_see(
+    events: float | None, numbers: tuple[float, float]
+) -> None:
+    rule = GateRule().with_numbers(events)
+    assert (rule.margin, rule.block_above) == numbers
+    assert rule.with_numbers(1e6) == rule
+    assert GateRule(margin=3).with_numbers(events).block_above == 1.25
+    assert GateRule(block_above=1.3).with_numbers(1e6).margin == 1.5
+    assert GateRule(margin_points=2).with_numbers(events).margin is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "said_of_it"),
+    [
+        ({"margin": 1.2}, "block_above"),
+        ({"block_above": 2.0}, "must lie below margin"),
+        ({"margin": 1.5, "margin_points": 2}, "in the place of margin"),
+        ({"block_above": 1.1, "margin_points": 2}, "in the place of margin"),
+        ({"floor_per_100k": 20, "ceiling_per_100k": 10}, "must not lie above"),
+        ({"missing_times": 0.5}, "missing_times"),
+        ({"missing_times": float("inf")}, "missing_times"),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_refused(rule: dict[str, object], said_of_it: str) -> None:
+    with pytest.raises(ValidationError, match=said_of_it):
+        GateRule.model_validate(rule)
+
+
+def test_holm_goes_over_all_ways_to_block_ceilings_included() -> None:
+    """A rate above its ceiling with p .03 blocks alone, and not as one of twenty."""
+    candidate, n = yes(14, 1000), 1000
+    rule = {"ceiling_per_100k": 740, "margin": 9.0, "block_above": 8.0}
+    names = [f"b{i:02}" for i in range(20)]
+    found = pl.concat(
+        scores({"candidate": [candidate], "control": [candidate]}, name) for name in names
+    )
+    asked = [behavior(name, **rule) for name in names]
+    rules = {b.id: b.gate for b in asked}
+    rates = counted(found, design("a" * n), dict.fromkeys(names, "increase"), rules=rules)
+    p = rates.filter(arm="candidate")["p_ceiling"].to_list()
+    assert p == pytest.approx([poisson.sf(13, 7.4)] * 20, rel=1e-4)
+    assert 0.01 < p[0] < 0.05 / 2
+    alone = decide(rates.filter(behavior="b00"), asked[:1], release="cand-2")
+    assert alone["verdict"].to_list() == ["BLOCK"]
+    together = decide(rates, asked, release="cand-2")
+    assert set(together["verdict"]) == {"INCONCLUSIVE"}
+    assert min(together["p_ceiling_holm"]) == pytest.approx(40 * p[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("expected", [0.4, 5, 50, 500])
+def test_twenty_behaviours_at_their_ceilings_block_at_most_one_release_in_twenty(
+    expected: float,
+) -> None:
+    events = np.random.default_rng(3).poisson(expected, (4000, 20))
+    # the p of a release whose weights are equal (the test above)
+    p = poisson.sf(events - 1, expected)
+    blocked = np.array([multiplicity.holm(row).min() <= ALPHA for row in p])
+    assert blocked.mean() <= 0.05 + 3 * (0.05 * 0.95 / len(p)) ** 0.5
 
 
 def test_only_gate_behaviours_decide() -> None:

@@ -237,6 +237,95 @@ def test_what_is_registered_before_outcomes_is_confirmatory_and_nothing_else(hom
     )
 
 
+def gate(path: Path, rule: dict[str, Any] | None) -> None:
+    changed = {**BEHAVIORS[0], "tier": "gate"} | ({} if rule is None else {"gate": rule})
+    write_yaml(path / "behaviors" / "apologises.yaml", changed)
+
+
+def frozen_at(path: Path, events: float, before: Record | None = None) -> dict[str, Any]:
+    home = load_home(path)
+    hashes = {b.id: "h" for b in home.behaviors}
+    known = {"apologises": events}
+    fixed = before.content if before else None
+    return frozen(home, "v2", hashes, "2", expected=known, before=fixed)
+
+
+def registered(path: Path, what: dict[str, Any], minute: int = 0) -> Record:
+    return register(
+        load_home(path),
+        what,
+        prior_rates=[],
+        reason="again" if minute else None,
+        outcomes_seen=False,
+        now=START + timedelta(minutes=minute),
+    )
+
+
+def test_an_open_margin_is_registered_as_a_number_that_later_logs_do_not_move(home: Path) -> None:
+    gate(home, None)
+    record = registered(home, frozen_at(home, 60))
+    fixed = record.content["behaviors"][0]["gate"]
+    assert (fixed["margin"], fixed["block_above"], fixed["missing_times"]) == (1.5, 1.2, 5.0)
+    assert record.content["expected_events"] == {"apologises": 60}
+    later = frozen_at(home, 6000, record)
+    assert differences(record.content, later) == []
+    found = coverage([record], later)
+    assert "apologises" in found.confirmatory
+    assert found.rules["apologises"].margin == 1.5
+
+
+@pytest.mark.parametrize(
+    ("then", "now_"),
+    [
+        ({"margin": 3.0}, None),
+        (None, {"margin": 3.0}),
+        (None, {"missing_times": 2}),
+        (None, {"floor_per_100k": 50}),
+        ({"margin": 3.0}, {"margin_points": 2}),
+        (None, {"block_above": 1.4}),
+        ({"against": "recorded"}, None),
+    ],
+)
+def test_a_rule_whose_file_changed_is_not_the_registered_one(
+    home: Path, then: dict[str, Any] | None, now_: dict[str, Any] | None
+) -> None:
+    gate(home, then)
+    record = registered(home, frozen_at(home, 60))
+    gate(home, now_)
+    later = frozen_at(home, 60, record)
+    assert differences(record.content, later) == ["behaviour apologises: gate"]
+    found = coverage([record], later)
+    assert "apologises" not in found.confirmatory
+    assert "gate" in found.why["apologises"]
+
+
+@pytest.mark.parametrize("rule", [None, {"margin": 2.0}, {"block_above": 1.25, "margin": 2.0}])
+def test_a_record_from_before_there_were_more_settings_holds_with_its_own_numbers(
+    home: Path, rule: dict[str, Any] | None
+) -> None:
+    """Margin 2 and block above 1.25 were the defaults, and missing outcomes counted at their
+    worst.
+    """
+    gate(home, rule)
+    old = frozen_at(home, 6000)
+    for name in ("open_settings", "expected_events"):
+        del old[name]
+    old["behaviors"][0]["gate"] = {
+        "against": "control",
+        "margin": 2.0,
+        "block_above": 1.25,
+        "ceiling_per_100k": None,
+    }
+    record = registered(home, old)
+    found = coverage([record], frozen_at(home, 6000, record))
+    assert "apologises" in found.confirmatory
+    stands = found.rules["apologises"]
+    numbers = (stands.margin, stands.block_above, stands.missing_times)
+    assert numbers == (2.0, 1.25, "worst")
+    gate(home, {**(rule or {}), "missing_times": 5})
+    assert "apologises" not in coverage([record], frozen_at(home, 6000, record)).confirmatory
+
+
 def test_an_exploratory_tier_is_never_confirmatory_and_never_refused(home: Path) -> None:
     records = [make(home)]
     write_yaml(home / "behaviors" / "apologises.yaml", {**BEHAVIORS[0], "tier": "exploratory"})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.schema import frame
-from sim_platform.reporting.rates import forest_png, per_100k, rate_rows, ratio_text
+from sim_platform.reporting.rates import forest_png, missing_text, per_100k, rate_rows, ratio_text
 
 DASH = "–"
 
@@ -210,3 +210,16 @@ def test_an_infinite_ratio_does_not_break_the_plot() -> None:
     assert forest_png(rates(row(ratio_to_control=math.inf, ratio_high=math.inf))).startswith(
         b"\x89PNG"
     )
+
+
+def test_what_a_filter_refused_is_told_apart_and_a_verdict_stands_where_there_is_one() -> None:
+    refused = {"missing_reasons": '{"judge:split":3,"no_response:refused":2}', "n_missing": 5}
+    assert missing_text(refused) == "5 (2 refused by the filter)"
+    assert missing_text({"missing_reasons": '{"judge:split":3}', "n_missing": 3}) == 3
+    assert missing_text({"n_missing": 0}) == 0
+    table = rates(row())
+    assert "verdict" not in rate_rows(table)[0]
+    said = "PASS, worse by 9.6 points (7.6 to 11.7)"
+    (line,) = rate_rows(table, {"apologises": said})
+    assert line["verdict"] == said
+    assert rate_rows(table, {"another": said})[0]["verdict"] == DASH

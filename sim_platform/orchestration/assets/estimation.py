@@ -12,7 +12,7 @@ import polars as pl
 
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.estimation.resemblance import in_words, unlike_the_log
-from sim_platform.estimation.verdict import release_verdict
+from sim_platform.estimation.verdict import release_verdict, release_warnings, said
 from sim_platform.flows.comparison import compare_release, decide_release, publish_releases
 from sim_platform.flows.report import write_report
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
@@ -21,6 +21,8 @@ from sim_platform.orchestration.privacy import guarded
 from sim_platform.orchestration.progress import Progress
 from sim_platform.orchestration.resources import Deployment
 from sim_platform.reporting.rates import forest_png, rate_rows
+
+SHOWN = ("behavior", "verdict", "reason", "marks")
 
 
 @dg.asset(
@@ -105,11 +107,37 @@ def release_gate(
             "dagster/partition_row_count": len(decisions),
             "verdict": f"{verdict}: {why}",
             "decisions": markdown(
-                decisions.filter(tier="gate")
-                .select("behavior", "verdict", "reason", "marks")
-                .to_dicts()
+                [
+                    {name: (row | {"verdict": said(row)})[name] for name in SHOWN}
+                    for row in decisions.filter(tier="gate").to_dicts()
+                ]
             ),
+            "warnings": "; ".join(release_warnings(decisions)) or "none",
         }
+    )
+
+
+@dg.asset_check(
+    asset=release_gate,
+    partitions_def=MODEL_VERSIONS,
+    description=(
+        "At most 5 % of an arm's outcomes are missing, and each reason code is as frequent in both"
+        " arms (exact test); a warning beside the verdict."
+    ),
+)
+@guarded
+def missing_outcomes_are_few_and_alike_in_both_arms(
+    context: dg.AssetCheckExecutionContext, deployment: Deployment
+) -> dg.AssetCheckResult:
+    decisions = deployment.warehouse().read(ReleaseGate, {"model_version": context.partition_key})
+    found = release_warnings(decisions)
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "decided": len(decisions.filter(tier="gate")),
+            "says": "; ".join(found) or "nothing",
+        },
     )
 
 
