@@ -421,7 +421,7 @@ def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, rule: GateRul
     limits_at, above, below = (
         (ratio_at, rule.block_above, 1 / rule.block_above)
         if rule.block_above is not None
-        else (difference_at, _share(rule), -_share(rule))
+        else (difference_at, _margin_share(rule), -_margin_share(rule))
     )
     tests = []
     if undesired in ("increase", "either"):
@@ -431,7 +431,7 @@ def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, rule: GateRul
     return row | {f"p_block_{arm}": min(1.0, len(tests) * min(tests))}
 
 
-def _share(rule: GateRule) -> float:
+def _margin_share(rule: GateRule) -> float:
     """The margin in points as a share."""
     return (rule.margin_points or 0.0) / 100
 

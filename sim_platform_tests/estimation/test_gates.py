@@ -217,8 +217,8 @@ def test_a_rule_that_cannot_be_meant_is_refused(rule: dict[str, object], said_of
 
 def test_holm_goes_over_all_ways_to_block_ceilings_included() -> None:
     """A rate above its ceiling with p .03 blocks alone, and not as one of twenty."""
-    candidate, n = yes(14, 1000), 1000
-    rule = {"ceiling_per_100k": 740, "margin": 9.0, "block_above": 8.0}
+    candidate, n = yes(14, 2000), 2000  # below one percent, where limits are Poisson limits
+    rule = {"ceiling_per_100k": 370, "margin": 9.0, "block_above": 8.0}
     names = [f"b{i:02}" for i in range(20)]
     found = pl.concat(
         scores({"candidate": [candidate], "control": [candidate]}, name) for name in names
