@@ -18,7 +18,7 @@ from sim_platform.contracts.tables.forecasting import (
     RateForecast,
 )
 from sim_platform.contracts.tables.schema import frame
-from sim_platform.flows.grading.recorded import RESPONSES, responses_of
+from sim_platform.flows.grading.recorded import RESPONSES, responses_of, texts
 from sim_platform.flows.ledger import enter_observations, first_forecasts, last_observations
 from sim_platform.flows.registration import covered
 from sim_platform.flows.sampling import refuse_earlier_sample
@@ -45,7 +45,6 @@ LEAST_NEWEST = 30
 # of them, expected or found; where a stratum has fewer, its share is taken from the mix of each
 # variable alone
 LEAST_IN_STRATUM = 5
-PAGE = 5_000
 STRATA = """
     with shares as (
         select c.behavior, c.arm, s.prefix_id, s.stratum, any_value(coalesce(s.user_key,
@@ -96,10 +95,9 @@ PRIOR = """
     select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as e from users
       group by behavior order by behavior"""
 OWN_LOG = """
-    select conversation_key, user_key, messages, metadata, labels from deidentified_corpus
-    where model_version = $version and n_user_turns > 0 and conversation_key > $last
-      and ($since::date is null or week >= date_trunc('week', $since::date))
-      order by conversation_key limit $n"""
+    select conversation_key, user_key from deidentified_corpus
+    where model_version = $version and n_user_turns > 0
+      and ($since::date is null or week >= date_trunc('week', $since::date))"""
 
 
 @dataclass(frozen=True)
@@ -380,7 +378,9 @@ def discrepancy_so_far(
     )
 
 
-def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFrame:
+def score_release(
+    home: Home, vault: DuckDBFile, warehouse: DuckDBFile, release: str
+) -> pl.DataFrame:
     """Observes the release's own log, enters the observation, and scores the first forecast of
     every method; no rows until it is `deployed` in models.yaml and has a log.
     """
@@ -395,7 +395,7 @@ def score_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFra
         for b in home.graded
         if not b.judges and not any(isinstance(part, ModerationGrader) for part in b.parts)
     ]
-    observed = observe(home, warehouse, release, registered)
+    observed = observe(home, vault, warehouse, release, registered)
     if not observed:
         return frame(ForecastScorecard, [])
     enter_observations(warehouse, release, observed)
@@ -483,21 +483,21 @@ def error_parts(home: Home, warehouse: DuckDBFile, release: str) -> list[dict[st
 
 
 def observe(
-    home: Home, warehouse: DuckDBFile, release: str, behaviors: list[Behavior]
+    home: Home,
+    vault: DuckDBFile,
+    warehouse: DuckDBFile,
+    release: str,
+    behaviors: list[Behavior],
 ) -> dict[str, tuple[float, float]]:
     """Effective events and messages of each behaviour in the release's own log, by the same
-    graders; users are clusters. Empty without such a log.
+    graders on the same kind of text; users are clusters. Empty without such a log.
     """
     deployed = home.by_version[release].deployed
     since: date | None = deployed.from_ if deployed else None
     every = home.release(release)[0].plan.cut == "uniform_user_turn"
     sums: list[pl.DataFrame] = []
-    last = ""
-    while len(
-        page := warehouse.query(
-            OWN_LOG, {"version": release, "last": last, "since": since, "n": PAGE}
-        )
-    ):
+    own = warehouse.query(OWN_LOG, {"version": release, "since": since})
+    for page in texts(home, vault, warehouse, release, own):
         rows = [row for one in page.to_dicts() for row in responses_of(one, every=every)]
         graded = scores(
             pl.DataFrame(rows, schema=RESPONSES), behaviors, release=release, home=home
@@ -510,7 +510,6 @@ def observe(
                 x=pl.col("label").sum().cast(pl.Float64), n=pl.len().cast(pl.Float64)
             )
         )
-        last = page["conversation_key"][-1]
     if not sums:
         return {}
     users = pl.concat(sums).group_by("behavior", "user_key").agg(pl.col("x", "n").sum())

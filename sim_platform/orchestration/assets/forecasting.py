@@ -126,7 +126,7 @@ def forecast_scorecard(
     registered floor. A rerun grades the release's log again and costs nothing.
     """
     home, warehouse = deployment.home(), deployment.warehouse()
-    scored = score_release(home, warehouse, context.partition_key)
+    scored = score_release(home, deployment.vault(), warehouse, context.partition_key)
     with warehouse.transaction() as tx:
         tx.replace(ForecastScorecard, scored, {"model_version": context.partition_key})
     shown = scored.with_columns(pl.selectors.float().round(3)).drop("model_version").to_dicts()
