@@ -6,7 +6,7 @@ own. Does not: the work itself (flows, orchestration).
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table as RichTable
@@ -153,6 +153,16 @@ def run(
         int | None,
         typer.Option("--max-tokens", min=1, help="The same in tokens, prompts and completions."),
     ] = None,
+    until: Annotated[
+        Literal["decided"] | None,
+        typer.Option(
+            "--until",
+            help=(
+                "decided: grow the sample through the plan's registered `looks` until every gate"
+                " behaviour is decided; the error of all looks together stays 5 %."
+            ),
+        ),
+    ] = None,
 ) -> None:
     """Run the whole simulation for one release (or all): extract, de-identify, sample, replay,
     grade, compare.
@@ -169,16 +179,21 @@ def run(
         releases = (
             list(home.releases) if all_releases else [home.release(model_version or "")[0].version]
         )
-        redraw = may_redraw(home, releases, sample_size, yes)
+        limits = {"max_usd": max_usd, "max_tokens": max_tokens}
+
+        def say(line: str) -> None:
+            typer.echo(line, err=True)
+
+        if until and (all_releases or sample_size):
+            raise BadInputError("--until decided takes one release, and its sizes from its looks")
+        redraw = not until and may_redraw(home, releases, sample_size, yes)
         with progress_shown():
-            failed = runs().run_releases(
-                home,
-                releases,
-                sample_size,
-                say=lambda line: typer.echo(line, err=True),
-                redraw=redraw,
-                max_usd=max_usd,
-                max_tokens=max_tokens,
+            failed = (
+                runs().run_until_decided(home, releases[0], say=say, **limits)
+                if until
+                else runs().run_releases(
+                    home, releases, sample_size, say=say, redraw=redraw, **limits
+                )
             )
         for release in releases:
             if release not in failed:

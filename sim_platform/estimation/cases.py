@@ -33,9 +33,9 @@ Row = Mapping[str, Any]
 class Way:
     """One way to block: a lower limit of harm beyond a bound.
 
-    `low` gives the one-sided 95 % limit while missing outcomes stay within so many times, on a
-    scale on which limits move evenly with the normal deviate of their level (logarithms of ratios
-    and rates). `p`: one-sided, at the registered `times`.
+    `low` gives the one-sided limit at `level` while missing outcomes stay within so many times, on
+    a scale on which limits move evenly with the normal deviate of their level (logarithms of
+    ratios and rates). `p`: one-sided, at the registered `times`.
     """
 
     name: Literal["harm", "ceiling"]
@@ -43,27 +43,28 @@ class Way:
     bound: float
     p: float
     times: float
+    level: float = ALPHA
     sides: int = 1
 
     def blocks(self, times: float, p_holm: float) -> bool:
         """Whether it blocks while missing outcomes stay within `times`, the other ways being as
         they are. Exact at the registered times; elsewhere the limit at Holm's level keeps the
-        distance from the one at 95 % that two points of its curve give.
+        distance from the one at `level` that two points of its curve give.
         """
-        if times == self.times or (times < self.times and p_holm <= ALPHA):
-            return p_holm <= ALPHA  # limits fall as `times` grows: no verdict may turn back
+        if times == self.times or (times < self.times and p_holm <= self.level):
+            return p_holm <= self.level  # limits fall as `times` grows: no verdict may turn back
         z, z_holm = (
             float(-special.ndtri(level / self.sides))
-            for level in (self.p, ALPHA * self.p / p_holm if p_holm else ALPHA)
+            for level in (self.p, self.level * self.p / p_holm if p_holm else self.level)
         )
-        z_limit = float(-special.ndtri(ALPHA / self.sides))
+        z_limit = float(-special.ndtri(self.level / self.sides))
         low = self.low(self.times)
         if not math.isfinite(low) or not math.isfinite(z) or abs(z - z_limit) < 1e-6:
             further = 0.0
         else:
             further = min(0.0, (z_holm - z_limit) * (self.bound - low) / (z - z_limit))
         beyond = self.low(times) + further > self.bound
-        return beyond and (p_holm <= ALPHA or times < self.times)
+        return beyond and (p_holm <= self.level or times < self.times)
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ class Case:
     def of(self, name: str) -> Any:
         """A column of the candidate's row, `{}` standing for the other arm."""
         return (self.candidate or {}).get(name.format(self.rule.against))
+
+    @property
+    def level(self) -> float:
+        """One-sided error with which it is decided; smaller where a run looks several times."""
+        return float(self.of("gate_level") or ALPHA)
 
     def _two(self, name: str) -> Limits:
         return float(self.of(f"{name}_low")), float(self.of(f"{name}_high"))
@@ -188,7 +194,7 @@ class Case:
                 else (lambda times: self.points(times)[0], self.rule.margin_points or 0.0)
             )
             sides = 2 if self.behavior.undesired == "either" else 1
-            found.append(Way("harm", low, bound, float(p), self.times, sides))
+            found.append(Way("harm", low, bound, float(p), self.times, self.level, sides))
         if self.ceiling is not None and self.is_graded:
             p = self.of("p_ceiling")
             if p is None:  # rates of an earlier version
@@ -200,6 +206,7 @@ class Case:
                     math.log(self.ceiling),
                     float(p),
                     self.times,
+                    self.level,
                 )
             )
         return found

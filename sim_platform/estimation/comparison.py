@@ -33,6 +33,7 @@ from sim_platform.estimation.missing import (
     rate_limits,
     ratio_limits,
 )
+from sim_platform.estimation.verdict import ALPHA
 from sim_platform.estimation.version import VERSION
 from sim_platform.registry.behaviors import GateRule
 
@@ -40,7 +41,7 @@ OTHER_ARMS = {
     "control": ("ratio_to_control", "ratio", "difference_to_control"),
     "recorded": ("ratio_to_recorded", "ratio_to_recorded", "difference_to_recorded"),
 }
-GATE_CONF = 0.90  # two-sided: one-sided 5 % on the side that decides
+GATE_CONF = 1 - 2 * ALPHA  # two-sided: one-sided 5 % on the side that decides
 
 Row = dict[str, object]
 
@@ -54,6 +55,7 @@ def compare(
     undesired: Mapping[str, str],
     measures: str,
     rules: Mapping[str, GateRule] | None = None,
+    level: float = ALPHA,
     conf: float = 0.95,
 ) -> pl.DataFrame:
     """One row per behaviour and arm that occur in `labels`, sorted.
@@ -81,6 +83,8 @@ def compare(
         measures: model or system.
         rules: behaviour id to its registered rule; a rule without any setting where a behaviour is
             not named.
+        level: one-sided error of the limits for decisions; smaller where a run looks several times
+            (sequential).
         conf: two-sided confidence in (0, 1).
 
     Returns:
@@ -112,11 +116,13 @@ def compare(
             }
             row |= {"measures": measures, "estimator_version": VERSION} | _rate(counts, arm, conf)
             rule = (rules or {}).get(item.behavior, GateRule()).with_numbers()
-            row |= _rate_for_decisions(counts, arm, rule) if row.get("rate") is not None else {}
+            row["gate_level"] = level
+            if row.get("rate") is not None:
+                row |= _rate_for_decisions(counts, arm, rule, level)
             if arm == "candidate":
                 for other, names in OTHER_ARMS.items():
                     row |= _against(counts, arm, other, names, conf) | _for_decisions(
-                        counts, other, undesired[item.behavior], rule
+                        counts, other, undesired[item.behavior], rule, level
                     )
             if arm == "control":
                 row |= _against(counts, arm, "recorded", OTHER_ARMS["recorded"], conf)
@@ -312,12 +318,13 @@ def _against(
     }
 
 
-def _rate_for_decisions(counts: pl.DataFrame, arm: str, rule: GateRule) -> Row:
+def _rate_for_decisions(counts: pl.DataFrame, arm: str, rule: GateRule, level: float) -> Row:
     """Limits of the answered rate, what its missing outcomes may hide, and for the candidate the
     limits at their best and worst and the one-sided p that its rate is not above the ceiling.
     """
     answered, hidden = _limits_of_rate(counts, arm), _hidden(counts, arm)
-    low, high = _both(answered(GATE_CONF))
+    conf = 1 - 2 * level
+    low, high = _both(answered(conf))
     row: Row = {
         "missing_share": hidden.share,
         "answered_low": low,
@@ -328,7 +335,7 @@ def _rate_for_decisions(counts: pl.DataFrame, arm: str, rule: GateRule) -> Row:
     best, worst = (
         _limits_of_rate(_missing_as(counts, arm, occurred), arm) for occurred in (False, True)
     )
-    row |= {"gate_low": best(GATE_CONF).low, "gate_high": worst(GATE_CONF).high}
+    row |= {"gate_low": best(conf).low, "gate_high": worst(conf).high}
     if rule.ceiling_per_100k is not None:
         ceiling, times = rule.ceiling_per_100k / 1e5, times_of(rule)
 
@@ -385,7 +392,9 @@ def times_of(rule: GateRule) -> float:
     return WORST if rule.missing_times == "worst" else float(rule.missing_times)
 
 
-def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, rule: GateRule) -> Row:
+def _for_decisions(
+    counts: pl.DataFrame, arm: str, undesired: str, rule: GateRule, level: float
+) -> Row:
     """Limits of the ratio over answered outcomes, and those that hold whatever the missing ones
     would have shown; limits of the difference; and the one-sided p that harm is not beyond
     what the rule allows while missing outcomes stay within what it registers.
@@ -396,7 +405,8 @@ def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, rule: GateRul
     if best.is_empty():
         return {}
     low, high = _gate_ratio(best), _gate_ratio(worst)
-    row: Row = {f"gate_{arm}_low": low(GATE_CONF).low, f"gate_{arm}_high": high(GATE_CONF).high}
+    of_level = 1 - 2 * level
+    row: Row = {f"gate_{arm}_low": low(of_level).low, f"gate_{arm}_high": high(of_level).high}
     pairs, times = _pairs(counts, first, arm), times_of(rule)
     hidden = (_hidden(counts, first), _hidden(counts, arm))
     answered = difference = None
@@ -404,7 +414,7 @@ def _for_decisions(counts: pl.DataFrame, arm: str, undesired: str, rule: GateRul
     if not pairs.is_empty():  # else no prefix has both labels, and only the worst case is known
         answered, difference = _gate_ratio(pairs), _gate_difference(pairs)
         for name, limits in (("answered", answered), ("gate_difference", difference)):
-            row[f"{name}_{arm}_low"], row[f"{name}_{arm}_high"] = _both(limits(GATE_CONF))
+            row[f"{name}_{arm}_low"], row[f"{name}_{arm}_high"] = _both(limits(of_level))
         rates = _rate_of(counts, first), _rate_of(counts, arm)
 
     def ratio_at(conf: float) -> tuple[float, float]:

@@ -138,6 +138,19 @@ def levels(
     return found
 
 
+def level_at(size: int, looks: Sequence[int], planned: int, alpha: float) -> float:
+    """One-sided level of the decision on a sample of `size`, all registered looks before it counted
+    as taken, so that whichever were taken the error of all is `alpha` at most.
+
+    Args:
+        looks: registered sizes, growing. planned: the size at which all of `alpha` is spent; a
+            larger sample takes its place.
+    """
+    before = [n for n in looks if n < size]
+    after = [planned] if size < planned and looks else []
+    return levels([*before, size, *after], alpha)[len(before)]
+
+
 def _normal_density(z: Array) -> Array:
     return np.asarray(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
 

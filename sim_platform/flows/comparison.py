@@ -15,10 +15,12 @@ from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.estimation.comparison import against_production, compare
 from sim_platform.estimation.design import DESIGN, LabelCounts, design_of, label_counts
 from sim_platform.estimation.gates import decide
+from sim_platform.estimation.sequential import level_at
+from sim_platform.estimation.verdict import ALPHA
 from sim_platform.flows.grading.calibration import labelled_arms
 from sim_platform.flows.grading.evidence import grader_evidence
 from sim_platform.flows.registration import covered, refuse_unblinded
-from sim_platform.flows.sampling import refuse_earlier_sample
+from sim_platform.flows.sampling import refuse_earlier_sample, size_of_sample
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile, publish
 from sim_platform.warehouse.gates import (
@@ -41,6 +43,13 @@ PRODUCTION = """
         where p.model_version = $release and p.applies and p.label is not null group by all)
     select behavior, sum(x)::double as x, sum(x * x)::double as v, sum(n)::double as n
     from users group by behavior order by behavior"""
+
+
+def level_of(home: Home, warehouse: DuckDBFile, release: str) -> float:
+    """One-sided error with which the release's stored sample is decided on."""
+    plan = home.release(release)[0].plan
+    size = size_of_sample(home, warehouse, release).stored or plan.sample_size
+    return level_at(size, plan.looks, plan.sample_size, ALPHA) if plan.looks else ALPHA
 
 
 def compare_release(
@@ -73,6 +82,7 @@ def compare_release(
         undesired={b.id: b.undesired for b in home.behaviors},
         measures=candidate.measures,
         rules=registered.rules,
+        level=level_of(home, warehouse, release),
     )
     if rates.is_empty():  # nothing takes the place of what was compared before
         raise SimPlatformError(
@@ -135,7 +145,7 @@ def decide_release(home: Home, warehouse: DuckDBFile, release: str) -> pl.DataFr
         release=release,
         not_graded=home.not_graded,
         graders=grader_evidence(home, warehouse, release),
-        labelled=labelled_arms(warehouse, release),
+        labelled=labelled_arms(warehouse, release, 1 - 2 * level_of(home, warehouse, release)),
         not_counted={name: registered.why[name] for name in gates if name in registered.why},
         prefixes=len(
             warehouse.read(StratifiedSample, {"model_version": release}, columns=["prefix_id"])

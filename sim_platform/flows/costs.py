@@ -98,6 +98,20 @@ def estimate(model: ModelVersion, requests: int, prompt: float, assumed: int) ->
     }
 
 
+def spent_on_answers(warehouse: DuckDBFile, release: str) -> tuple[float, int]:
+    """US dollars and tokens of all answers that are stored for the release and were paid for it."""
+    with warehouse.reading() as tx:
+        if "candidate_completions" not in tx.tables():
+            return 0.0, 0
+        usd, tokens = tx.query(
+            "select coalesce(sum(cost_usd), 0)::double as usd,"
+            " coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint as tokens"
+            " from candidate_completions where model_version = $release and reused_from is null",
+            {"release": release},
+        ).row(0)
+    return float(usd), int(tokens)
+
+
 def grader_calls(
     home: Home, warehouse: DuckDBFile, release: str, population: pl.DataFrame, drawn: Draw
 ) -> list[dict[str, Any]]:

@@ -88,6 +88,12 @@ def stored_verdict(home: Home, release: str) -> str:
     return f"{verdict}: {why}"
 
 
+def undecided(home: Home, release: str) -> list[str]:
+    """Gate behaviours about which nothing is decided yet."""
+    decisions = stored_decisions(home, release)
+    return decisions.filter(tier="gate", verdict="INCONCLUSIVE")["behavior"].sort().to_list()
+
+
 def said_of(home: Home, release: str) -> dict[str, str]:
     """Gate behaviour to its verdict as it is said everywhere; empty where nothing is decided, or
     what is stored may not be shown.

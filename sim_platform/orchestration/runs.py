@@ -12,11 +12,12 @@ from typing import Any
 
 import dagster as dg
 
-from sim_platform.contracts.errors import SimPlatformError
+from sim_platform.contracts.errors import BadInputError, SimPlatformError
+from sim_platform.flows.costs import spent_on_answers
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.flows.readiness import refuse_unready
-from sim_platform.flows.results import attention, left_out, one_line
+from sim_platform.flows.results import attention, left_out, one_line, undecided
 from sim_platform.flows.sampling import refuse_another_size, size_of_sample
 from sim_platform.orchestration.build import LOG_ASSETS, RELEASE_ASSETS, build_definitions
 from sim_platform.orchestration.checks import CONTRACT_CHECK
@@ -128,6 +129,56 @@ def run_releases(
     ):
         raise SimPlatformError("the summary failed; the releases' tables are there")
     return failed
+
+
+def run_until_decided(
+    home: Home,
+    release: str,
+    *,
+    say: Callable[[str], None],
+    max_usd: float | None = None,
+    max_tokens: int | None = None,
+) -> list[str]:
+    """Runs a release at the sizes of its registered looks, from the stored sample's on, until every
+    gate behaviour is decided or the planned sample is reached; returns it where it failed.
+
+    Answers of a smaller sample are reused. `max_usd` and `max_tokens` are for all looks together.
+
+    Raises:
+        BadInputError: the plan has no looks.
+    """
+    plan = home.release(release)[0].plan
+    if not plan.looks:
+        n = plan.sample_size
+        proposal = [n // 8, n // 4, n // 2]
+        raise BadInputError(
+            f"models.yaml: {release}.plan has no looks. Write the sizes at which it may be decided"
+            f" before {n:,}, for example `looks: {proposal}`, before its outcomes are seen: they"
+            " are registered, and the error of all looks together stays 5 %."
+        )
+    warehouse = warehouse_of(home)
+    stored = size_of_sample(home, warehouse, release).stored or 0
+    start = spent_on_answers(warehouse, release)
+    for size in [n for n in (*plan.looks, plan.sample_size) if n >= stored]:
+        say(f"look at {size:,} of {plan.sample_size:,} prefixes")
+        now = spent_on_answers(warehouse, release)
+        usd, tokens = now[0] - start[0], now[1] - start[1]
+        failed = run_releases(
+            home,
+            [release],
+            size,
+            say=say,
+            redraw=True,
+            max_usd=None if max_usd is None else max(0.0, max_usd - usd),
+            max_tokens=None if max_tokens is None else max(1, max_tokens - tokens),
+        )
+        if failed:
+            return failed
+        if not (open_ := undecided(home, release)):
+            say(f"decided at {size:,} prefixes")
+            return []
+        say(f"not decided at {size:,} prefixes: {', '.join(open_)}")
+    return []
 
 
 def dagster_home(home: Home) -> Path:

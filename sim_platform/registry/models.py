@@ -6,6 +6,7 @@ asking a model (replay).
 """
 
 from datetime import date
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -93,6 +94,8 @@ class Plan(Strict):
     boost: dict[
         str, Annotated[float, Field(gt=0, le=100)]
     ] = {}  # stratum, as `plan` prints it: times as many places as its size gives it
+    # smaller samples at which `run --until decided` looks, before sample_size
+    looks: list[Annotated[int, Field(ge=1)]] = []
 
     @model_validator(mode="after")
     def candidate_is_there(self) -> Self:
@@ -100,12 +103,20 @@ class Plan(Strict):
             raise ValueError("arms must include candidate")
         return self
 
+    @model_validator(mode="after")
+    def looks_grow(self) -> Self:
+        sizes = [0, *self.looks, self.sample_size]
+        if any(first >= second for first, second in pairwise(sizes)):
+            raise ValueError("looks must grow and stay below sample_size")
+        return self
+
     @model_serializer(mode="wrap")
     def _as_registered(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without an empty boost: plans that were registered before there were boosts
-        stay the same.
+        """Without empty boosts and looks: plans that were registered before there were any stay
+        the same.
         """
-        return {key: value for key, value in dump(self).items() if key != "boost" or value}
+        later = ("boost", "looks")
+        return {key: value for key, value in dump(self).items() if key not in later or value}
 
 
 class ModelVersion(Strict):

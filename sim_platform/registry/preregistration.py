@@ -31,8 +31,9 @@ FORMAT = 1
 RULES = {
     "alpha": 0.05,
     "stopping_rule": (
-        "fixed sample: every sampled prefix is answered once per arm and repeat, then the release"
-        " is compared"
+        "every sampled prefix is answered once per arm and repeat, then the release is compared; a"
+        " plan with looks is decided at each of them with its share of alpha, spent as the power"
+        " 3/2 of the share of the planned sample (Kim & DeMets 1987)"
     ),
     "rates": (
         "weighted rate per message with 95 % limits: Fay-Feuer gamma up to a rate of 1 %, binomial"

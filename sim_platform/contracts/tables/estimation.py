@@ -141,6 +141,13 @@ class RateComparison(Table):
     ratio_to_production_high: float = pa.Field(
         nullable=True, description="95 % upper limit of ratio_to_production; may be infinite"
     )
+    gate_level: float = pa.Field(
+        nullable=True,
+        gt=0,
+        le=0.5,
+        description="one-sided error of the limits for decisions (gate_, answered_): .05, less"
+        " where the plan has other looks; null in rows of an older version: .05",
+    )
     gate_low: float = pa.Field(
         nullable=True,
         ge=0,

@@ -181,10 +181,14 @@ def calibrate_release(home: Home, release: str) -> pl.DataFrame:
     return frame(Calibration, sorted(rows, key=lambda row: (str(row["behavior"]), str(row["arm"]))))
 
 
-def labelled_arms(warehouse: DuckDBFile, release: str) -> dict[str, dict[str, LabelledArm]]:
-    """What people's labels say of the graders, by behaviour and arm, of those that have labels."""
+def labelled_arms(
+    warehouse: DuckDBFile, release: str, conf: float
+) -> dict[str, dict[str, LabelledArm]]:
+    """What people's labels say of the graders, by behaviour and arm, of those that have labels;
+    `conf`: two-sided confidence of its limits.
+    """
     return {
-        behavior: {arm: labelled_arm(outcomes) for arm, outcomes in arms.items()}
+        behavior: {arm: labelled_arm(outcomes, conf) for arm, outcomes in arms.items()}
         for behavior, arms in _labelled_outcomes(warehouse, release)
     }
 
