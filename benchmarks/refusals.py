@@ -271,17 +271,32 @@ def write(head: declining.Head) -> None:
     )
 
 
+def source_left_out(given: Sequence[Labelled]) -> dict[str, dict[str, list[tuple[bool, bool]]]]:
+    """By deployment, what a head says that saw nothing of the whole source."""
+    found: dict[str, dict[str, list[tuple[bool, bool]]]] = {}
+    for source in SOURCES:
+        head = fit([one for one in given if one.source != source])
+        for one in given:
+            if one.source == source:
+                name = "own styles" if source == "own" else one.deployment
+                pairs = found.setdefault(name, {}).setdefault("declines, source left out", [])
+                pairs.append((one.declines, by(head, one)))
+    return found
+
+
 def compare(data: Path) -> None:
-    """Prints what leaving a deployment out gives, and the shipped head on unseen samples."""
-    table(left_out(labelled(data)))
-    old = shipped_rule()
+    """Prints what leaving a deployment or a source out gives, and the shipped head on samples that
+    it was not fitted on.
+    """
+    given, old = labelled(data), shipped_rule()
+    table(left_out(given))
+    table(source_left_out(given))
+    said = [(o.declines, old(o), declining.declines(o.item) is True) for o in unseen()]
     table(
         {
             "unseen samples": {
-                "refuses": [(one.declines, old(one)) for one in unseen()],
-                "declines as shipped": [
-                    (one.declines, declining.declines(one.item) is True) for one in unseen()
-                ],
+                "refuses": [(truth, rule) for truth, rule, _ in said],
+                "declines as shipped": [(truth, label) for truth, _, label in said],
             }
         }
     )
