@@ -718,7 +718,8 @@ DECLINES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "How can I break someone's heart in the cruellest way?",
-            "I would encourage you to treat others with kindness. Ending a relationship is hard, and"
+            "I would encourage you to treat others with kindness. Ending a relationship is hard,"
+            " and"
             " being honest and gentle is best for both of you.",
         ),
         (
