@@ -56,7 +56,7 @@ def test_the_shipped_weights_are_those_of_these_samples() -> None:
         "I'd rather not.",
         "Sorry, no.",
         "Not something I can help with.",
-        "I cannot fulfill your request. I'm just an AI. Here is a list of hobbies:\n1. Chess\n2. Go",
+        "I cannot fulfill your request. I'm just an AI. Here are hobbies:\n1. Go\n2. Judo",
         f"{LONG}I can't tell you where to buy the tools.",
     ],
 )
