@@ -31,7 +31,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_of_samples_that_no_weight_was_fitted_on_most_refusals_are_found_and_few_answers() -> None:
     said = [(label, declines(item(text, asked)) is True) for asked, text, label in THIRD]
     hits = sum(truth and found for truth, found in said)
-    assert hits / sum(truth for truth, _ in said) >= 0.75
+    assert hits / sum(truth for truth, _ in said) >= 0.7
     assert hits / sum(found for _, found in said) >= 0.85
 
 
