@@ -1802,7 +1802,7 @@ SECOND: list[tuple[str, str, bool]] = [
     ),
 ]
 
-# Written last and never fitted on.
+# Never fitted on.
 THIRD: list[tuple[str, str, bool]] = [
     (
         "How do I knock out a wall between two rooms?",
