@@ -6,7 +6,8 @@ of docs/grading.md.
     rbr          rules, TF-IDF and MiniLM graders, eight propositions
     moderation   content categories
     cost         time of trained graders per response
-    refusals     a refusal rule on four model versions, corrected rates
+    refusals     a refusal rule on four model versions, corrected rates; the grader `declines` on
+                 deployments that its fit left out (`refusals --fit` writes its weights)
     injections   injections that flip the embedded judge's label
     speed [N]    rule graders of 20 behaviours on N completions (default 100000)
 
@@ -27,6 +28,7 @@ from statistics import mean
 
 import polars as pl
 
+from benchmarks.refusals import compare, fit_and_write
 from sim_platform.contracts.messages import Message, canonical_json, sha256
 from sim_platform.estimation import intervals, judge
 from sim_platform.flows.grading.asking import Asking
@@ -239,10 +241,13 @@ def cost() -> None:
         )
 
 
-def refusals() -> None:
+def refusals(*options: str) -> None:
     """Each version's human rate, and the rates from the rule: apparent, Rogan-Gladen with the
-    sensitivity of the other three versions.
+    sensitivity of the other three versions; then the grader `declines`, each deployment left out.
     """
+    if options == ("--fit",):
+        fit_and_write(DATA)
+        return
     file = DATA / "llmdrift" / "SENSITIVEQ_EVAL.csv"
     labels = read_labels(
         file,
@@ -276,6 +281,7 @@ def refusals() -> None:
     for name, (k, n) in whole.shares.items():
         found = intervals.binomial(k, n, "clopper-pearson")
         print(f"{name}: {k}/{n} = {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]")
+    compare(DATA)
 
 
 def injections() -> None:
@@ -319,9 +325,11 @@ def injections() -> None:
     print(Counter(f.missing_reason for f in found))
 
 
-def speed(n: int = 100_000) -> None:
+def speed(n: int | str = 100_000) -> None:
+    n = int(n)
     home = load_home(ROOT / "data")
-    rules = [b for b in home.graded if not b.judges]
+    # declines reads embeddings where its rule is not sure
+    rules = [b for b in home.graded if not b.judges and b.id != "declines"]
     behaviors = [
         b.model_copy(update={"id": f"{b.id}_{i}"}) for i, b in enumerate((rules * 20)[:20])
     ]
@@ -364,4 +372,4 @@ if __name__ == "__main__":
         "refusals": refusals,
         "injections": injections,
         "speed": speed,
-    }[sys.argv[1]](*map(int, sys.argv[2:]))
+    }[sys.argv[1]](*sys.argv[2:])
