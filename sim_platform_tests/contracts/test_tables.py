@@ -53,6 +53,9 @@ CHOSEN = {
     "method": "persistence",
     "entry": "forecast",
     "measure": "determinism",
+    "graded_on": "raw",
+    "recorded_on": "raw",
+    "gate_level": 0.05,
 }
 
 
