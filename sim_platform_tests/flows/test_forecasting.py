@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from sim_platform.commands.forecast import SCORES
@@ -82,7 +83,8 @@ def test_a_row_of_a_far_year_does_not_change_the_rate_in_service(
         stored(path, RateForecast).filter(method="M7").select(figures) for path in (other, home)
     )
     assert len(made) == 2
-    assert made.equals(before)
+    # Each home has keys of its own for people, and sums run in the order of those keys.
+    assert_frame_equal(made, before, rel_tol=1e-9, abs_tol=0)
 
 
 def test_the_rate_in_service_has_a_least_number_of_messages_and_shows_it(
