@@ -163,7 +163,8 @@ def test_no_request_that_offers_a_hosted_tool_can_be_made(hosted: object, api: s
     with pytest.raises(BadInputError, match=r"tools\[1\]"):
         as_responses({"model": "m", "messages": LOG, "tools": tools})
     wrong = wrong_tool(tools)
-    assert wrong is not None and (wrong.index, "user" in wrong.what) == (1, False)
+    assert wrong is not None
+    assert (wrong.index, "user" in wrong.what) == (1, False)
 
 
 def test_functions_are_offered_in_the_form_of_either_api() -> None:

@@ -17,6 +17,7 @@ from sim_platform.contracts.tables.extraction import (
     ExtractionAccounting,
     QuarantinedRows,
     RowDispositions,
+    ToolSets,
 )
 from sim_platform.contracts.tables.forecasting import (
     ForecastLedger,
@@ -41,6 +42,7 @@ TABLES: tuple[type[Table], ...] = (
     QuarantinedRows,
     ExtractionAccounting,
     Erasures,
+    ToolSets,
     Canaries,
     DeidentifiedCorpus,
     DeidAudits,

@@ -17,7 +17,12 @@ import polars as pl
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.deidentification import Canaries, DeidAudits, DeidentifiedCorpus
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
-from sim_platform.contracts.tables.extraction import Erasures, ExtractionAccounting, QuarantinedRows
+from sim_platform.contracts.tables.extraction import (
+    Erasures,
+    ExtractionAccounting,
+    QuarantinedRows,
+    ToolSets,
+)
 from sim_platform.contracts.tables.forecasting import RateForecast
 from sim_platform.contracts.tables.grading import (
     Calibration,
@@ -35,6 +40,10 @@ from sim_platform.deidentification.spans import Detector
 from sim_platform.flows.deidentification.batch import Batch, Bench, Done, all_done
 from sim_platform.flows.deidentification.k_anonymity import suppress_rare_strata
 from sim_platform.flows.deidentification.known_accounts import KnownOf, known_of, load_accounts
+from sim_platform.flows.deidentification.tool_sets import (
+    UNUSED_IN_THE_WAREHOUSE,
+    take_tool_sets,
+)
 from sim_platform.flows.vault import epoch_of, keys_for_a_run, vault_key
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
@@ -85,10 +94,12 @@ def deidentify_extract(
         second: makes the detector of the second look, when it is needed.
 
     Raises:
+        BadInputError: definitions of tools hold a direct identifier; nothing was done.
         GateError: a canary survived, the second look found other bytes, or more than 2 % are in
             quarantine: then what is done stays stored, and no release can be sampled.
     """
     settings = home.sources.deidentification
+    take_tool_sets(vault, warehouse)
     load_accounts(home, vault)
     keys, known = keys_for_a_run(vault), known_of(home, vault)
     version = deid_version(detector)
@@ -265,6 +276,7 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
             Calibration,
             ReleaseGate,
             RateForecast,
+            ToolSets,
         )
         tx.copy("current_keys", current.to_frame("conversation_key"))
         removed = int(
@@ -308,6 +320,7 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
                 " unnest($releases))",
                 {"releases": releases},
             )
+        tx.execute(UNUSED_IN_THE_WAREHOUSE)
         tx.execute("drop table current_keys")
         tx.execute("drop table living")
         tx.pass_gates(
