@@ -32,7 +32,7 @@ from sim_platform.contracts.tables.grading import (
     LabelDraws,
     ProductionScores,
 )
-from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.replay import CandidateCompletions, ToolPairs
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table
 
@@ -49,6 +49,7 @@ TABLES: tuple[type[Table], ...] = (
     StrataSuppression,
     DeidentificationEffect,
     StratifiedSample,
+    ToolPairs,
     CandidateCompletions,
     ClassifierScores,
     ProductionScores,
