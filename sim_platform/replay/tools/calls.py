@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from sim_platform.contracts.messages import canonical_json, sha256
@@ -22,19 +23,18 @@ BAD_ARGUMENTS: Final = "arguments"  # not a JSON object
 READS = frozenset(
     """
     ask browse calculate calc check compare compute convert count describe display echo estimate
-    evaluate exists explain fetch find get grep head identify inspect is list load locate look
-    lookup ls match measure monitor open parse peek preview print query rank read recall resolve
-    retrieve scan search select show sort stat status sum summarize tail think track translate
-    validate verify view wc weather whoami
+    evaluate exists explain fetch find get grep head identify inspect is list locate look lookup ls
+    match measure monitor parse peek preview print query rank read retrieve scan search select show
+    sort stat status sum summarize tail think track translate validate verify view wc weather whoami
     """.split()
 )
 WRITES = frozenset(
     """
     add append approve assign block book buy cancel change charge close commit confirm create delete
-    deploy disable edit enable exchange execute insert invite lock modify move notify order pay
-    place post publish put refund register remove rename reply request reserve reset restore return
-    run save schedule send set share sign start stop submit subscribe transfer unlock update upload
-    write
+    deploy disable edit enable exchange execute insert invite load lock modify move notify open
+    order pay place post publish put recall refund register remove rename replace reply request
+    reserve reset resolve restore return run save schedule send set share sign start stop submit
+    subscribe transfer unlock update upload write
     """.split()
 )
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -127,11 +127,13 @@ def is_error(result: str) -> bool:
 
 
 def is_write_by_name(tool: str) -> bool:
-    """The guess from a tool's name: a reading verb and no writing one makes it a read, anything
-    else is a write.
+    """The guess from a tool's name: its first verb says whether it reads ("order" in get_order is
+    none), unless a writing one follows an "or" or "and". Without a known verb it is a write.
     """
-    words = {word.lower() for word in WORDS.findall(tool)}
-    return not (words & READS) or bool(words & WRITES)
+    words = [word.lower() for word in WORDS.findall(tool)]
+    first = next((word for word in words if word in READS or word in WRITES), None)
+    also = {after for word, after in pairwise(words) if word in ("or", "and")}
+    return first not in READS or bool(also & WRITES)
 
 
 def identifiers(*texts: str) -> frozenset[str]:

@@ -209,6 +209,7 @@ def test_a_result_that_says_that_the_call_failed_is_an_error(text: str, failed: 
     ("tool", "writes"),
     [
         *(("get_user_details", False), ("searchDirectFlight", False), ("list-files", False)),
+        *(("get_order_status", False), ("find_book", False), ("open_account", True)),
         *(("calculate", False), ("think", False), ("mcp__github__get_issue", False)),
         *(("book_reservation", True), ("get_or_create_user", True), ("doMagic", True)),
         *(("__init__", True), ("", True), ("transfer_to_human_agents", True)),
