@@ -35,7 +35,9 @@ def infer(as_json: Json = False) -> None:
         if as_json:
             print_json({"file": str(done.file), "tools": done.n_tools, "facts": done.facts})
             return
-        table = RichTable("tool", "calls", "errors", "by its name", "reads changed", "agreement")
+        table = RichTable(
+            "tool", "calls", "errors", "by its name", "reads changed", "agreement", "numbers masked"
+        )
         for row in done.facts:
             changed, agreement = row["changes_later_reads"], row["agreement"]
             table.add_row(
@@ -45,6 +47,7 @@ def infer(as_json: Json = False) -> None:
                 "writes" if row["writes_by_name"] else "reads",
                 f"{changed[0]} of {changed[1]}" if changed else "not seen",
                 f"{agreement:.3f} of {row['repeats']}" if row["repeats"] else "no repeats",
+                "not seen" if row["numbers_changed"] is None else f"{row['numbers_changed']:.0%}",
             )
         show(table)
         typer.echo(

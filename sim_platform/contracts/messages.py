@@ -90,7 +90,7 @@ def answer_of(turn: Sequence[Message]) -> Message | None:
         return turn[0] if turn and turn[0]["role"] == "assistant" else None
     steps = [m for m in turn if m["role"] == "assistant"]
     with_text = [m for m in steps if text_of(m).strip() or m.get("refusal")]
-    return (with_text[-1:] or steps[:1] or [None])[0]
+    return next(iter(with_text[-1:] or steps[:1]), None)
 
 
 def calls_of(turn: Sequence[Message]) -> list[ToolCall]:

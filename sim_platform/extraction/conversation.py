@@ -216,17 +216,7 @@ def tools(value: object) -> list[FunctionTool] | None:
         raise UnreadableError(BAD_TOOL)
     if hosted := hosted_tool(value):
         raise UnreadableError(HOSTED_TOOL, f"tools[{hosted.index}] {hosted.hosted}")
-    made: list[Any] = [
-        {
-            "type": "function",
-            "function": {
-                key: function[key] for key in KEPT_OF_A_TOOL if function.get(key) is not None
-            },
-        }
-        if isinstance(function := tool.get("function", tool), Mapping)
-        else tool
-        for tool in value
-    ]
+    made: list[Any] = [_tool(tool) for tool in value]
     if wrong := wrong_tool(made):
         raise UnreadableError(BAD_TOOL, f"tools[{wrong.index}]")
     names = [tool["function"]["name"] for tool in made]
@@ -239,6 +229,15 @@ def tools(value: object) -> list[FunctionTool] | None:
     except (ValueError, TypeError):  # not a number of JSON; a value that Parquet typed
         raise UnreadableError(BAD_TOOL) from None
     return made
+
+
+def _tool(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """In the form of Chat Completions; what is no function in either form stays as it is."""
+    about = value.get("function", value)
+    if not isinstance(about, Mapping):
+        return value
+    kept = {key: about[key] for key in KEPT_OF_A_TOOL if about.get(key) is not None}
+    return {"type": "function", "function": kept}
 
 
 def _without_functions(

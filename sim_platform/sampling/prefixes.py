@@ -69,10 +69,9 @@ def cut_prefixes(corpus_rows: pl.DataFrame, draw: Draw, *, release: str) -> pl.D
                 "inclusion_probability",
                 "weight",
                 "deid_version",
-                "tool_set_hash",
             )
-            if name in row
         }
+        | {"tool_set_hash": row.get("tool_set_hash")}  # a corpus of before there were sets has none
         | _cut(
             row["conversation_key"], row["turn"], row["messages"], row["labels"], row["turn_keys"]
         )

@@ -5,8 +5,8 @@ Belongs here: reading pairs, definitions and conversations for that. Does not: i
 (replay.tools), printing (commands).
 
 Schemas and facts come from the de-identified pairs. Coverage compares conversations with each
-other, where surrogates differ, so it reads the log's own text from the vault, in memory; counts and
-names of tools leave.
+other, where surrogates differ, and what masking did to numbers can only be seen beside the log: for
+these two the log's own text is read from the vault, in memory; counts and names of tools leave.
 """
 
 import json
@@ -20,12 +20,15 @@ from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
 from sim_platform.contracts.tables.extraction import ConsentedLogExtract, ToolSets
 from sim_platform.contracts.tables.schema import table_name
+from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.flows.files import vault_of, warehouse_of
 from sim_platform.flows.paging import row_pages
 from sim_platform.flows.private_files import write_private
 from sim_platform.flows.replay.pairs import pair_calls
+from sim_platform.flows.vault import vault_key
 from sim_platform.registry.home import Home
 from sim_platform.registry.tools import INFERRED, SCHEMAS, read_schemas
+from sim_platform.replay.tools.calls import numbers_of
 from sim_platform.replay.tools.coverage import Conversation, answers, shared_tools, summary
 from sim_platform.replay.tools.inference import inferred_schemas, tool_facts
 from sim_platform.replay.tools.pairs import pairs_of
@@ -66,7 +69,8 @@ def infer_tools(home: Home) -> Inferred:
             "no conversation of the corpus calls a tool; there is nothing to infer from"
         )
     schemas = inferred_schemas((pair["tool"], pair["arguments"]) for pair in pairs)
-    facts = tool_facts(pairs)
+    changed = _changed_numbers(home, pairs)
+    facts = [{**row, "numbers_changed": changed.get(row["tool"])} for row in tool_facts(pairs)]
     (home.path / INFERRED).parent.mkdir(exist_ok=True)
     for file, value in ((INFERRED, schemas), (FACTS, facts)):
         text = json.dumps(value, indent=2, ensure_ascii=False)
@@ -84,6 +88,31 @@ def _pairs(home: Home) -> list[dict[str, Any]]:
             )
     pair_calls(warehouse, advance=lambda _: None)
     return warehouse.query(PAIRS).to_dicts()
+
+
+def _changed_numbers(home: Home, pairs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Tool to the share of its results in which de-identification changed a number: sums, check
+    digits and dates that need no longer agree, so that such a result says little about a world.
+    """
+    vault = vault_of(home)
+    secret = vault_key(vault)
+    stored = {
+        (pair["conversation_key"], pair["turn"], pair["step"], pair["position"]): pair
+        for pair in pairs
+        if pair["result"] is not None
+    }
+    changed: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for page in row_pages(vault, table_name(ConsentedLogExtract), PAGE):
+        rows = vault.query(LOGGED, {**page, "versions": [m.version for m in home.models]})
+        for one, messages in rows.select("conversation_id", "messages").iter_rows():
+            key = keyed_hash(secret, "conversation", one)
+            for raw in pairs_of(json.loads(messages)) if '"tool_calls":' in messages else ():
+                pair = stored.get((key, raw.turn, raw.step, raw.position))
+                if pair is not None and raw.result is not None:
+                    seen[pair["tool"]] += 1
+                    changed[pair["tool"]] += numbers_of(raw.result) != numbers_of(pair["result"])
+    return {tool: changed[tool] / n for tool, n in seen.items()}
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ def canonical_call(tool: str, arguments: str) -> Call:
     """The call with sorted keys, 25.0 as 25 and Unicode in NFC; the order of arrays stays. An empty
     text is no arguments; a JSON text that holds the object as text is that object.
     """
-    value, text, problem = parsed_arguments(arguments), arguments, BAD_ARGUMENTS
+    value, text = parsed_arguments(arguments), arguments
+    problem: str | None = BAD_ARGUMENTS
     if value is not None:
         # otherwise too deep to be walked, or a number beyond all numbers
         with suppress(RecursionError, ValueError):
@@ -134,6 +135,11 @@ def is_write_by_name(tool: str) -> bool:
     first = next((word for word in words if word in READS or word in WRITES), None)
     also = {after for word, after in pairwise(words) if word in ("or", "and")}
     return first not in READS or bool(also & WRITES)
+
+
+def numbers_of(text: str) -> list[str]:
+    """The numbers that stand in a text, in order, as they are written."""
+    return re.findall(r"\d+(?:[.,]\d+)*", text)
 
 
 def identifiers(*texts: str) -> frozenset[str]:
