@@ -39,7 +39,7 @@ MATCHED = 0.5  # of the conversations asked about, by a key that says which ones
 PAIRS = "select * from tool_pairs order by conversation_key, turn, step, position"
 IN_LOG = """
     select p.tool, c.model_version, count(*) as calls, count(p.problem) as not_served,
-           list(distinct p.tool_set_hash) as sets
+           p.tool_set_hash
     from tool_pairs p join deidentified_corpus c using (conversation_key) group by all
     order by all"""
 LOGGED = """
@@ -63,7 +63,8 @@ def infer_tools(home: Home) -> Inferred:
     Raises:
         SimPlatformError: the corpus has no tool call, or there is no corpus yet.
     """
-    pairs = _pairs(home)
+    _bring_pairs_up_to_date(home)
+    pairs = warehouse_of(home).query(PAIRS).to_dicts()
     if not pairs:
         raise SimPlatformError(
             "no conversation of the corpus calls a tool; there is nothing to infer from"
@@ -78,7 +79,7 @@ def infer_tools(home: Home) -> Inferred:
     return Inferred(home.path / INFERRED, len(schemas), facts)
 
 
-def _pairs(home: Home) -> list[dict[str, Any]]:
+def _bring_pairs_up_to_date(home: Home) -> None:
     warehouse = warehouse_of(home)
     with warehouse.reading() as tx:
         if table_name(DeidentifiedCorpus) not in tx.tables():
@@ -87,7 +88,6 @@ def _pairs(home: Home) -> list[dict[str, Any]]:
                 " costs nothing)"
             )
     pair_calls(warehouse, advance=lambda _: None)
-    return warehouse.query(PAIRS).to_dicts()
 
 
 def _changed_numbers(home: Home, pairs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -141,7 +141,7 @@ def check_tools(home: Home) -> ToolCheck:
         BadInputError: tools/schemas.json is not what it must be.
     """
     written = {tool["function"]["name"] for tool in read_schemas(home.path)}
-    _pairs(home)
+    _bring_pairs_up_to_date(home)
     warehouse = warehouse_of(home)
     sets = {
         found: {tool["function"]["name"] for tool in json.loads(tools)}
@@ -156,7 +156,7 @@ def check_tools(home: Home) -> ToolCheck:
     n_not_served = 0
     for row in warehouse.query(IN_LOG).to_dicts():
         known = written | offered.get(row["model_version"], set())
-        known = known.union(*(sets.get(found, set()) for found in row["sets"] or ()))
+        known |= sets.get(row["tool_set_hash"], set())
         called[row["tool"]] += row["calls"]
         n_not_served += row["not_served"]
         if row["tool"] not in known:

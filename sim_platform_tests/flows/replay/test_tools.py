@@ -62,10 +62,10 @@ def test_a_conversations_own_tools_define_its_calls_and_a_releases_own_are_compa
     tmp_path: Path,
 ) -> None:
     home = write_home(tmp_path)
-    prepared(home, [{**agentic(0), "tools": [FIND]}, agentic(1, "drop_user")])
-    assert (
-        "1 tools that the log calls are defined nowhere (drop_user)" in asked(home, "check").output
-    )
+    prepared(home, [{**agentic(0), "tools": [FIND]}, agentic(1, "drop_user"), agentic(2)])
+    found = json.loads(asked(home, "check", "--json").stdout)
+    assert found["undefined"] == {"drop_user": 1, "find_user": 1}, "what was offered to others"
+    assert (found["n_calls"], found["n_sets"]) == (3, 1)
     mine = {"settings": {"tools": [FIND, {"type": "function", "function": {"name": "new_one"}}]}}
     write_yaml(home / "models.yaml", {"models": [RECORDED_MODELS[0], RECORDED_MODELS[1] | mine]})
     said = asked(home, "check").output
