@@ -115,6 +115,47 @@ def breaches(module: Path) -> list[str]:
     return found
 
 
+# Nothing that answers tool calls can reach a tool: no client of anything, no process, no file.
+LIVE = {
+    *("aiohttp", "anthropic", "asyncio", "ctypes", "dagster", "duckdb", "fastmcp", "ftplib"),
+    *("grpc", "http", "httpx", "httpx2", "mcp", "multiprocessing", "openai", "os", "pathlib"),
+    *("paramiko", "pty", "requests", "runpy", "shutil", "smtplib", "socket", "socketserver", "ssl"),
+    *("subprocess", "telnetlib", "urllib", "urllib3", "webbrowser", "websockets", "xmlrpc"),
+    *("importlib", "sim_platform.replay.providers", "sim_platform.replay.engine"),
+}
+RUNS_CODE = {"eval", "exec", "compile", "open", "__import__", "input", "breakpoint"}
+
+
+def live_code(tree: ast.AST) -> list[str]:
+    """Imports and calls by which simulated tools could leave the process."""
+    found = [
+        name for name, _ in imports(tree) if any(f"{name}.".startswith(f"{live}.") for live in LIVE)
+    ]
+    return found + [
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in RUNS_CODE
+    ]
+
+
+TOOLS = sorted((PACKAGE / "replay" / "tools").glob("**/*.py"))
+
+
+@pytest.mark.parametrize("module", TOOLS, ids=[module.name for module in TOOLS])
+def test_simulated_tools_have_no_way_to_a_live_one(module: Path) -> None:
+    assert live_code(ast.parse(module.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("import subprocess", "import mcp.client", "from urllib import request", "import os"),
+        *("def f():\n    import socket", "from sim_platform.replay.providers import openai"),
+        *("eval('1')", "def f(x):\n    return open(x)", "__import__('os')"),
+    ],
+)
+def test_a_way_to_a_live_tool_is_seen(source: str) -> None:
+    assert live_code(ast.parse(source))
+
+
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)
 def test_each_room_imports_only_what_its_row_of_the_table_allows(module: Path) -> None:
     assert breaches(module) == []

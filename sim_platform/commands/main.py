@@ -31,6 +31,7 @@ from sim_platform.commands.terminal import (
     runs,
     show,
 )
+from sim_platform.commands.tools import app as tools
 from sim_platform.commands.ui import ui
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.registry.home import Home, home_path, load_home
@@ -312,6 +313,7 @@ app.command()(ui)
 for topic in (registration, grading):
     topic.add_to(app)
 app.add_typer(deid, name="deid")
+app.add_typer(tools, name="tools")
 app.command()(forget)
 app.command()(validate)
 

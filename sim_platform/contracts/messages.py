@@ -1,12 +1,13 @@
 """Chat messages in the OpenAI format, and their canonical JSON.
 
-Belongs here: the types that every stage reads, and the one canonical form that hashes are taken of.
-Does not: reading or validating logs (extraction).
+Belongs here: the types that every stage reads, the one canonical form that hashes are taken of,
+where a turn begins and ends. Does not: reading or validating logs (extraction).
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Literal, NotRequired, TypedDict
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -71,3 +72,35 @@ def user_turns(messages: Sequence[Message]) -> list[int]:
         for i, m in enumerate(messages)
         if m["role"] == "user" and (i + 1 == len(messages) or messages[i + 1]["role"] != "user")
     ]
+
+
+def turn_after(messages: Sequence[Message], end: int) -> list[Message]:
+    """What follows a prefix of `end` messages up to the next user message: the steps of the
+    assistant, with the results of its calls between them.
+    """
+    return list(takewhile(lambda m: m["role"] != "user", messages[end:]))
+
+
+def answer_of(turn: Sequence[Message]) -> Message | None:
+    """The message of a turn that the user read as the answer: in a turn with tool calls or results
+    the last one of the assistant with text (a refusal is text), and where there is none its first
+    one; in any other turn the message that follows the user's, if the assistant wrote it.
+    """
+    if not any(m.get("tool_calls") or m["role"] == "tool" for m in turn):
+        return turn[0] if turn and turn[0]["role"] == "assistant" else None
+    steps = [m for m in turn if m["role"] == "assistant"]
+    with_text = [m for m in steps if text_of(m).strip() or m.get("refusal")]
+    return next(iter(with_text[-1:] or steps[:1]), None)
+
+
+def calls_of(turn: Sequence[Message]) -> list[ToolCall]:
+    """All tool calls of a turn, in order."""
+    return [call for message in turn for call in message.get("tool_calls") or ()]
+
+
+def is_complete(turn: Sequence[Message]) -> bool:
+    """Whether the last that a turn holds of assistant and tools is a message without calls: it was
+    not cut, or left, between a call and what the user was told.
+    """
+    said = [m for m in turn if m["role"] in ("assistant", "tool")]
+    return bool(said) and said[-1]["role"] == "assistant" and not said[-1].get("tool_calls")

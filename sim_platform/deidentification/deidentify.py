@@ -460,6 +460,7 @@ class _Rewriting:
                 vault, "content", content_of(c.row["content_hash"], self._given)
             ),
             "deid_version": version,
+            "tool_set_hash": c.row.get("tool_set_hash"),
         }
         counts = Counter(
             n_messages=len(messages),

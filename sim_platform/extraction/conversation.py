@@ -5,7 +5,8 @@ files and formats (readers), rules about who may be used (rules, consent).
 
 Of a message the keys role, content, name, tool_calls, tool_call_id and refusal are kept; any other
 key (ids, annotations, audio ...) is left out without a word, as is any other key of the row; a
-function call of before there were tools is read as a tool call.
+function call of before there were tools is read as a tool call. Of a tool that was offered the
+name, description, parameters and strict are kept, in the form of either api.
 Nothing is repaired: a row that does not fit is refused with one reason code.
 """
 
@@ -24,15 +25,19 @@ from sim_platform.contracts.messages import (
     ToolCall,
     canonical_json,
 )
+from sim_platform.contracts.tools import FunctionTool, hosted_tool, wrong_tool
 from sim_platform.extraction.rows import (
     BAD_ENCODING,
     BAD_FIELD_TYPE,
     BAD_TIME,
+    BAD_TOOL,
     BAD_TOOL_CALL,
     EMPTY_MESSAGES,
+    HOSTED_TOOL,
     MISSING_FIELD,
     NON_TEXT_PART,
     NOT_AN_OBJECT,
+    TOO_DEEP,
     UNKNOWN_ROLE,
     LogRow,
     UnreadableError,
@@ -40,6 +45,7 @@ from sim_platform.extraction.rows import (
 from sim_platform.registry.sources import EPOCHS, ConversationsSource, RowKey
 
 ROLES = frozenset(get_args(Role))
+KEPT_OF_A_TOOL = ("name", "description", "parameters", "strict")
 EPOCH_FROM, EPOCH_UNTIL = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2000, 2200))
 
 T = TypeVar("T")
@@ -52,7 +58,7 @@ def conversation(value: object, line: int, source: ConversationsSource = NO_CHAN
     """The row that a parsed object of the `conversations` format stands for.
 
     Required: conversation_id, user_id, model_version (text or whole numbers), started_at, messages.
-    Optional: metadata and labels, flat objects.
+    Optional: metadata and labels, flat objects; tools, the functions that were offered.
 
     Args:
         source: names of the keys in the file, format of times, names of versions.
@@ -67,18 +73,21 @@ def conversation(value: object, line: int, source: ConversationsSource = NO_CHAN
         try:
             return parse(value.get(source.keys.get(key, key)))
         except UnreadableError as error:
-            raise UnreadableError(error.reason, key) from None
+            raise UnreadableError(error.reason, error.field or key, version) from None
 
+    version = ""
     version = of("model_version", identifier)
+    version = source.model_versions.get(version, version)
     return log_row(
         line,
         conversation_id=of("conversation_id", identifier),
         user_id=of("user_id", identifier),
-        model_version=source.model_versions.get(version, version),
+        model_version=version,
         started_at=of("started_at", partial(utc, time_format=source.timestamp_format)),
         messages=of("messages", messages),
         metadata=of("metadata", scalars),
         labels=of("labels", scalars),
+        tools=of("tools", tools),
     )
 
 
@@ -92,13 +101,14 @@ def log_row(
     messages: list[Message],
     metadata: dict[str, JsonScalar],
     labels: dict[str, JsonScalar],
+    tools: list[FunctionTool] | None = None,
 ) -> LogRow:
     """A row with its content hash. Raises UnreadableError(bad_encoding) where any of its text
     cannot be written as UTF-8.
     """
-    content = canonical_json(
-        [user_id, model_version, started_at.isoformat(), messages, metadata, labels]
-    )
+    everything = [user_id, model_version, started_at.isoformat(), messages, metadata, labels]
+    # without tools the hash is that of before they were read: nothing is done again
+    content = canonical_json([*everything, tools] if tools else everything)
     try:
         conversation_id.encode()
         content_hash = hashlib.sha256(content.encode()).hexdigest()
@@ -114,6 +124,7 @@ def log_row(
         metadata,
         labels,
         content_hash,
+        tools,
     )
 
 
@@ -195,6 +206,38 @@ def messages(value: object) -> list[Message]:
         today, called = _without_functions(item, place, called)
         made.append(_message(today))
     return made
+
+
+def tools(value: object) -> list[FunctionTool] | None:
+    """The functions that were offered, None where the row names none."""
+    if value is None or value == []:
+        return None
+    if not isinstance(value, list):
+        raise UnreadableError(BAD_TOOL)
+    if hosted := hosted_tool(value):
+        raise UnreadableError(HOSTED_TOOL, f"tools[{hosted.index}] {hosted.hosted}")
+    made: list[Any] = [_tool(tool) for tool in value]
+    if wrong := wrong_tool(made):
+        raise UnreadableError(BAD_TOOL, f"tools[{wrong.index}]")
+    names = [tool["function"]["name"] for tool in made]
+    if len(set(names)) < len(names):
+        raise UnreadableError(BAD_TOOL)
+    try:
+        canonical_json(made)
+    except RecursionError:
+        raise UnreadableError(TOO_DEEP) from None
+    except (ValueError, TypeError):  # not a number of JSON; a value that Parquet typed
+        raise UnreadableError(BAD_TOOL) from None
+    return made
+
+
+def _tool(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """In the form of Chat Completions; what is no function in either form stays as it is."""
+    about = value.get("function", value)
+    if not isinstance(about, Mapping):
+        return value
+    kept = {key: about[key] for key in KEPT_OF_A_TOOL if about.get(key) is not None}
+    return {"type": "function", "function": kept}
 
 
 def _without_functions(

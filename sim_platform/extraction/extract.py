@@ -13,6 +13,7 @@ from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.messages import canonical_json
 from sim_platform.contracts.tables.extraction import ConsentedLogExtract, RowDispositions
 from sim_platform.contracts.tables.schema import dtypes
+from sim_platform.contracts.tools import tool_set_hash
 from sim_platform.extraction.consent import UTC_TIME, decide
 from sim_platform.extraction.rows import LogRow, ReadBatch
 from sim_platform.extraction.rules import drop_reason, impossible_time, nobody
@@ -84,6 +85,7 @@ def extract_batch(
             "source_file": source_file,
             "source_line": row.source_line,
             "extract_id": extract_id,
+            "tool_set_hash": tool_set_hash(row.tools) if row.tools else None,
         }
         for row in candidates
         if reasons[row.source_line] is None

@@ -54,7 +54,7 @@ FORMATS = {
 # whose bad bytes are decoded to \udc80-\udcff
 TOO_LONG_MARK = "\ud800"
 
-NESTED: tuple[RowKey, ...] = ("messages", "metadata", "labels")
+NESTED: tuple[RowKey, ...] = ("messages", "tools", "metadata", "labels")
 
 Item = tuple[LogRow | UnreadableRow, int]  # a row and its size in bytes of the file (0 = not known)
 Columns = Mapping[str, object]
@@ -150,7 +150,7 @@ def _attempt(line: int, parse: Callable[[], LogRow]) -> LogRow | UnreadableRow:
     try:
         return parse()
     except UnreadableError as error:
-        return UnreadableRow(line, error.reason, error.field)
+        return UnreadableRow(line, error.reason, error.field, error.version)
 
 
 # Bytes and lines

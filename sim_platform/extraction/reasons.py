@@ -13,6 +13,10 @@ EXPECTED = {
     "bad_tool_call": "a tool call has id, type function, name and arguments as text, and a"
     " function's result follows its call",
     "corrupt_archive": "the file is whole; what follows the damage is not known",
+    "bad_tool": "tools are functions with a name and, as `parameters`, a JSON schema; each name"
+    " once",
+    "hosted_tool": "tools are of type function: any other would be run by the endpoint when the"
+    " conversation is replayed. Take them out of `tools` of these rows, or the rows out of the log",
     "empty_messages": "a conversation has messages",
     "line_too_long": "a line is below 64 MB",
     "missing_field": "a row has conversation_id, user_id, model_version, started_at and messages"

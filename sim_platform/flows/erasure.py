@@ -19,7 +19,12 @@ import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.deidentification import DeidentifiedCorpus
-from sim_platform.contracts.tables.extraction import ConsentedLogExtract, Erasures, RowDispositions
+from sim_platform.contracts.tables.extraction import (
+    ConsentedLogExtract,
+    Erasures,
+    RowDispositions,
+    ToolSets,
+)
 from sim_platform.contracts.tables.grading import LabelDraws
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import table_name
@@ -28,7 +33,13 @@ from sim_platform.extraction.readers import source_files
 from sim_platform.extraction.rules import FORGOTTEN
 from sim_platform.flows.deidentification.corpus import extracted_keys, take_out_removed
 from sim_platform.flows.deidentification.k_anonymity import suppress_rare_strata
-from sim_platform.flows.extraction import SOURCE_FILES, publish_accounting
+from sim_platform.flows.extraction import (
+    SOURCE_FILES,
+    STAGED,
+    STAGED_TOO,
+    UNUSED_IN_THE_VAULT,
+    publish_accounting,
+)
 from sim_platform.flows.files import lock_wait_seconds, vault_of, warehouse_of
 from sim_platform.flows.leftovers import remove_leftovers
 from sim_platform.flows.report import report_files
@@ -172,8 +183,10 @@ def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> tuple[list[str]
     """
     users = {"users": list(keys)}
     with vault.transaction() as tx:
-        tx.ensure(Erasures, ConsentedLogExtract, RowDispositions)
+        tx.ensure(Erasures, ConsentedLogExtract, RowDispositions, ToolSets)
         tx.execute(SOURCE_FILES)
+        tx.execute(STAGED)
+        tx.execute(STAGED_TOO)
         known = set(tx.query("select user_key from erasures")["user_key"])
         new = [
             {"user_key": key, "forgotten_at": datetime.now(UTC)}
@@ -192,6 +205,7 @@ def _leave_the_vault(vault: DuckDBFile, keys: dict[str, str]) -> tuple[list[str]
         )
         for table in {"staged_rows", "account_values"} & tx.tables():
             tx.execute(f"delete from {table} where user_id in (select unnest($users))", users)  # noqa: S608 - names come from contracts, values are parameters
+        tx.execute(UNUSED_IN_THE_VAULT)
         tx.upsert(
             RowDispositions,
             rows.select(

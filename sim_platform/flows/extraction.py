@@ -19,15 +19,17 @@ from pathlib import Path
 import polars as pl
 
 from sim_platform.contracts.errors import BadInputError
-from sim_platform.contracts.messages import sha256
+from sim_platform.contracts.messages import canonical_json, sha256
 from sim_platform.contracts.tables.extraction import (
     ConsentedLogExtract,
     Erasures,
     ExtractionAccounting,
     QuarantinedRows,
     RowDispositions,
+    ToolSets,
 )
-from sim_platform.contracts.tables.schema import dtypes, validated
+from sim_platform.contracts.tables.schema import dtypes, frame, validated
+from sim_platform.contracts.tools import tool_set_hash
 from sim_platform.extraction.consent import decide, read_ledger
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import file_fingerprint, read, source_files
@@ -45,7 +47,7 @@ from sim_platform.warehouse.gates import (
 # Quarantined rows of a file below which it never stops a run: a small file says little.
 LEAST_QUARANTINED = 20
 # What rows become; another number reads every file again.
-READING = 2
+READING = 3
 SOURCE_FILES = """create table if not exists source_files (
     source_file varchar not null, context varchar not null, rows_in bigint not null,
     has_consent_drops boolean not null, has_duplicates boolean not null)"""
@@ -56,6 +58,12 @@ FILES_AS_READ = f"""
     from source_files f"""  # noqa: S608 - a literal of rules
 STAGED = f"""create table if not exists staged_rows (
     {columns_of(ConsentedLogExtract)}, run varchar, disposition varchar, reason varchar)"""
+# a table of before there were tool sets has no place for them
+STAGED_TOO = "alter table staged_rows add column if not exists tool_set_hash varchar"
+UNUSED_IN_THE_VAULT = """
+    delete from tool_sets where tool_set_hash not in (
+        select tool_set_hash from consented_log_extract where tool_set_hash is not null
+        union all select tool_set_hash from staged_rows where tool_set_hash is not null)"""
 # Of all rows with an id, those of files that stay and those that were staged, the first one in the
 # order of the files stands.
 RANKED = """
@@ -164,9 +172,10 @@ def extract_log(
         )
 
     with vault.transaction() as tx:
-        tx.ensure(ConsentedLogExtract, RowDispositions, Erasures)
+        tx.ensure(ConsentedLogExtract, RowDispositions, Erasures, ToolSets)
         tx.execute(SOURCE_FILES)
         tx.execute(STAGED)
+        tx.execute(STAGED_TOO)
         _clear_dead_runs(tx)
         known = {row["source_file"]: row for row in tx.query(FILES_AS_READ).to_dicts()}
 
@@ -229,7 +238,18 @@ def _stage(
             deployed=home.in_service,
             forgotten=forgotten,
         )
+        offered = set(rows["tool_set_hash"])
+        sets = {
+            found: canonical_json(row.tools)
+            for row in batch.rows
+            if row.tools and (found := tool_set_hash(row.tools)) in offered
+        }
         with vault.transaction() as tx:
+            if sets:
+                as_rows: list[dict[str, object]] = [
+                    {"tool_set_hash": key, "tools": tools} for key, tools in sets.items()
+                ]
+                tx.upsert(ToolSets, frame(ToolSets, as_rows))
             tx.copy("staged_rows", rows.with_columns(run=pl.lit(run)))
             tx.copy("staged_rows", dispositions.with_columns(run=pl.lit(run)))
         advance(len(rows) + len(dispositions))
@@ -352,6 +372,7 @@ def _commit(
             },
         )
     tx.execute("delete from staged_rows where run = $run", mine)
+    tx.execute(UNUSED_IN_THE_VAULT)
     for table in ("file_order", "ranked"):
         tx.execute(f"drop table {table}")
 

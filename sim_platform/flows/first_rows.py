@@ -19,7 +19,7 @@ from sim_platform.extraction.consent import NO_CONSENT_RECORD, read_ledger
 from sim_platform.extraction.extract import extract_batch
 from sim_platform.extraction.readers import read, source_files
 from sim_platform.extraction.reasons import expected
-from sim_platform.extraction.rows import BAD_TIME, MISSING_FIELD, ReadBatch
+from sim_platform.extraction.rows import BAD_TIME, HOSTED_TOOL, MISSING_FIELD, ReadBatch
 from sim_platform.extraction.rules import OUT_OF_SERVICE, UNREGISTERED_VERSION
 from sim_platform.flows.extraction import stops_a_run
 from sim_platform.registry.home import Home
@@ -99,9 +99,13 @@ def _of_file(
     for (disposition, reason), group in others.filter(~meant).group_by(
         ["disposition", "reason"], maintain_order=True
     ):
-        fields = Counter(row.field for row in batch.unreadable if row.reason == reason)
-        field = fields.most_common(1)[0][0] if fields else ""
+        fields = Counter(
+            (row.field, row.version) for row in batch.unreadable if row.reason == reason
+        )
+        field, version = fields.most_common(1)[0][0] if fields else ("", "")
         what = f"{len(group)} of the first {len(batch)} rows would be {disposition}: {reason}"
+        if version in home.by_version and reason == HOSTED_TOOL:
+            field = f"{field} of {version}"
         said.append(
             f"{name}: {then}{what}{f' ({field})' if field else ''}, first in line"
             f" {group['source_line'].sort()[0]}."

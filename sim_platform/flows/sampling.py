@@ -35,6 +35,7 @@ POPULATION = """
     from deidentified_corpus
     where model_version = $replaced and week >= date_trunc('week', $since::date)
       and week <= coalesce($until::date, date '9999-12-31')"""
+HAS_CALLS = r'"tool_calls":|"role":"tool"'  # in canonical JSON no text of a message reads so
 GO_WITH_THE_SAMPLE = (ClassifierScores, Calibration)
 STAY_UNTIL_REPLACED = (RateComparison, ReleaseGate, RateForecast)  # what was decided on it
 
@@ -148,7 +149,9 @@ def sample_release(
     )
     mine = {"release": release}
     before = warehouse.read(
-        StratifiedSample, {"model_version": release}, ["sample_id", "asked_size"]
+        StratifiedSample,
+        {"model_version": release},
+        ["sample_id", "asked_size", "recorded_is_complete"],
     )
     is_new = set(before["sample_id"]) != {drawn.sample_id}
     sizes: dict[str, int | None] = {
@@ -157,9 +160,16 @@ def sample_release(
     }
     if not is_new and before["asked_size"].has_nulls():  # an older version's stays as it is
         sizes = dict.fromkeys(sizes)
+    is_older = not is_new and before["recorded_is_complete"].is_null().all()
     with parts(home.path, StratifiedSample) as cut:
         for page in row_pages(warehouse, "deidentified_corpus", PAGE):
             rows = _cut(warehouse, drawn, page, release)
+            if is_older:  # drawn before turns were kept: only those with calls say more than before
+                plain = ~pl.col("recorded_turn").str.contains(HAS_CALLS)
+                rows = rows.with_columns(
+                    pl.when(plain).then(None).otherwise(name).alias(name)
+                    for name in ("recorded_turn", "recorded_is_complete")
+                )
             cut.add(rows.with_columns(**{k: pl.lit(n, pl.Int64) for k, n in sizes.items()}))
         if cut.n_rows != len(drawn.sampled):
             raise SimPlatformError(

@@ -34,7 +34,7 @@ from sim_platform.orchestration.assets.grading import (
     production_scores,
 )
 from sim_platform.orchestration.assets.preregistration import preregistration
-from sim_platform.orchestration.assets.replay import candidate_completions
+from sim_platform.orchestration.assets.replay import candidate_completions, tool_pairs
 from sim_platform.orchestration.assets.sampling import stratified_sample
 from sim_platform.orchestration.checks import build_checks
 from sim_platform.orchestration.jobs import batch_answers
@@ -45,7 +45,7 @@ from sim_platform.registry.home import home_path
 from sim_platform.registry.shipped import SQL_MODELS
 from sim_platform.warehouse.sql_models import load_sql_models
 
-LOG_ASSETS = [consented_log_extract, deidentified_corpus]
+LOG_ASSETS = [consented_log_extract, deidentified_corpus, tool_pairs]
 RELEASE_ASSETS = [
     stratified_sample,
     deidentification_effect,

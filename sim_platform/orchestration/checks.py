@@ -14,7 +14,7 @@ from sim_platform.contracts.tables.estimation import Preregistration, RateCompar
 from sim_platform.contracts.tables.extraction import ConsentedLogExtract
 from sim_platform.contracts.tables.forecasting import ForecastScorecard, RateForecast
 from sim_platform.contracts.tables.grading import Calibration, ClassifierScores, ProductionScores
-from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.replay import CandidateCompletions, ToolPairs
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, key_of, table_name
 from sim_platform.deidentification.deidentify import keyed_hash
@@ -66,6 +66,10 @@ LOG_GATES: dict[type[Table], tuple[Gate, ...]] = {
         gates.A_SECOND_DETECTOR_FINDS_LITTLE,
         gates.EVERY_STRATUM_HAS_ENOUGH_USERS,
         gates.EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
+    ),
+    ToolPairs: (
+        gates.EVERY_PAIR_STANDS_IN_THE_CORPUS,
+        gates.EVERY_CALL_OF_A_STEP_STANDS_ONCE_AND_IN_ORDER,
     ),
 }
 CONTRACT_CHECK = "rows_fit_the_contract_and_keys_are_unique"

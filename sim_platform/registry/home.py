@@ -24,6 +24,7 @@ from sim_platform.registry.behaviors import (
 )
 from sim_platform.registry.models import Deployed, Models, ModelVersion
 from sim_platform.registry.sources import Sources
+from sim_platform.registry.tools import read_schemas
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -142,6 +143,7 @@ def load_home(path: Path) -> Home:
     if not behavior_files:
         raise BadInputError(f"{path / 'behaviors'}: no behaviour (*.yaml). Register at least one.")
     behaviors = [_parse(Behavior, file, path) for file in behavior_files]
+    read_schemas(path)
     mistakes = [*_registry_mistakes(models)]
     registered = [behavior.id for behavior in behaviors]
     for model in models:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from sim_platform.contracts.tools import wrong_tool
 from sim_platform.registry.schema import Strict, Version
 
 ResponseFormat = Literal["json_schema", "json_object", "text"]  # the strictest first
@@ -44,7 +45,7 @@ class Settings(Strict):
     seed: int | None = None
     stop: list[str] | None = None
     reasoning_effort: str | None = None
-    # offered to the model; its calls are recorded, never executed
+    # functions that are offered to the model; its calls are recorded, never executed
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | None = None
     logprobs: bool | None = None
@@ -152,6 +153,12 @@ class ModelVersion(Strict):
         str, ChallengingRates
     ] = {}  # behaviour: figures from outside, for the baseline that the forecast is shown beside
     plan: Plan = Plan()
+
+    @model_validator(mode="after")
+    def tools_are_functions(self) -> Self:
+        if wrong := wrong_tool(self.settings.tools or []):
+            raise ValueError(f"{self.version}: settings.tools[{wrong.index}]: {wrong.what}")
+        return self
 
     @model_validator(mode="after")
     def provider_is_complete(self) -> Self:

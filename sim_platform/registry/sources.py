@@ -26,7 +26,14 @@ def _time_format(value: str) -> str:
 # of UTC times; default ISO 8601
 TimeFormat = Annotated[str, AfterValidator(_time_format)]
 RowKey = Literal[
-    "conversation_id", "user_id", "model_version", "started_at", "messages", "metadata", "labels"
+    "conversation_id",
+    "user_id",
+    "model_version",
+    "started_at",
+    "messages",
+    "tools",
+    "metadata",
+    "labels",
 ]
 
 

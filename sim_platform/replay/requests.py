@@ -9,6 +9,7 @@ from typing import Any
 
 from sim_platform.contracts.messages import Message, canonical_json, sha256, text_of
 from sim_platform.contracts.outcomes import Arm
+from sim_platform.contracts.tools import refuse_hosted_tools
 from sim_platform.registry.models import ModelVersion
 
 PATHS = {"chat_completions": "/chat/completions", "responses": "/responses"}
@@ -31,6 +32,13 @@ class Request:
     turn_key: str = ""
     prompt_tokens: int = 0  # estimated; where the body's texts are not kept
 
+    def __post_init__(self) -> None:
+        """BadInputError where the body offers a tool that the endpoint would run: whoever made it,
+        no such request exists, so none can be sent.
+        """
+        if "tools" in self.body:
+            refuse_hosted_tools(self.body, str(self.body.get("model")))
+
 
 def build_request(
     model: ModelVersion, *, arm: Arm, prefix_id: str, k: int, prefix: list[Message], turn_key: str
@@ -47,7 +55,11 @@ def build_request(
     what `openai` asks: one hash), base_url, body, where a draw is random and unseeded also prefix
     and repeat (equal requests of two prefixes are two draws), and for recorded responses (which are
     looked up, not generated) version, turn key and prefix.
+
+    Raises:
+        BadInputError: the settings offer a tool that the endpoint would run itself.
     """
+    refuse_hosted_tools({"tools": model.settings.tools}, f"{model.version}: settings")
     settings = model.settings.model_dump(exclude_none=True)
     is_random = settings.get("temperature", 1.0) > 0
     if "seed" in settings and is_random:
@@ -71,7 +83,12 @@ def build_request(
 
 
 def as_responses(body: dict[str, Any]) -> dict[str, Any]:
-    """The same request for the Responses endpoint, which keeps nothing (`store: false`)."""
+    """The same request for the Responses endpoint, which keeps nothing (`store: false`).
+
+    Raises:
+        BadInputError: it offers a tool that is no function.
+    """
+    refuse_hosted_tools(body, str(body.get("model")))
     rest = {
         k: v
         for k, v in body.items()
@@ -98,7 +115,11 @@ def as_responses(body: dict[str, Any]) -> dict[str, Any]:
             else {}
         ),
         **(
-            {"tools": [{"type": "function", **tool["function"]} for tool in body["tools"]]}
+            {
+                "tools": [
+                    {**tool.get("function", tool), "type": "function"} for tool in body["tools"]
+                ]
+            }
             if "tools" in body
             else {}
         ),

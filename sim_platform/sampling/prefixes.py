@@ -10,7 +10,15 @@ import json
 import polars as pl
 
 from sim_platform.contracts.errors import SimPlatformError
-from sim_platform.contracts.messages import Message, canonical_json, sha256, user_turns
+from sim_platform.contracts.messages import (
+    Message,
+    answer_of,
+    canonical_json,
+    is_complete,
+    sha256,
+    turn_after,
+    user_turns,
+)
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import dtypes, validated
 from sim_platform.sampling.draw import Draw
@@ -19,9 +27,10 @@ from sim_platform.sampling.draw import Draw
 def cut_prefixes(corpus_rows: pl.DataFrame, draw: Draw, *, release: str) -> pl.DataFrame:
     """One prefix per drawn conversation: its messages up to and including the chosen user turn.
 
-    `recorded` is the message after the cut if the assistant wrote it, else null. `recorded_labels`
-    are the conversation's labels, which are those of its last response: empty unless the cut is at
-    the last user turn and a response was recorded. Later turns are dropped.
+    `recorded_turn` is what follows up to the next user message, `recorded` the message of it that
+    the user read (`answer_of`); both are null where nothing was answered. `recorded_labels` are the
+    conversation's labels, which are those of its last response: empty unless the cut is at the last
+    user turn and a response was recorded. Later turns are dropped.
 
     Args:
         corpus_rows: rows of `deidentified_corpus`; it must hold every drawn conversation,
@@ -62,6 +71,7 @@ def cut_prefixes(corpus_rows: pl.DataFrame, draw: Draw, *, release: str) -> pl.D
                 "deid_version",
             )
         }
+        | {"tool_set_hash": row.get("tool_set_hash")}  # a corpus of before there were sets has none
         | _cut(
             row["conversation_key"], row["turn"], row["messages"], row["labels"], row["turn_keys"]
         )
@@ -90,11 +100,14 @@ def _cut(
             f"deidentified_corpus: conversation {key} cannot be cut at user turn {turn}; its row is"
             " not what the contract says"
         ) from None
-    answer = messages[end] if end < len(messages) and messages[end]["role"] == "assistant" else None
+    after = turn_after(messages, end)
+    answer = answer_of(after)
     is_last = turn == len(turns) - 1
     return {
         "prefix": canonical_json(messages[:end]),
         "recorded": None if answer is None else canonical_json(answer),
+        "recorded_turn": None if answer is None else canonical_json(after),
+        "recorded_is_complete": None if answer is None else is_complete(after),
         "recorded_labels": labels if is_last and answer is not None else "{}",
         "turn_key": turn_key,
     }

@@ -68,6 +68,29 @@ EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS = Gate(
         select n_completions + n_grader_answers as n_bad, * from counted""",  # noqa: S608 - a statement of this file
 )
 
+EVERY_PAIR_STANDS_IN_THE_CORPUS = Gate(
+    "every_pair_stands_in_the_corpus",
+    "No tool call outlives the conversation that it was made in, or the version of it that is"
+    " stored, and none stands at a turn which that conversation does not have.",
+    """select count(*) filter (c.conversation_key is null or p.turn >= c.n_user_turns)::bigint
+                as n_bad, count(*)::bigint as n_pairs,
+              count(distinct p.conversation_key)::bigint as n_conversations
+       from tool_pairs p left join deidentified_corpus c
+         on c.conversation_key = p.conversation_key and c.deid_version = p.deid_version""",
+)
+
+EVERY_CALL_OF_A_STEP_STANDS_ONCE_AND_IN_ORDER = Gate(
+    "every_call_of_a_step_stands_once_and_in_order",
+    "The calls of one message of the assistant are at positions 0, 1, 2 ..., each once, and a call"
+    " without a result says so.",
+    """with steps as (
+         select count(*) as n, count(distinct position) as n_distinct, max(position) as last,
+                count(*) filter (result is null and problem is null) as n_silent
+         from tool_pairs group by conversation_key, turn, step)
+       select count(*) filter (n <> last + 1 or n_distinct <> n or n_silent > 0)::bigint as n_bad,
+              count(*)::bigint as n_steps from steps""",
+)
+
 NO_FORGOTTEN_USER_SURVIVES = Gate(
     "no_forgotten_user_survives",
     "Nobody who was forgotten has a conversation in the corpus or a prefix in a sample.",

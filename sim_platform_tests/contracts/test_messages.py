@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_platform.contracts.messages import Message, canonical_json, sha256, text_of, user_turns
+from sim_platform.contracts.messages import (
+    Message,
+    answer_of,
+    calls_of,
+    canonical_json,
+    is_complete,
+    sha256,
+    text_of,
+    turn_after,
+    user_turns,
+)
 
 values = st.recursive(
     st.none()
@@ -104,3 +114,58 @@ def test_what_follows_an_answer_does_not_move_earlier_turns(messages: list[Messa
         == user_turns(answered)
         == user_turns(messages)
     )
+
+
+def step(content: str | None = None, *calls: str, **keys: Any) -> Any:
+    made = [{"id": c, "type": "function", "function": {"name": c, "arguments": ""}} for c in calls]
+    return {
+        "role": "assistant",
+        "content": content,
+        **({"tool_calls": made} if made else {}),
+        **keys,
+    }
+
+
+def result(call: str) -> Any:
+    return {"role": "tool", "tool_call_id": call, "content": "done"}
+
+
+USER: Any = {"role": "user", "content": "please"}
+SYSTEM: Any = {"role": "system", "content": "now"}
+
+
+@pytest.mark.parametrize(
+    ("turn", "answer", "calls", "complete"),
+    [
+        # without tools nothing changes: the message that follows the user's
+        ([step("one")], 0, [], True),
+        ([step("one"), step("two")], 0, [], True),
+        ([], None, [], False),
+        ([SYSTEM, step("late")], None, [], True),
+        # what the user read, and every call of the turn
+        ([step(None, "a"), result("a"), step("done")], 2, ["a"], True),
+        ([step("wait", "a", "b"), result("a"), result("b"), step("done")], 3, ["a", "b"], True),
+        ([step("", "a"), result("a"), step("", "b"), result("b"), step("x")], 4, ["a", "b"], True),
+        ([step(None, "a"), step("x"), step("y")], 2, ["a"], True),
+        ([SYSTEM, step(None, "a"), result("a"), step("done")], 3, ["a"], True),
+        ([step(None, "a"), result("a"), step(None, refusal="no")], 2, ["a"], True),
+        # cut between call and answer
+        ([step(None, "a")], 0, ["a"], False),
+        ([step(None, "a"), result("a")], 0, ["a"], False),
+        ([step("wait", "a"), result("a"), step(None, "b")], 0, ["a", "b"], False),
+        # an empty text at the end is no text
+        ([step("wait", "a"), result("a"), step(" ")], 0, ["a"], True),
+        ([step(None, "a"), result("a"), step("")], 0, ["a"], True),
+        # a result without a call
+        ([result("a")], None, [], False),
+        ([result("a"), step("done")], 1, [], True),
+    ],
+)  # fmt: skip
+def test_the_answer_of_a_turn_is_what_the_user_read(
+    turn: list[Any], answer: int | None, calls: list[str], complete: bool
+) -> None:
+    messages = [USER, *turn, USER, step("of the next turn", "z")]
+    assert turn_after(messages, 1) == turn
+    assert answer_of(turn) == (None if answer is None else turn[answer])
+    assert [call["id"] for call in calls_of(turn)] == calls
+    assert is_complete(turn) == complete

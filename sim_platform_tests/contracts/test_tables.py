@@ -68,10 +68,11 @@ def a_row(table: type[Table]) -> dict[str, Any]:
 def test_a_table_is_named_after_its_class() -> None:
     names = (
         "consented_log_extract row_dispositions quarantined_rows extraction_accounting erasures"
-        " canaries deidentified_corpus deid_audits strata_suppression deidentification_effect"
-        " stratified_sample candidate_completions classifier_scores production_scores"
-        " grader_answers label_draws human_labels calibration preregistration rate_comparison"
-        " release_gate rate_forecast forecast_ledger forecast_scorecard"
+        " tool_sets canaries deidentified_corpus deid_audits strata_suppression"
+        " deidentification_effect stratified_sample tool_pairs candidate_completions"
+        " classifier_scores production_scores grader_answers label_draws human_labels calibration"
+        " preregistration rate_comparison release_gate rate_forecast forecast_ledger"
+        " forecast_scorecard"
     )
     assert names.split() == NAMES
 

@@ -31,6 +31,8 @@ CALL = {
     "function": {"name": "look_up", "arguments": '{"id": 1}'},
 }
 
+TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+
 
 def message(**keys: Any) -> dict[str, Any]:
     return a_conversation(messages=[{"role": "user", "content": "hello"}, keys])
@@ -92,6 +94,21 @@ def message(**keys: Any) -> dict[str, Any]:
             ),
         ),
         ("bad_tool_call", message(role="assistant", content=None, tool_calls="look_up")),
+        ("hosted_tool", a_conversation(tools=[TOOL, {"type": "web_search"}])),
+        ("hosted_tool", a_conversation(tools=["web_search"])),
+        ("hosted_tool", a_conversation(tools=[{"function": TOOL["function"]}])),
+        ("bad_tool", a_conversation(tools=TOOL)),
+        ("bad_tool", a_conversation(tools=[TOOL, TOOL])),
+        ("bad_tool", a_conversation(tools=[{"type": "function"}])),
+        ("bad_tool", a_conversation(tools=[{"type": "function", "name": 7}])),
+        (
+            "bad_tool",
+            json.dumps(a_conversation(tools=[TOOL])).replace('"type": "object"', '"a": NaN'),
+        ),
+        (
+            "bad_encoding",
+            a_conversation(tools=[{"type": "function", "name": "f", "description": "\ud800"}]),
+        ),
     ],
 )
 def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason_and_the_next_one_is_read(
@@ -229,6 +246,7 @@ def test_parquet_reads_nested_columns_and_json_text_alike(tmp_path: Path) -> Non
             conversation_id=f"c{i}",
             messages=[{"role": "user", "content": "q", "name": None if i else "x"}],
             labels={"good": True},
+            tools=[TOOL],
         )
         for i in range(7)
     ]
@@ -297,13 +315,16 @@ JSON = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from(
-    ["role", "content", "tool_calls", "tool_call_id", "name", "refusal", "type", "text"]
+    "role content tool_calls tool_call_id name refusal type text function parameters".split()
 )
 
 
 @given(
     row=st.fixed_dictionaries({}, optional=dict.fromkeys(a_conversation(), JSON))
     | st.lists(st.dictionaries(KEYS, JSON)).map(lambda ms: a_conversation(messages=ms))
+    | st.lists(st.dictionaries(KEYS, JSON | st.just("function"))).map(
+        lambda tools: a_conversation(tools=tools)
+    )
     | JSON
 )
 def test_any_json_gives_a_row_or_a_reason_and_never_another_error(row: object) -> None:
@@ -323,6 +344,7 @@ def test_any_json_gives_a_row_or_a_reason_and_never_another_error(row: object) -
         {"messages": [{"role": "user", "content": "x"}]},
         {"metadata": {}},
         {"labels": {"a": 1}},
+        {"tools": [TOOL]},
     ],
 )
 def test_the_content_hash_tells_a_changed_conversation_from_a_repeated_one(
@@ -451,3 +473,27 @@ def test_a_function_call_that_cannot_be_read_is_quarantined_and_never_left_out(
 ) -> None:
     with pytest.raises(UnreadableError, match="bad_tool_call"):
         conversation(a_conversation(messages=[message]), 1)
+
+
+def test_tools_are_read_in_the_form_of_either_api_and_a_row_without_them_has_none() -> None:
+    flat = {"type": "function", "server_url": "x", "description": None, **TOOL["function"]}
+    for form in (TOOL, flat, {**TOOL, "cache_control": {}}):
+        assert conversation(a_conversation(tools=[form]), 1).tools == [TOOL]
+    other = ConversationsSource(reader="conversations", path="", keys={"tools": "functions"})
+    assert conversation(a_conversation(functions=[flat]), 1, other).tools == [TOOL]
+    plain = conversation(a_conversation(), 1)
+    for none in (None, []):
+        same = conversation(a_conversation(tools=none), 1)
+        assert (same.tools, same.content_hash) == (None, plain.content_hash)
+
+
+def test_the_hash_of_a_row_without_tools_is_that_of_before_they_were_read() -> None:
+    assert conversation(a_conversation(), 1).content_hash == (
+        "d2bdb97c5c2bb120f0045c29f65954ecb21a6b5adb81d59c6ca72ef29c76c16b"
+    )
+
+
+def test_a_hosted_tool_is_named_with_its_index_type_and_version() -> None:
+    with pytest.raises(UnreadableError) as error:
+        conversation(a_conversation(tools=[TOOL, {"type": "mcp", "server_url": "x"}]), 1)
+    assert (error.value.field, error.value.version) == ("tools[1] mcp", "v1")

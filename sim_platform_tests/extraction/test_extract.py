@@ -124,6 +124,7 @@ def test_an_extracted_row_carries_everything_and_a_dropped_one_only_its_reason()
         "source_file": "logs/a.jsonl",
         "source_line": 4,
         "extract_id": "x1",
+        "tool_set_hash": None,
     }
     assert left_out.rows() == [
         ("logs/a.jsonl", 5, "dropped", "no_consent_record"),

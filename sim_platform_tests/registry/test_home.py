@@ -526,3 +526,43 @@ def test_an_absent_key_counts_as_null(key: str, facts: dict[str, Any]) -> None:
     assert holds({key: None}, facts)
     assert holds({key: [1, None]}, facts)
     assert not holds({key: "web"}, facts)
+
+
+FUNCTION = {"type": "function", "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize("provider", ["openai", "openai_batch", "local", "recorded"])
+@pytest.mark.parametrize("api", ["chat_completions", "responses"])
+@pytest.mark.parametrize(
+    ("tool", "says"),
+    [
+        (
+            {"type": "mcp", "server_url": "https://x.example", "require_approval": "never"},
+            "type mcp is run by the endpoint itself",
+        ),
+        ({"type": "web_search_preview"}, "type web_search_preview is run by the endpoint itself"),
+        ({"name": "f"}, "type (none) is run by the endpoint itself"),
+        ({"type": "function", "name": "f"}, "has no `function: {name, description, parameters}`"),
+        ({"type": "function", "function": {}}, "function has no name"),
+        (
+            {"type": "function", "function": {"name": "f", "parameters": []}},
+            "parameters is not a JSON schema",
+        ),
+    ],
+)
+def test_a_tool_that_is_no_function_is_named_with_version_place_and_type(
+    refused: Refused, provider: str, api: str, tool: dict[str, Any], says: str
+) -> None:
+    if api == "responses" and not provider.startswith("openai"):
+        return
+    version = {**OPENAI, "provider": provider, "api": api, "replaces": "v1"}
+    text = refused("models.yaml", models(V1, version | {"settings": {"tools": [FUNCTION, tool]}}))
+    assert f"models.yaml: models[1]: v3: settings.tools[1]: {says}" in text
+
+
+@pytest.mark.parametrize("place", ["extra", "extra_body", "tools", "body", "web_search_options"])
+def test_a_tool_can_be_written_nowhere_else(refused: Refused, place: str) -> None:
+    hosted = {place: {"tools": [{"type": "mcp"}]}}
+    assert f"models[1].{place}: unknown key" in refused("models.yaml", models(V1, OPENAI | hosted))
+    inside = {"settings": hosted if place != "tools" else {"extra": {}}}
+    assert "unknown key" in refused("models.yaml", models(V1, OPENAI | inside))

@@ -1,8 +1,12 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim_platform.contracts.errors import BadInputError
 from sim_platform.contracts.messages import Message
-from sim_platform.replay.requests import Request, build_request
+from sim_platform.contracts.tools import tool_set_hash, wrong_tool
+from sim_platform.registry.models import Settings
+from sim_platform.replay.requests import Request, as_responses, build_request
 from sim_platform_tests.replay.samples import model
 
 LOG: list[Message] = [
@@ -130,3 +134,56 @@ def test_a_recorded_request_is_identified_by_version_turn_and_prefix() -> None:
 def test_the_repr_of_a_request_holds_no_user_text(text: str) -> None:
     marked = f"secret-of-a-user {text}"
     assert "secret-of-a-user" not in repr(build([{"role": "user", "content": marked}]))
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+HOSTED = [
+    {"type": "mcp", "server_url": "https://tools.example/sse", "require_approval": "never"},
+    {"type": "web_search"},
+    {"type": "code_interpreter", "container": {"type": "auto"}},
+    {"type": "Function", "function": {"name": "f"}},
+    {"type": ["function"], "function": {"name": "f"}},
+    {"function": {"name": "f"}},
+    {"type": "a user's words"},
+    "web_search",
+    None,
+]
+
+
+@pytest.mark.parametrize("hosted", HOSTED)
+@pytest.mark.parametrize("api", ["chat_completions", "responses"])
+def test_no_request_that_offers_a_hosted_tool_can_be_made(hosted: object, api: str) -> None:
+    tools = [TOOL, hosted]
+    smuggled = Settings.model_construct(tools=tools)  # past every validation
+    version = model(api=api).model_copy(update={"settings": smuggled})
+    with pytest.raises(BadInputError, match=r"settings: tools\[1\]: type \S+ is run by"):
+        build_request(version, arm="candidate", prefix_id="p", k=0, prefix=LOG, turn_key="t")
+    with pytest.raises(BadInputError, match=r"m: tools\[1\]: type .* Nothing was sent"):
+        Request("candidate", "p", 0, {"model": "m", "tools": tools}, "h")
+    with pytest.raises(BadInputError, match=r"tools\[1\]"):
+        as_responses({"model": "m", "messages": LOG, "tools": tools})
+    wrong = wrong_tool(tools)
+    assert wrong is not None
+    assert (wrong.index, "user" in wrong.what) == (1, False)
+
+
+def test_functions_are_offered_in_the_form_of_either_api() -> None:
+    chat = build(settings={"tools": [TOOL]}).body
+    assert chat["tools"] == [TOOL]
+    flat = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    assert build(settings={"tools": [TOOL]}, api="responses").body["tools"] == [flat]
+    assert as_responses({**chat, "tools": [flat]})["tools"] == [flat]
+
+
+def test_what_a_function_says_of_itself_makes_no_hosted_tool_of_it() -> None:
+    """The Responses endpoint has the function's keys beside the type."""
+    disguised = {"type": "function", "function": {"name": "f", "type": "mcp"}}
+    assert as_responses({"messages": LOG, "tools": [disguised]})["tools"] == [
+        {"type": "function", "name": "f"}
+    ]
+
+
+def test_a_tool_set_is_known_by_its_definitions_and_not_by_the_order_of_their_keys() -> None:
+    other = dict(reversed(TOOL.items()))
+    assert tool_set_hash([TOOL]) == tool_set_hash([other])  # type: ignore[list-item]  # plain dicts
+    assert tool_set_hash([TOOL]) != tool_set_hash([TOOL, TOOL])  # type: ignore[list-item]  # the same

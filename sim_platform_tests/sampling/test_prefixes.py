@@ -1,5 +1,6 @@
 import datetime as dt
 import json
+from itertools import takewhile
 
 import polars as pl
 import pytest
@@ -49,7 +50,10 @@ def test_the_prefix_ends_at_the_last_user_turn_and_the_response_stands_beside_it
         [["system", "user", "assistant", "user", "user", "assistant", "tool", "assistant"]]
     )
     assert [m["content"] for m in json.loads(str(row["prefix"]))] == ["0", "1", "2", "3", "4"]
-    assert json.loads(str(row["recorded"])) == {"role": "assistant", "content": "5"}
+    assert json.loads(str(row["recorded"])) == {"role": "assistant", "content": "7"}
+    turn = [("assistant", "5"), ("tool", "6"), ("assistant", "7")]
+    assert [(m["role"], m["content"]) for m in json.loads(str(row["recorded_turn"]))] == turn
+    assert row["recorded_is_complete"] is True
     expected = (1, "t0.1", '{"helpful":true}', prefix_id("c0", 1))
     assert (row["turn"], row["turn_key"], row["recorded_labels"], row["prefix_id"]) == expected
 
@@ -87,7 +91,11 @@ def test_the_old_response_and_later_turns_are_never_inside_the_prefix(
         end = user_turns([{"role": r, "content": ""} for r in messages])[int(str(row["turn"]))]  # type: ignore[typeddict-item]  # roles are strings here
         assert [m["content"] for m in prefix] == [str(i) for i in range(end + 1)]
         assert prefix[-1]["role"] == "user"
-        assert (row["recorded"] is not None) == (messages[end + 1 : end + 2] == ["assistant"])
+        turn = list(takewhile(lambda role: role != "user", messages[end + 1 :]))
+        answered = "assistant" in turn if "tool" in turn else turn[:1] == ["assistant"]
+        assert (row["recorded"] is not None) == answered
+        after = json.loads(str(row["recorded_turn"])) if answered else []
+        assert [m["role"] for m in after] == (turn if answered else [])
 
 
 def test_a_drawn_conversation_that_left_the_corpus_is_named() -> None:

@@ -51,6 +51,10 @@ class DeidentifiedCorpus(Table):
     )
     n_chars: int = pa.Field(nullable=True, ge=0, description="characters scanned in them")
     n_chars_masked: int = pa.Field(nullable=True, ge=0, description="characters masked")
+    tool_set_hash: str = pa.Field(
+        nullable=True,
+        description="the tools that were offered, in tool_sets; null where the log names none",
+    )
 
 
 class Canaries(Table):

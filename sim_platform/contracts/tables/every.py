@@ -17,6 +17,7 @@ from sim_platform.contracts.tables.extraction import (
     ExtractionAccounting,
     QuarantinedRows,
     RowDispositions,
+    ToolSets,
 )
 from sim_platform.contracts.tables.forecasting import (
     ForecastLedger,
@@ -31,7 +32,7 @@ from sim_platform.contracts.tables.grading import (
     LabelDraws,
     ProductionScores,
 )
-from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.replay import CandidateCompletions, ToolPairs
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table
 
@@ -41,12 +42,14 @@ TABLES: tuple[type[Table], ...] = (
     QuarantinedRows,
     ExtractionAccounting,
     Erasures,
+    ToolSets,
     Canaries,
     DeidentifiedCorpus,
     DeidAudits,
     StrataSuppression,
     DeidentificationEffect,
     StratifiedSample,
+    ToolPairs,
     CandidateCompletions,
     ClassifierScores,
     ProductionScores,

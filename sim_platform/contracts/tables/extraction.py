@@ -29,6 +29,22 @@ class ConsentedLogExtract(Table):
     source_file: str = pa.Field(description="file, relative to the home where possible")
     source_line: int = pa.Field(ge=1, description="line or row number in the file, from 1")
     extract_id: str = pa.Field(description="run that read the row")
+    tool_set_hash: str = pa.Field(
+        nullable=True, description="the tools that were offered; null where the log names none"
+    )
+
+
+class ToolSets(Table):
+    """The tools that a conversation was offered, once for each distinct set. Configuration, not
+    conversation: in the vault as the log names it, in the warehouse once it was scanned for direct
+    identifiers.
+    """
+
+    class Config(Table.Config):
+        metadata = {"key": ("tool_set_hash",)}
+
+    tool_set_hash: str = pa.Field(unique=True, description="hash of the definitions")
+    tools: str = pa.Field(description="JSON list of function tools, as Chat Completions takes them")
 
 
 class RowDispositions(Table):

@@ -90,6 +90,13 @@ class ProductionScores(Table):
         nullable=True,
         description="keyed hash of the text that was graded: a changed one is graded again",
     )
+    is_whole_turn: bool = pa.Field(
+        nullable=True,
+        description=(
+            "true: the text that ends a turn with tool calls was graded, and all of its calls; null"
+            " in rows of an older version, whose turns with calls are graded again"
+        ),
+    )
 
 
 class GraderAnswers(Table):

@@ -70,3 +70,49 @@ class CandidateCompletions(Table):
             " stands in its place, in cost and budgets too"
         ),
     )
+
+
+class ToolPairs(Table):
+    """One tool call of the log a row, with its result: what the simulated tools may answer from.
+    Made of de-identified conversations; nothing was executed.
+    """
+
+    class Config(Table.Config):
+        metadata = {"key": ("conversation_key", "turn", "step", "position")}
+
+    conversation_key: str = pa.Field(description="keyed hash of the conversation id")
+    turn: int = pa.Field(
+        ge=-1, description="user turn that the call belongs to, from 0; -1: before the first"
+    )
+    step: int = pa.Field(ge=0, description="message of the assistant in the turn, from 0")
+    position: int = pa.Field(ge=0, description="call in the message, from 0")
+    tool: str = pa.Field(description="name of the tool")
+    canonical_hash: str = pa.Field(
+        description="hash of name and arguments: equal calls have equal ones"
+    )
+    arguments: str = pa.Field(
+        description="canonical JSON object, or the text as it stands where it is none"
+    )
+    result: str = pa.Field(
+        nullable=True, description="what the tool answered; null where the log holds no result"
+    )
+    is_error: bool = pa.Field(description="whether the result says that the call failed")
+    is_write_guess: bool = pa.Field(
+        description="by the tool's name: whether a call may change something; unknown ones may"
+    )
+    n_writes_before: int = pa.Field(
+        ge=0, description="calls before it in the conversation that may have changed something"
+    )
+    problem: str = pa.Field(
+        nullable=True,
+        description=(
+            "why it is never served: arguments (no JSON object), no_result, two_results; null: none"
+        ),
+    )
+    tool_set_hash: str = pa.Field(
+        nullable=True, description="the tools that were offered; null where the log names none"
+    )
+    pairs_version: int = pa.Field(ge=1, description="version of the code that read the calls")
+    deid_version: str = pa.Field(
+        description="hash of detectors, models and policy that made the conversation"
+    )

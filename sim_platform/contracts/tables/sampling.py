@@ -27,7 +27,10 @@ class StratifiedSample(Table):
     prefix: str = pa.Field(description="JSON list of messages up to and including the user turn")
     recorded: str = pa.Field(
         nullable=True,
-        description="JSON message: what production answered; null where it answered nothing",
+        description=(
+            "JSON message: what production answered, of a turn with tool calls its last message"
+            " with text (its first one where it has none); null where it answered nothing"
+        ),
     )
     recorded_labels: str = pa.Field(
         description=(
@@ -56,4 +59,19 @@ class StratifiedSample(Table):
     )
     planned_size: int = pa.Field(
         nullable=True, ge=1, description="sample_size of the plan when it was drawn"
+    )
+    recorded_turn: str = pa.Field(
+        nullable=True,
+        description=(
+            "JSON list of messages from the cut to the next user message: steps, calls and results;"
+            " null where production answered nothing, and in samples of an older version"
+        ),
+    )
+    recorded_is_complete: bool = pa.Field(
+        nullable=True,
+        description="whether the recorded turn ends with a message without tool calls",
+    )
+    tool_set_hash: str = pa.Field(
+        nullable=True,
+        description="the tools that were offered, in tool_sets; null where the log names none",
     )

@@ -17,7 +17,12 @@ import polars as pl
 from sim_platform.contracts.errors import SimPlatformError
 from sim_platform.contracts.tables.deidentification import Canaries, DeidAudits, DeidentifiedCorpus
 from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
-from sim_platform.contracts.tables.extraction import Erasures, ExtractionAccounting, QuarantinedRows
+from sim_platform.contracts.tables.extraction import (
+    Erasures,
+    ExtractionAccounting,
+    QuarantinedRows,
+    ToolSets,
+)
 from sim_platform.contracts.tables.forecasting import RateForecast
 from sim_platform.contracts.tables.grading import (
     Calibration,
@@ -27,7 +32,7 @@ from sim_platform.contracts.tables.grading import (
     LabelDraws,
     ProductionScores,
 )
-from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.replay import CandidateCompletions, ToolPairs
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, frame, table_name
 from sim_platform.deidentification.deidentify import content_of, deid_version, keyed_hash
@@ -35,6 +40,10 @@ from sim_platform.deidentification.spans import Detector
 from sim_platform.flows.deidentification.batch import Batch, Bench, Done, all_done
 from sim_platform.flows.deidentification.k_anonymity import suppress_rare_strata
 from sim_platform.flows.deidentification.known_accounts import KnownOf, known_of, load_accounts
+from sim_platform.flows.deidentification.tool_sets import (
+    UNUSED_IN_THE_WAREHOUSE,
+    take_tool_sets,
+)
 from sim_platform.flows.vault import epoch_of, keys_for_a_run, vault_key
 from sim_platform.registry.home import Home
 from sim_platform.warehouse.duckdb_file import DuckDBFile, Transaction
@@ -43,6 +52,7 @@ from sim_platform.warehouse.gates import (
     DEIDENTIFICATION_IS_DETERMINISTIC,
     EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
     EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
+    EVERY_PAIR_STANDS_IN_THE_CORPUS,
     LIVING_PREFIXES,
     NO_FORGOTTEN_USER_SURVIVES,
     QUARANTINE_STAYS_BELOW_TWO_PERCENT,
@@ -85,10 +95,12 @@ def deidentify_extract(
         second: makes the detector of the second look, when it is needed.
 
     Raises:
+        BadInputError: definitions of tools hold a direct identifier; nothing was done.
         GateError: a canary survived, the second look found other bytes, or more than 2 % are in
             quarantine: then what is done stays stored, and no release can be sampled.
     """
     settings = home.sources.deidentification
+    take_tool_sets(vault, warehouse)
     load_accounts(home, vault)
     keys, known = keys_for_a_run(vault), known_of(home, vault)
     version = deid_version(detector)
@@ -139,12 +151,13 @@ def _commit(warehouse: DuckDBFile, done: Done, version: str, epoch: int) -> None
                 "the account key was rotated while conversations were being de-identified; nothing"
                 " of this batch was written. Run the same command again."
             )
-        tx.ensure(DeidentifiedCorpus, QuarantinedRows, Canaries, DeidAudits)
+        tx.ensure(DeidentifiedCorpus, QuarantinedRows, Canaries, DeidAudits, ToolPairs)
         touched = {"keys": [*done.corpus["conversation_key"], *done.refused["conversation_key"]]}
-        tx.execute(
-            "delete from deidentified_corpus where conversation_key in (select unnest($keys))",
-            touched,
-        )
+        for table in ("deidentified_corpus", "tool_pairs"):  # pairs are read from it again
+            tx.execute(
+                f"delete from {table} where conversation_key in (select unnest($keys))",  # noqa: S608 - literals
+                touched,
+            )
         tx.execute(
             "delete from quarantined_rows where conversation_key in (select unnest($keys))", touched
         )
@@ -265,6 +278,8 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
             Calibration,
             ReleaseGate,
             RateForecast,
+            ToolSets,
+            ToolPairs,
         )
         tx.copy("current_keys", current.to_frame("conversation_key"))
         removed = int(
@@ -281,10 +296,11 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
             "delete from quarantined_rows where stage = 'deidentification' and conversation_key not"
             " in (select conversation_key from current_keys)"
         )
-        tx.execute(
-            "delete from production_scores where conversation_key not in (select conversation_key"
-            " from current_keys)"
-        )
+        for name in ("production_scores", "tool_pairs"):
+            tx.execute(
+                f"delete from {name} where conversation_key not in (select conversation_key"  # noqa: S608 - literals
+                " from current_keys)"
+            )
         tx.execute(f"create temp table living as {LIVING_PREFIXES}")
         for name in ("candidate_completions", "grader_answers", "label_draws"):
             tx.execute(f"delete from {name} where prefix_id not in (select prefix_id from living)")  # noqa: S608 - names come from contracts, values are parameters
@@ -308,6 +324,7 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
                 " unnest($releases))",
                 {"releases": releases},
             )
+        tx.execute(UNUSED_IN_THE_WAREHOUSE)
         tx.execute("drop table current_keys")
         tx.execute("drop table living")
         tx.pass_gates(
@@ -315,6 +332,7 @@ def take_out_removed(warehouse: DuckDBFile, current: pl.Series) -> tuple[int, li
                 EVERY_EXTRACTED_CONVERSATION_IS_IN_THE_CORPUS_OR_QUARANTINED,
                 NO_FORGOTTEN_USER_SURVIVES,
                 EVERY_ANSWER_BELONGS_TO_A_CONVERSATION_OF_THE_CORPUS,
+                EVERY_PAIR_STANDS_IN_THE_CORPUS,
             ]
         )
     return removed, releases

@@ -15,6 +15,7 @@ import polars as pl
 
 from sim_platform.contracts.errors import BadInputError, SimPlatformError
 from sim_platform.contracts.tables.grading import ClassifierScores, HumanLabels, LabelDraws
+from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import frame
 from sim_platform.flows.files import warehouse_of
 from sim_platform.flows.registration import covered
@@ -65,10 +66,14 @@ def export_labels(
         raise SimPlatformError(f"{release}: no scores yet; run `sim-platform run {release}` first")
     drawn = draw_for_labels(scored, plan)
     with warehouse.transaction() as tx:
+        tx.ensure(StratifiedSample)  # one of an older version has fewer columns
         tx.upsert(LabelDraws, drawn)
         texts = tx.query(
-            """select s.prefix_id, 'recorded' as arm, 0 as k, s.prefix, s.recorded as response, null
-              as tool_calls from stratified_sample s where s.model_version = $release
+            """select s.prefix_id, 'recorded' as arm, 0 as k, s.prefix, s.recorded as response,
+                 case when s.recorded_turn is not null
+                      then to_json(json_extract(s.recorded_turn, '$[*].tool_calls[*]'))::varchar
+                 end as tool_calls
+               from stratified_sample s where s.model_version = $release
                union all select c.prefix_id, c.arm, c.k, s.prefix, c.text, c.tool_calls
                  from candidate_completions c
                join stratified_sample s on s.model_version = c.model_version
@@ -95,7 +100,7 @@ def export_labels(
             "definition": definitions[draw["behavior"]],
             "prompt": prefix,
             "response": _answer(said.get("content") or ""),
-            "tool_calls": said.get("tool_calls") or [],
+            "tool_calls": json.loads(calls) if calls else said.get("tool_calls") or [],
             "label": None,
             "annotator": "",
             "grader_hash": draw["grader_hash"],

@@ -30,6 +30,12 @@ OUTDATED = f"""
     delete from production_scores p where p.model_version = $release and ($changed or not exists (
         select 1 from deidentified_corpus c where c.model_version = $replaced
         and c.conversation_key = p.conversation_key and {TEXT_KEY} = p.text_key))"""  # noqa: S608 - constants
+# Scores of an older version speak of the first message of a turn, in turns with calls a bare call.
+FIRST_MESSAGES = """
+    delete from production_scores p where p.model_version = $release and p.is_whole_turn is null
+      and p.conversation_key in (
+        select conversation_key from deidentified_corpus
+        where model_version = $replaced and contains(messages, '"tool_calls":'))"""
 LABELS = """
     select behavior, count(*) filter (label is not null) as n,
            count(*) filter (label) as occurred, count(missing_reason) as missing
@@ -87,6 +93,7 @@ def score_production(
                 on="conversation_key",
                 maintain_order="left",
             )
+            graded = graded.with_columns(is_whole_turn=pl.lit(True))
             with warehouse.transaction() as tx:
                 tx.append(ProductionScores, graded.drop("arm", "is_exploratory"))
             advance(len(rows))
@@ -107,3 +114,12 @@ def _drop_outdated(
             {"release": release["release"]},
         )
         tx.execute(OUTDATED, {**release, "changed": set(stored.rows()) != hashes})
+        mine = {"release": release["release"]}
+        older = "from production_scores where model_version = $release and is_whole_turn is null"
+        if tx.query(f"select count(*) as n {older}", mine).item():
+            tx.execute(FIRST_MESSAGES, {**mine, "replaced": release["replaced"]})
+            tx.execute(
+                "update production_scores set is_whole_turn = true"
+                " where model_version = $release and is_whole_turn is null",
+                mine,
+            )

@@ -7,6 +7,9 @@ Graders that ask nobody see the log's own text, as production monitoring does: a
 "seven ... drift" for an address would otherwise change what the version in service is said to do.
 That text is read from the vault, graded in memory and forgotten: labels and keyed hashes leave.
 Metadata is the corpus', so that eligibility means the same in every arm.
+
+A turn with tool calls is graded on the text that ends it, which is what the user read, with all of
+its calls. One that has no text at all keeps its first message: there are calls and nothing to read.
 """
 
 import json
@@ -15,7 +18,15 @@ from typing import Any
 
 import polars as pl
 
-from sim_platform.contracts.messages import Message, canonical_json, text_of, user_turns
+from sim_platform.contracts.messages import (
+    Message,
+    answer_of,
+    calls_of,
+    canonical_json,
+    text_of,
+    turn_after,
+    user_turns,
+)
 from sim_platform.deidentification.deidentify import keyed_hash
 from sim_platform.flows.paging import row_pages
 from sim_platform.flows.vault import vault_key
@@ -122,14 +133,15 @@ def _response(
     row: dict[str, Any], messages: list[Message], turns: list[int], turn: int
 ) -> dict[str, Any]:
     end = turns[turn] + 1
-    answer = messages[end] if end < len(messages) and messages[end]["role"] == "assistant" else None
+    after = turn_after(messages, end)
+    answer = answer_of(after)
     return {
         "arm": "recorded",
         "prefix_id": row["conversation_key"],
         "k": turn,
         "status": "completed" if answer else "failed",
         "text": text_of(answer) if answer else None,
-        "tool_calls": canonical_json(answer.get("tool_calls") or []) if answer else "[]",
+        "tool_calls": canonical_json(calls_of(after)) if answer else "[]",
         "refusal": answer.get("refusal") if answer else None,
         "labels": row["labels"] if turn == len(turns) - 1 else "{}",
         "prefix": canonical_json(messages[:end]),

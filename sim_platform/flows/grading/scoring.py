@@ -16,6 +16,7 @@ import polars as pl
 
 from sim_platform.contracts.tables.grading import ClassifierScores
 from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.flows.grading.asking import Asking
 from sim_platform.flows.grading.recorded import RESPONSES, response_at, texts
 from sim_platform.flows.paging import key_pages
@@ -45,7 +46,8 @@ OUTCOMES = """
                 when 'ARRAY'
                 then array_to_string(json_extract_string(recorded, '$.content[*].text'), chr(10))
                 else json_extract_string(recorded, '$.content') end, null,
-           coalesce(recorded::json ->> 'tool_calls', '[]'),
+           case when recorded_turn is null then coalesce(recorded::json ->> 'tool_calls', '[]')
+                else to_json(json_extract(recorded_turn, '$[*].tool_calls[*]'))::varchar end,
            json_extract_string(recorded, '$.refusal'), recorded_labels, prefix, metadata,
            'deidentified'
     from page where $with_recorded
@@ -131,7 +133,8 @@ def score_release(
     others = [b for b in home.graded if not asks(b)]
     ask = Asking(home, warehouse, release, on_answer) if asking else None
     with warehouse.transaction() as tx:
-        tx.ensure(CandidateCompletions)  # those of an older version have fewer columns
+        # those of an older version have fewer columns
+        tx.ensure(CandidateCompletions, StratifiedSample)
     mine = {"release": release}
     with_recorded = "recorded" in candidate.plan.arms
     sample = warehouse.query(SAMPLE, mine)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sim_platform.contracts.messages import Message, user_turns
+from sim_platform.contracts.messages import Message, answer_of, calls_of, turn_after, user_turns
 from sim_platform.contracts.outcomes import Arm, Outcome
 from sim_platform.contracts.tables.replay import CandidateCompletions
 from sim_platform.flows.replay.batches import batch_arms, batch_folder, replay_by_batch
@@ -382,11 +382,13 @@ def _recorded_responses(
 
 
 def _response(messages: list[Message], turn: int) -> tuple[Message, bool] | None:
-    """The assistant message after a user turn, and whether that was the last turn (labels speak of
-    the last response).
+    """What the user read after a user turn, with all tool calls of the turn, and whether that was
+    the last turn (labels speak of the last response).
     """
     turns = user_turns(messages)
-    after = turns[turn] + 1
-    if after >= len(messages) or messages[after]["role"] != "assistant":
+    after = turn_after(messages, turns[turn] + 1)
+    answer = answer_of(after)
+    if answer is None:
         return None
-    return messages[after], turn == len(turns) - 1
+    calls = calls_of(after)
+    return ({**answer, "tool_calls": calls} if calls else answer), turn == len(turns) - 1

@@ -1,4 +1,4 @@
-"""Asset of the replay stage: the one that may cost money.
+"""Assets of the replay stage: the tool calls of the log, and the one that may cost money.
 
 Belongs here: what the UI says and shows of it. Does not: which arms, what is pending
 (flows.replay), sending (replay).
@@ -6,8 +6,9 @@ Belongs here: what the UI says and shows of it. Does not: which arms, what is pe
 
 import dagster as dg
 
-from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.replay import CandidateCompletions, ToolPairs
 from sim_platform.flows.costs import spent_by_arm, total
+from sim_platform.flows.replay.pairs import pair_calls, pairs_by_tool
 from sim_platform.flows.replay.pending import replayed_arms
 from sim_platform.flows.replay.release import expected_outcomes, replay_release
 from sim_platform.orchestration.metadata import column_docs, markdown, picture
@@ -32,7 +33,35 @@ class ReplayConfig(dg.Config):
 
 
 @dg.asset(
-    deps=["preregistration", "stratified_sample"],
+    deps=["deidentified_corpus"],
+    group_name="replay",
+    kinds={"duckdb", "polars"},
+    metadata=column_docs(ToolPairs),
+)
+@guarded
+def tool_pairs(
+    context: dg.AssetExecutionContext, deployment: Deployment
+) -> dg.MaterializeResult[None]:
+    """One tool call of the log a row, with its result, from the de-identified conversations: what
+    simulated tools may answer from. No tool is executed.
+
+    Key: (conversation_key, turn, step, position). Left out: nothing; a call without a result, or
+    whose arguments are no JSON object, says so in `problem` and is never served. A rerun reads only
+    conversations that are new or changed, and costs nothing.
+    """
+    warehouse = deployment.warehouse()
+    done = pair_calls(warehouse, advance=Progress(context, "tool_pairs").advance)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": done.n_pairs,
+            "conversations_read_now": done.n_read,
+            "pairs_by_tool": markdown(pairs_by_tool(warehouse).to_dicts()),
+        }
+    )
+
+
+@dg.asset(
+    deps=["preregistration", "stratified_sample", "tool_pairs"],
     partitions_def=MODEL_VERSIONS,
     group_name="replay",
     kinds={"duckdb", "openai"},

@@ -1,6 +1,7 @@
 """What the version in service answered is graded as production monitoring sees it."""
 
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,16 @@ import polars as pl
 import pytest
 import yaml
 
+from sim_platform.contracts.messages import text_of, turn_after, user_turns
 from sim_platform.contracts.tables.estimation import RateComparison
 from sim_platform.contracts.tables.grading import ClassifierScores, ProductionScores
+from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.sampling import StratifiedSample
+from sim_platform.flows.grading.labels import export_labels
+from sim_platform.flows.grading.production import score_production
+from sim_platform.flows.grading.recorded import responses_of
 from sim_platform.flows.grading.scoring import score_release
+from sim_platform.grading.label_sampling import LabelPlan
 from sim_platform.registry.home import load_home
 from sim_platform.warehouse.duckdb_file import DuckDBFile
 from sim_platform_tests.flows.grading.test_asking import judged_home
@@ -19,6 +27,7 @@ from sim_platform_tests.homes import conversation, write_home, write_yaml
 from sim_platform_tests.replay.scripted_server import ScriptedServer, completion
 
 Run = Callable[..., list[str]]
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "tau_bench" / "convert.py"
 ADDRESS = "office@example.com"  # the tests' detector masks addresses
 GIVES_THE_ADDRESS = {
     "id": "gives_the_address",
@@ -174,3 +183,88 @@ def test_a_turn_that_is_no_longer_in_the_log_is_graded_as_it_was_drawn(
     )
     recorded = labels(home, ClassifierScores, arm="recorded")
     assert dict(recorded["graded_on"].value_counts().iter_rows()) == {"raw": 18, "deidentified": 2}
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+
+
+def agentic(n: int, version: str) -> dict[str, Any]:
+    """The address is given after a call: only whoever reads the end of the turn sees it."""
+    said = f"Write to {ADDRESS}." if n % 2 else "I cannot say."
+    messages = [
+        {"role": "user", "content": f"How do I reach you, number {n}?"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c", "content": "{}"},
+        {"role": "assistant", "content": said},
+    ]
+    return conversation(n, version, messages=messages, metadata={})
+
+
+def test_every_arm_of_the_log_is_graded_on_the_text_that_ends_a_turn_with_all_of_its_calls(
+    run: Run, tmp_path: Path
+) -> None:
+    home = address_home(tmp_path)
+    rows = [agentic(n, v) for v in ("v1", "v2") for n in range(20)]
+    (home / "logs" / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(home)
+    for table, arm in ((ClassifierScores, "recorded"), (ProductionScores, None)):
+        assert labels(home, table, **({"arm": arm} if arm else {}))["label"].sum() == 10
+    # served from the log, where the detector of the tests has masked the addresses
+    warehouse = DuckDBFile(home / "warehouse.duckdb")
+    candidate = warehouse.read(CandidateCompletions, {"arm": "candidate"})
+    assert candidate["text"].is_not_null().all()
+    assert {json.loads(calls)[0]["id"] for calls in candidate["tool_calls"]} == {"call_1"}
+    sample = warehouse.read(StratifiedSample)
+    assert sample["recorded_is_complete"].all()
+    assert {len(json.loads(turn)) for turn in sample["recorded_turn"]} == {3}
+    given = export_labels(load_home(home), "v2", ["gives_the_address"], LabelPlan())
+    assert {call["function"]["name"] for row in given for call in row["tool_calls"]} == {"find"}
+    assert all(row["response"] and row["tool_calls"] for row in given)
+
+
+def test_scores_of_before_there_were_whole_turns_are_made_again_where_a_turn_has_calls(
+    run: Run, tmp_path: Path
+) -> None:
+    home = address_home(tmp_path)
+    rows = [agentic(n, "v1") if n < 10 else answered(n, "Hm.") for n in range(20)]
+    rows += [answered(n, "Hm.", "v2") for n in range(20)]
+    (home / "logs" / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded, warehouse = load_home(home), DuckDBFile(home / "warehouse.duckdb")
+    run(home)
+    before = labels(home, ProductionScores).sort("conversation_key")
+    with warehouse.transaction() as tx:
+        tx.execute("update production_scores set label = true")
+        tx.execute("alter table production_scores drop column is_whole_turn")
+
+    def again() -> int:
+        scored: list[int] = []
+        score_production(
+            loaded, DuckDBFile(loaded.vault), warehouse, "v2", total=scored.append, advance=print
+        )
+        return scored[0]
+
+    assert again() == 10
+    after = labels(home, ProductionScores)
+    assert after["label"].sum() == 10 + before["label"].sum()
+    assert again() == 0
+
+
+def test_of_the_turns_of_tau_bench_that_begin_with_a_bare_call_the_final_text_is_graded(
+    real_data: Path,
+) -> None:
+    rows = [
+        {"conversation_key": "c", "messages": json.dumps(row["messages"])}
+        | dict.fromkeys(("labels", "metadata"), "{}")
+        for row in runpy.run_path(str(EXAMPLE))["conversations"](real_data / "tau_bench")
+    ]
+    every = [response for row in rows for response in responses_of(row, every=True)]
+    found = [response for response in every if response["status"] == "completed"]
+    bare = 0
+    for row in rows:
+        messages = json.loads(row["messages"])
+        first = [turn_after(messages, t + 1)[:1] for t in user_turns(messages)]
+        bare += sum(bool(m) and not text_of(m[0]) and bool(m[0].get("tool_calls")) for m in first)
+    with_text = sum(bool((response["text"] or "").strip()) for response in found)
+    assert (len(found), bare) == (1341, 497)
+    assert with_text == 1300  # 96.9 %; the rest end with a call, a hand-over to a person mostly
+    assert sum(len(json.loads(r["tool_calls"])) for r in found) == 1164
