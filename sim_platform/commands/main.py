@@ -300,7 +300,8 @@ def _print_rates(home: Home, release: str) -> None:
         table.add_row(*(str(value) for name, value in row.items() if name != "release"))
     show(table)
     typer.echo(
-        f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes. Consent:"
+        f"Measured: the {candidate.measures}. Ratios are paired on the same prefixes; recorded"
+        " answers are graded as they stand in the log unless marked masked. Consent:"
         f" {home.sources.consent.all or 'per conversation, from the ledger'}."
     )
 

@@ -86,9 +86,8 @@ def rate_rows(
 
 
 def _on(graded_on: object) -> str:
-    """Which text of the recorded responses the ratio is to, where that is known."""
-    said = {"raw": "log's text", "deidentified": "masked text", "both": "log's and masked text"}
-    return f", {said[str(graded_on)]}" if graded_on else ""
+    """Marks a ratio to recorded answers that were not graded on the log's own text."""
+    return {"deidentified": " (masked)", "both": " (partly masked)"}.get(str(graded_on), "")
 
 
 def _with_interval(row: Mapping[str, float | None]) -> str:

@@ -21,7 +21,7 @@ from sim_platform.contracts.tables.estimation import RateComparison, ReleaseGate
 from sim_platform.contracts.tables.every import TABLES
 from sim_platform.contracts.tables.extraction import Erasures, ExtractionAccounting, QuarantinedRows
 from sim_platform.contracts.tables.grading import ClassifierScores
-from sim_platform.contracts.tables.replay import CandidateCompletions
+from sim_platform.contracts.tables.replay import CandidateCompletions, ToolPairs
 from sim_platform.contracts.tables.sampling import StratifiedSample
 from sim_platform.contracts.tables.schema import Table, dtypes, table_name
 from sim_platform.registry.models import Plan
@@ -118,6 +118,12 @@ def corpus(*keys: str, **values: Any) -> Rows:
         )
         for key in keys
     ]
+
+
+def call(key: str, position: int = 0, **values: Any) -> dict[str, Any]:
+    """A tool call of conversation `key` with its result."""
+    made = {"conversation_key": key, "tool": "t", "position": position, "result": "{}"}
+    return row(ToolPairs, **made, **values)
 
 
 def prefix(key: str, weight: float = 1.0, **values: Any) -> dict[str, Any]:
@@ -309,6 +315,14 @@ KEEPS: dict[str, tuple[Gate, Stored]] = {
                 {**completion("a"), "prefix_id": prefix_id("a", turn)} for turn in (0, 1)
             ],
         },
+    ),
+    "calls of what is in the corpus": (
+        gates.EVERY_PAIR_STANDS_IN_THE_CORPUS,
+        {DeidentifiedCorpus: corpus("a"), ToolPairs: [call("a"), call("a", 1)]},
+    ),
+    "calls of a step in order, one without a result": (
+        gates.EVERY_CALL_OF_A_STEP_STANDS_ONCE_AND_IN_ORDER,
+        {ToolPairs: [call("a"), call("a", 1) | {"result": None, "problem": "no_result"}]},
     ),
     "no conversation and no quarantine": (gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT, {}),
     "exactly two percent": (
@@ -621,6 +635,30 @@ BREAKS: dict[str, tuple[Gate, Stored]] = {
             CandidateCompletions: [{**completion("a"), "prefix_id": prefix_id("a", 1)}],
         },
     ),
+    "a call without its conversation": (
+        gates.EVERY_PAIR_STANDS_IN_THE_CORPUS,
+        {DeidentifiedCorpus: corpus("a"), ToolPairs: [call("b")]},
+    ),
+    "a call of a turn that is not there": (
+        gates.EVERY_PAIR_STANDS_IN_THE_CORPUS,
+        {DeidentifiedCorpus: corpus("a"), ToolPairs: [call("a", turn=1)]},
+    ),
+    "a call of an earlier version of the conversation": (
+        gates.EVERY_PAIR_STANDS_IN_THE_CORPUS,
+        {DeidentifiedCorpus: corpus("a"), ToolPairs: [call("a", deid_version="older")]},
+    ),
+    "a position that is left out": (
+        gates.EVERY_CALL_OF_A_STEP_STANDS_ONCE_AND_IN_ORDER,
+        {ToolPairs: [call("a"), call("a", 2)]},
+    ),
+    "a call that stands twice": (
+        gates.EVERY_CALL_OF_A_STEP_STANDS_ONCE_AND_IN_ORDER,
+        {ToolPairs: [call("a"), call("a")]},
+    ),
+    "a call without a result that does not say so": (
+        gates.EVERY_CALL_OF_A_STEP_STANDS_ONCE_AND_IN_ORDER,
+        {ToolPairs: [call("a") | {"result": None}]},
+    ),
     "more than two percent": (
         gates.QUARANTINE_STAYS_BELOW_TWO_PERCENT,
         {DeidentifiedCorpus: corpus(*(str(i) for i in range(48))), QuarantinedRows: [refused("x")]},
@@ -873,6 +911,8 @@ NOTHING_IS_GOOD = {  # rules of which nothing to look at is the good case, or th
     "quarantined_rows_have_a_place_and_a_reason",
     "no_forgotten_user_survives",
     "every_answer_belongs_to_a_conversation_of_the_corpus",
+    "every_pair_stands_in_the_corpus",  # a log without tools
+    "every_call_of_a_step_stands_once_and_in_order",
     "every_compared_behaviour_has_a_verdict",
 }
 

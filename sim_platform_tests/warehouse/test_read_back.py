@@ -38,6 +38,7 @@ def rows(n: int, first: int = 0) -> pl.DataFrame:
         score=pl.lit(None, pl.Float64),
         is_exploratory=False,
         grader_hash=pl.lit("h"),
+        graded_on=pl.lit(None, pl.String),
     ).select(list(dtypes(ClassifierScores)))
 
 
