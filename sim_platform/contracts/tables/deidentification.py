@@ -6,7 +6,7 @@ Belongs here: their columns, meaning, range and key. Does not: what every table 
 import pandera.polars as pa
 import polars as pl
 
-from sim_platform.contracts.tables.schema import Table
+from sim_platform.contracts.tables.schema import OFFERED_TOOLS, Table
 
 
 class DeidentifiedCorpus(Table):
@@ -51,10 +51,7 @@ class DeidentifiedCorpus(Table):
     )
     n_chars: int = pa.Field(nullable=True, ge=0, description="characters scanned in them")
     n_chars_masked: int = pa.Field(nullable=True, ge=0, description="characters masked")
-    tool_set_hash: str = pa.Field(
-        nullable=True,
-        description="the tools that were offered, in tool_sets; null where the log names none",
-    )
+    tool_set_hash: str = pa.Field(nullable=True, description=OFFERED_TOOLS)
 
 
 class Canaries(Table):

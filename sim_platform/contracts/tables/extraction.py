@@ -5,7 +5,7 @@ Belongs here: their columns, meaning, range and key. Does not: what every table 
 
 import pandera.polars as pa
 
-from sim_platform.contracts.tables.schema import Table, Utc
+from sim_platform.contracts.tables.schema import OFFERED_TOOLS, Table, Utc
 
 
 class ConsentedLogExtract(Table):
@@ -29,9 +29,7 @@ class ConsentedLogExtract(Table):
     source_file: str = pa.Field(description="file, relative to the home where possible")
     source_line: int = pa.Field(ge=1, description="line or row number in the file, from 1")
     extract_id: str = pa.Field(description="run that read the row")
-    tool_set_hash: str = pa.Field(
-        nullable=True, description="the tools that were offered; null where the log names none"
-    )
+    tool_set_hash: str = pa.Field(nullable=True, description=OFFERED_TOOLS)
 
 
 class ToolSets(Table):

@@ -5,7 +5,7 @@ Belongs here: their columns, meaning, range and key. Does not: what every table 
 
 import pandera.polars as pa
 
-from sim_platform.contracts.tables.schema import ARM_NAMES, Table, Utc
+from sim_platform.contracts.tables.schema import ARM_NAMES, GRADED_ON, Table, Utc
 
 
 class ClassifierScores(Table):
@@ -42,14 +42,7 @@ class ClassifierScores(Table):
         description="graded by what was not registered before outcomes were seen: never decides"
     )
     grader_hash: str = pa.Field(description="hash of the behaviour's graders and their code")
-    graded_on: str = pa.Field(
-        nullable=True,
-        isin=["raw", "deidentified"],
-        description=(
-            "text of a recorded response that was graded: as in the log, inside the vault, or as in"
-            " the corpus; null for what is not recorded, and in rows of an older version"
-        ),
-    )
+    graded_on: str = pa.Field(nullable=True, isin=["raw", "deidentified"], description=GRADED_ON)
 
 
 class ProductionScores(Table):
@@ -78,14 +71,7 @@ class ProductionScores(Table):
         description="how likely the behaviour occurred, where its grader says so",
     )
     grader_hash: str = pa.Field(description="hash of the behaviour's graders and their code")
-    graded_on: str = pa.Field(
-        nullable=True,
-        isin=["raw", "deidentified"],
-        description=(
-            "text of a recorded response that was graded: as in the log, inside the vault, or as in"
-            " the corpus; null for what is not recorded, and in rows of an older version"
-        ),
-    )
+    graded_on: str = pa.Field(nullable=True, isin=["raw", "deidentified"], description=GRADED_ON)
     text_key: str = pa.Field(
         nullable=True,
         description="keyed hash of the text that was graded: a changed one is graded again",

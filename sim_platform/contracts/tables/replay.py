@@ -5,7 +5,7 @@ Belongs here: their columns, meaning, range and key. Does not: what every table 
 
 import pandera.polars as pa
 
-from sim_platform.contracts.tables.schema import STATUSES, Table, Utc
+from sim_platform.contracts.tables.schema import OFFERED_TOOLS, STATUSES, Table, Utc
 
 
 class CandidateCompletions(Table):
@@ -109,9 +109,7 @@ class ToolPairs(Table):
             "why it is never served: arguments (no JSON object), no_result, two_results; null: none"
         ),
     )
-    tool_set_hash: str = pa.Field(
-        nullable=True, description="the tools that were offered; null where the log names none"
-    )
+    tool_set_hash: str = pa.Field(nullable=True, description=OFFERED_TOOLS)
     pairs_version: int = pa.Field(ge=1, description="version of the code that read the calls")
     deid_version: str = pa.Field(
         description="hash of detectors, models and policy that made the conversation"

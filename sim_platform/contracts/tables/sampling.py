@@ -5,7 +5,7 @@ Belongs here: their columns, meaning, range and key. Does not: what every table 
 
 import pandera.polars as pa
 
-from sim_platform.contracts.tables.schema import Table
+from sim_platform.contracts.tables.schema import OFFERED_TOOLS, Table
 
 
 class StratifiedSample(Table):
@@ -71,7 +71,4 @@ class StratifiedSample(Table):
         nullable=True,
         description="whether the recorded turn ends with a message without tool calls",
     )
-    tool_set_hash: str = pa.Field(
-        nullable=True,
-        description="the tools that were offered, in tool_sets; null where the log names none",
-    )
+    tool_set_hash: str = pa.Field(nullable=True, description=OFFERED_TOOLS)

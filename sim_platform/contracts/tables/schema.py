@@ -25,6 +25,11 @@ EARLIER_SAMPLE = (
     "prefixes of the sample that this speaks of, where another was drawn since and is not complete;"
     " else null"
 )
+GRADED_ON = (
+    "text of a recorded response that was graded: as in the log, inside the vault, or as in the"
+    " corpus; null for what is not recorded, and in rows of an older version"
+)
+OFFERED_TOOLS = "the tools that were offered, in tool_sets; null where the log names none"
 ARM_NAMES = ["candidate", "control", "recorded"]
 
 
